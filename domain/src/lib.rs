@@ -1,0 +1,12 @@
+//! What may happen in a run: the scenario, the two machines `Run` and `Turn`, commands, events.
+//!
+//! Only this crate decides. It knows no tokio, no files, no clock and no randomness of its own: time, seeds and
+//! outcomes come in as arguments, so the same inputs give the same events on any machine.
+
+pub mod collection;
+pub mod diagnostic;
+pub mod expression;
+pub mod id;
+pub mod scenario;
+pub mod template;
+pub mod value;
