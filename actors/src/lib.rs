@@ -1,1 +1,3 @@
-//! actors
+//! Everything of commedia that runs.
+
+pub mod tool;
