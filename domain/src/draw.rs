@@ -75,7 +75,9 @@ impl Distribution {
             }
             Distribution::Normal(mean, sd) => Value::Double(mean + sd * standard_normal(rng)),
             Distribution::Lognormal(mu, sigma) => Value::Double(libm::exp(mu + sigma * standard_normal(rng))),
-            Distribution::Poisson(mean) if !(0.0..=1e9).contains(mean) => return bad("the mean must be between 0 and 1e9", *mean),
+            Distribution::Poisson(mean) if !(0.0..=1e9).contains(mean) => {
+                return bad("the mean must be between 0 and 1e9", *mean);
+            }
             Distribution::Poisson(mean) => Value::Int(poisson(*mean, rng)),
             Distribution::Exponential(mean) if !(*mean >= 0.0 && mean.is_finite()) => {
                 return bad("the mean must not be negative", *mean);
@@ -207,9 +209,8 @@ mod tests {
             (Distribution::Choice(vec![Value::Int(0), Value::Int(10)], vec![3.0, 1.0]), 2.5, 0.2),
         ];
         for (distribution, mean, tolerance) in rows {
-            let sum: f64 = (0..8000)
-                .map(|n| distribution.sample(&mut key("m", n).rng()).expect("valid").as_f64().expect("number"))
-                .sum();
+            let sum: f64 =
+                (0..8000).map(|n| distribution.sample(&mut key("m", n).rng()).expect("valid").as_f64().expect("number")).sum();
             assert!((sum / 8000.0 - mean).abs() < tolerance, "{distribution:?}: {}", sum / 8000.0);
         }
     }

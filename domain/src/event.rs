@@ -32,7 +32,10 @@ pub enum Event {
     /// The run exists.
     RunCreated(Box<Created>),
     /// Planning begins: the start messages are in their mailboxes.
-    RunStarted,
+    RunStarted {
+        /// To whom, the words, what came along.
+        messages: Vec<(AgentIx, Option<Body>, Body)>,
+    },
     /// A turn is over, or as many turns of one block as a shard served together.
     TurnCompleted(Box<Completed>),
     /// A turn ended without a result; its message is set aside or the run fails.
@@ -170,6 +173,13 @@ pub enum Event {
         seat: Seat,
         /// Why.
         reason: Arc<str>,
+    },
+    /// Time went on to a delayed message.
+    TimerFired {
+        /// Run time.
+        at: i64,
+        /// `when` triggers whose condition had become false.
+        fallen: Vec<TriggerIx>,
     },
     /// A turn fell back from a configured model.
     TurnDegraded {
@@ -652,6 +662,7 @@ impl Event {
             | Event::AgentFailed { .. }
             | Event::AgentRestarted { .. }
             | Event::AgentQuarantined { .. }
+            | Event::TimerFired { .. }
             | Event::TurnDegraded { .. } => Lane::Operational,
             _ => Lane::Canonical,
         }
@@ -661,7 +672,7 @@ impl Event {
     pub fn name(&self) -> &'static str {
         match self {
             Event::RunCreated(_) => "run.created",
-            Event::RunStarted => "run.started",
+            Event::RunStarted { .. } => "run.started",
             Event::TurnCompleted(_) => "turn.completed",
             Event::TurnFailed { .. } => "turn.failed",
             Event::DelegateAsked { .. } => "delegate.asked",
@@ -685,6 +696,7 @@ impl Event {
             Event::AgentFailed { .. } => "agent.failed",
             Event::AgentRestarted { .. } => "agent.restarted",
             Event::AgentQuarantined { .. } => "agent.quarantined",
+            Event::TimerFired { .. } => "timer.fired",
             Event::TurnDegraded { .. } => "turn.degraded",
         }
     }
@@ -718,6 +730,12 @@ impl Event {
     pub fn bodies_mut(&mut self, see: &mut dyn FnMut(&mut Body)) {
         match self {
             Event::RunCreated(created) => created.params.iter_mut().for_each(see),
+            Event::RunStarted { messages } => {
+                for (_, text, data) in messages {
+                    text.iter_mut().for_each(&mut *see);
+                    see(data);
+                }
+            }
             Event::TurnCompleted(done) => {
                 done.entries.iter_mut().for_each(|e| entry_bodies(e, see));
                 done.said.iter_mut().for_each(|c| chat_bodies(c, see));
@@ -849,4 +867,3 @@ pub fn tool_name(scenario: &crate::scenario::Scenario, tool: ToolRef) -> String 
         ToolRef::View(v) => format!("view_{}", scenario.views[v.at()].name),
     }
 }
-

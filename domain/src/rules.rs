@@ -131,7 +131,9 @@ impl Evaluation<'_> {
                     let value = when.eval(&self.names(), self.order.facts.limit()).map_err(|e| place(&e.message))?;
                     match value {
                         Value::Bool(holds) => holds,
-                        other => return Err(place(&format!("`{}` must be true or false, and is a {}", when.source(), other.kind()))),
+                        other => {
+                            return Err(place(&format!("`{}` must be true or false, and is a {}", when.source(), other.kind())));
+                        }
                     }
                 }
             };
@@ -169,7 +171,11 @@ impl Evaluation<'_> {
         Ok(template.map(render).transpose()?.map(|t| Body::new(Value::text(t), &self.order.facts.blobs)))
     }
 
-    fn write(&mut self, entry: &mut Entry, prepare: impl FnOnce(&Writer<'_>) -> Result<Vec<Write>, String>) -> Result<(), String> {
+    fn write(
+        &mut self,
+        entry: &mut Entry,
+        prepare: impl FnOnce(&Writer<'_>) -> Result<Vec<Write>, String>,
+    ) -> Result<(), String> {
         let names = self.names();
         let writer =
             Writer { world: self.world, names: &names, agent: Some(self.names.seat.agent), blobs: &self.order.facts.blobs };

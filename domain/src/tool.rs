@@ -49,7 +49,11 @@ pub const QUERY_LIMIT: usize = 100;
 
 /// Performs a tool against the world as the caller sees it. The world is not changed: the writes say what would be.
 pub fn perform(
-    names: &Names<'_>, agent: Option<AgentIx>, tool: ToolRef, input: &Value, builtins: &dyn Builtins,
+    names: &Names<'_>,
+    agent: Option<AgentIx>,
+    tool: ToolRef,
+    input: &Value,
+    builtins: &dyn Builtins,
 ) -> Result<ToolDone, String> {
     let world = names.world;
     let names = Names { input: Some(input), ..*names };
@@ -89,9 +93,7 @@ pub fn perform(
         }
     };
     match done.value.not_finite() {
-        Some(number) => {
-            Err(format!("`{}` gave {number}, which is not a finite number", tool_name(&names.facts.scenario, tool)))
-        }
+        Some(number) => Err(format!("`{}` gave {number}, which is not a finite number", tool_name(&names.facts.scenario, tool))),
         None => Ok(done),
     }
 }
@@ -107,7 +109,9 @@ fn text(error: EvalError) -> String {
 }
 
 fn set_state(
-    names: &Names<'_>, agent: Option<AgentIx>, set: &[(crate::id::StateIx, crate::expression::Program)],
+    names: &Names<'_>,
+    agent: Option<AgentIx>,
+    set: &[(crate::id::StateIx, crate::expression::Program)],
 ) -> Result<ToolDone, String> {
     let mut world: World = names.world.clone();
     let mut writes = Vec::new();

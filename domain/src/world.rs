@@ -112,9 +112,11 @@ impl Writer<'_> {
             fields = Arc::new(full);
         }
         let record = conform(Value::Map(fields), &spec.schema.ty);
-        let key = self.world.collection(collection).key_of(&record).ok_or_else(|| {
-            format!("a record of `{name}` needs its key `{}`", spec.shape.key.join("`, `"))
-        })?;
+        let key = self
+            .world
+            .collection(collection)
+            .key_of(&record)
+            .ok_or_else(|| format!("a record of `{name}` needs its key `{}`", spec.shape.key.join("`, `")))?;
         if spec.append_only && self.world.collection(collection).get(&key).is_some() {
             return Err(format!("`{name}` is append-only and has a record `{key}` already"));
         }
@@ -278,7 +280,11 @@ impl Writer<'_> {
 /// Whether a value fits a schema; the first fault, in words.
 pub fn matches(value: &Value, schema: &Schema) -> Result<(), String> {
     // The common cases need no JSON: a bare type without further keywords.
-    if schema.json.as_object().is_some_and(|s| s.keys().all(|k| matches!(k.as_str(), "type" | "default" | "description" | "title"))) {
+    if schema
+        .json
+        .as_object()
+        .is_some_and(|s| s.keys().all(|k| matches!(k.as_str(), "type" | "default" | "description" | "title")))
+    {
         match (&schema.ty, value) {
             (Type::Double, Value::Double(_) | Value::Int(_))
             | (Type::Int, Value::Int(_))
