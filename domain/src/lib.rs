@@ -8,5 +8,6 @@ pub mod diagnostic;
 pub mod expression;
 pub mod id;
 pub mod scenario;
+pub mod schema;
 pub mod template;
 pub mod value;
