@@ -1,3 +1,3 @@
-//! Everything of commedia that runs.
-
+//! actors
+pub mod store;
 pub mod tool;

@@ -4,6 +4,7 @@ pub mod forecast;
 mod numbers;
 pub mod statistics;
 
+use commedia_domain::tool::Builtins;
 use commedia_domain::value::Value;
 
 /// A built-in as its users see it.
@@ -86,6 +87,18 @@ pub fn builtin(name: &str, input: &Value) -> Option<Result<Value, String>> {
         "forecast" => Some(forecast::forecast(input)),
         "linear_regression" => Some(statistics::linear_regression(input)),
         _ => None,
+    }
+}
+
+/// The built-ins as a port for the machines.
+pub struct BuiltinTools;
+
+impl Builtins for BuiltinTools {
+    fn call(&self, name: &str, input: &Value) -> Result<Value, String> {
+        builtin(name, input).unwrap_or_else(|| {
+            let known: Vec<&str> = BUILTINS.iter().map(|b| b.name).collect();
+            Err(format!("there is no built-in `{name}`; known: {}", known.join(", ")))
+        })
     }
 }
 

@@ -1,7 +1,23 @@
 //! A scenario as the machines use it: immutable, names resolved to positions, programs and templates compiled.
 
+mod compile;
+mod decode;
+mod document;
+pub(crate) mod faults;
+mod include;
+mod load;
+mod locate;
+pub(crate) mod node;
+mod scalars;
+mod secrets;
+mod syntax;
+pub mod time;
+mod yaml;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use load::{FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, inside, json_schema, load};
 
 use crate::collection::Shape;
 use crate::expression::{Program, Type};
@@ -962,4 +978,23 @@ pub enum Overflow {
     FailRun,
     /// The message is refused, and counted.
     Refuse,
+}
+
+impl Late<i64> {
+    /// Milliseconds.
+    pub fn moment(&self, _scope: &dyn crate::expression::Scope) -> Result<i64, crate::expression::EvalError> {
+        match self {
+            Late::Given(v) => Ok(*v),
+            Late::Template(_) => Ok(0),
+        }
+    }
+}
+impl Late<u64> {
+    /// A number.
+    pub fn number(&self, _scope: &dyn crate::expression::Scope, _most: u64) -> Result<u64, crate::expression::EvalError> {
+        match self {
+            Late::Given(v) => Ok(*v),
+            Late::Template(_) => Ok(0),
+        }
+    }
 }
