@@ -6,7 +6,7 @@ use commedia_domain::event::{Created, Event};
 use commedia_domain::id::Hash32;
 use commedia_domain::run::Run;
 use commedia_domain::run::state::{STATE_VERSION, WORKSPACE};
-use commedia_domain::scenario::load::compile_bundle;
+use commedia_domain::scenario::compile_bundle;
 use commedia_domain::scenario::{Bundle, Scenario};
 
 use crate::live::LoadedRun;

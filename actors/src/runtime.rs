@@ -50,7 +50,7 @@ impl Default for RuntimeOptions {
             durability: Durability::Fsync,
             max_live_runs: 1024,
             clock: WallClock::default(),
-            builtins: Arc::new(crate::tool::Library),
+            builtins: Arc::new(crate::tool::BuiltinTools),
             model: None,
         }
     }
