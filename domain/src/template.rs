@@ -43,10 +43,11 @@ impl Template {
         Template { source: text.into(), engine: None, reads: Vec::new() }
     }
 
-    /// Compiles a template; each name and each field of a known type it reads must be there. All faults are told at once.
-    pub fn compile(source: &str, env: &Env) -> Result<Template, Vec<Fault>> {
+    /// Compiles a template; each name and each field of a known type it reads must be there. All faults are told at once;
+    /// fields that a map may have without declaring them are warnings.
+    pub fn compile(source: &str, env: &Env) -> Result<(Template, Vec<Fault>), Vec<Fault>> {
         if !["{{", "{%", "{#"].iter().any(|open| source.contains(open)) {
-            return Ok(Template::plain(source));
+            return Ok((Template::plain(source), Vec::new()));
         }
         let whole = (0, source.chars().count());
         let mut engine = Environment::new();
@@ -73,19 +74,17 @@ impl Template {
                 continue;
             }
             match bind(env, name, &fields) {
-                Ok(read) => merge(&mut reads, read),
-                Err((depth, message, help)) => {
-                    let shown: Vec<&str> = path.split('.').take(depth + 1).collect();
-                    for at in places(&tokens, &shown, whole) {
-                        let (message, help) = (message.clone(), help.clone());
-                        faults.push(Fault { code: "template_unbound", message, help, at, warning: false });
-                    }
+                Ok((read, doubt)) => {
+                    merge(&mut reads, read);
+                    faults.extend(doubt.into_iter().flat_map(|d| d.faults(&tokens, &path, whole)));
                 }
+                Err(wrong) => faults.extend(wrong.faults(&tokens, &path, whole)),
             }
         }
         filters(&engine, &tokens, &mut faults);
-        if faults.is_empty() {
-            Ok(Template { source: source.into(), engine: Some(Arc::new(engine)), reads: reads.into_values().collect() })
+        if faults.iter().all(|f| f.warning) {
+            let reads = reads.into_values().collect();
+            Ok((Template { source: source.into(), engine: Some(Arc::new(engine)), reads }, faults))
         } else {
             Err(faults)
         }
@@ -175,34 +174,66 @@ impl io::Write for Bounded {
     }
 }
 
-/// What of the environment a path reads, or how far it leads, what is wrong and the remedy.
-fn bind(env: &Env, name: &str, fields: &[&str]) -> Result<Read, (usize, String, Option<String>)> {
+/// Whether a scope gives the fields of a name one by one.
+fn by_position(root: Root) -> bool {
+    matches!(root, Root::Params | Root::State | Root::Draws | Root::Own | Root::Message | Root::Run)
+}
+
+/// What is wrong with a path, or may be.
+struct Wrong {
+    /// Which part of the path it is about.
+    part: usize,
+    message: String,
+    help: Option<String>,
+    doubtful: bool,
+}
+
+impl Wrong {
+    /// A fault for each place of the path.
+    fn faults(self, tokens: &[Token], path: &str, whole: (usize, usize)) -> Vec<Fault> {
+        let shown: Vec<&str> = path.split('.').take(self.part + 1).collect();
+        let at = places(tokens, &shown, whole).into_iter();
+        let Wrong { message, help, doubtful: warning, .. } = self;
+        at.map(|at| Fault { code: "template_unbound", message: message.clone(), help: help.clone(), at, warning }).collect()
+    }
+}
+
+/// What of the environment a path reads, with a doubt; or what is wrong with it.
+fn bind(env: &Env, name: &str, fields: &[&str]) -> Result<(Read, Option<Wrong>), Wrong> {
     let Some((root, ty)) = env.find(name) else {
         let help = suggestion(name, "names", env.names().map(|n| &**n.0));
-        return Err((0, format!("unknown name `{}` in the template", shorten(name)), help));
+        let message = format!("unknown name `{}` in the template", shorten(name));
+        return Err(Wrong { part: 0, message, help, doubtful: false });
     };
+    let mut doubt = None;
     let mut here = ty;
     for (depth, field) in fields.iter().enumerate() {
         let Type::Object(object) = here else { break };
         match object.fields.iter().find(|f| &*f.0 == *field) {
             Some((_, ty)) => here = ty,
-            None if object.open => break,
             None => {
                 let owner = std::iter::once(name).chain(fields[..depth].iter().copied()).collect::<Vec<_>>().join(".");
                 let help = suggestion(field, "fields", object.fields.iter().map(|f| &*f.0));
-                return Err((depth + 1, format!("unknown field `{}` of `{}`", shorten(field), shorten(&owner)), help));
+                let how = if object.open { "undeclared" } else { "unknown" };
+                let message = format!("{how} field `{}` of `{}`", shorten(field), shorten(&owner));
+                let wrong = Wrong { part: depth + 1, message, help, doubtful: object.open };
+                if !wrong.doubtful {
+                    return Err(wrong);
+                }
+                doubt = Some(wrong);
+                break;
             }
         }
     }
     let fields = match (ty, fields.first()) {
-        (Type::Object(object), first) => {
+        (Type::Object(object), first) if by_position(root) => {
             let all = object.fields.iter().enumerate().filter(|(_, f)| first.is_none_or(|name| &*f.0 == *name));
             let all: Vec<_> = all.map(|(n, f)| (f.0.clone(), u16::try_from(n).unwrap_or(u16::MAX))).collect();
             if all.is_empty() && first.is_some() { None } else { Some(all) }
         }
         _ => None,
     };
-    Ok(Read { name: name.into(), root, fields })
+    Ok((Read { name: name.into(), root, fields }, doubt))
 }
 
 fn merge(reads: &mut BTreeMap<Arc<str>, Read>, read: Read) {

@@ -148,7 +148,7 @@ fn tell_unquoted(text: &str, found: syntax::Unquoted, file: u16, faults: &mut Fa
     let shown: String = line.chars().skip(found.from).take(found.length).collect();
     let at = Place { file, span: syntax::span(found.line as u32, found.from as u32 + 1, found.length as u32) };
     faults
-        .error("template_unquoted", at, format!("a value that begins with `{{{{` must stand in quotes: `{}`", shorten(&shown)))
+        .error("template_unquoted", at, format!("a value with `{{{{ … }}}}` must stand in quotes here: `{}`", shorten(&shown)))
         .label("YAML reads `{` as the start of a map")
         .help("put the whole value in quotes: \"{{ … }} …\"");
     faults.mute(at);

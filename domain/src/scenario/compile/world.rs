@@ -131,6 +131,7 @@ impl Compiler<'_> {
                     let help = suggestion(&name.it, "fields", known.iter().copied());
                     let message = format!("`{what}` names `{}`, which the schema's `properties` do not have", shorten(&name.it));
                     self.faults.error("unknown_property", name.at, message).maybe_help(help);
+                    continue;
                 }
                 None => {}
             }
