@@ -292,7 +292,7 @@ impl<'a> Compiler<'a> {
     fn text_faults(&mut self, node: &Node, found: Vec<Fault>, warnings: bool) {
         let braces = node.scalar().is_some_and(|s| s.text.contains("{{"));
         for fault in found.into_iter().take(MAX_PER_TEXT) {
-            let at = locate::within(&self.faults, node, fault.at.0, fault.at.1);
+            let at = locate::within(&mut self.faults, node, fault.at.0, fault.at.1);
             let help = if braces && fault.code == "cel_syntax" {
                 Some("this is an expression, not a template: write names without `{{ }}`".to_owned())
             } else {

@@ -107,6 +107,12 @@ fn tab_near(lines: &[&str], line: usize) -> Option<usize> {
 fn said(info: &str, line: &str, column: usize) -> (String, Option<String>) {
     let at: String = line.chars().skip(column).take_while(|c| !c.is_whitespace() && *c != ',').collect();
     let say = |message: &str, help: &str| (message.to_owned(), Some(help.to_owned()));
+    if info.contains("recursion limit") {
+        return say(
+            "lists and maps are nested deeper than 64 levels",
+            "a scenario needs far fewer levels: is a bracket missing?",
+        );
+    }
     if info.contains("mapping values are not allowed") {
         return say(
             "syntax error: a `:` is not expected here",
