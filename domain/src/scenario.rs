@@ -105,6 +105,8 @@ pub struct Bundle {
 pub struct Unbuilt {
     /// What it is, such as "agent `approver` of kind `human`".
     pub what: String,
+    /// The file, as the user named it.
+    pub file: String,
     /// Where it stands in the author's file.
     pub span: crate::diagnostic::Span,
 }
