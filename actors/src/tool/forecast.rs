@@ -17,8 +17,11 @@ use super::numbers::{known_fields, series, six_digits, text, truth, whole};
 /// Longest horizon, steps.
 pub const LONGEST_HORIZON: i64 = 520;
 
-/// Fewest values a backtest looks at.
+/// Fewest values in a stretch of a backtest, where the series has them.
 const SHORTEST_BACKTEST: usize = 12;
+
+/// Most stretches of a backtest.
+const MOST_STRETCHES: usize = 4;
 
 const FIELDS: [&str; 9] =
     ["series", "field", "horizon", "season_length", "method", "level", "integers", "promotions", "promotions_ahead"];
@@ -98,14 +101,15 @@ struct Ask {
     z: f64,
 }
 
-/// How the methods did on the last values, which they had not seen.
+/// How the methods did on stretches they had not seen.
 struct Backtest {
+    /// Values forecast in it.
     n: usize,
     /// Mean absolute error by method, those that could be fitted, in order of preference.
     errors: Vec<(Method, f64)>,
     /// Mean absolute value of what was to be forecast.
     size: f64,
-    /// Mean absolute error of the (seasonal) naive method within the values before: the scale of MASE.
+    /// Mean absolute error of the (seasonal) naive method before the last stretch: the scale of MASE.
     scale: f64,
 }
 
@@ -117,8 +121,8 @@ struct Backtest {
 /// `promotions_ahead` (one per step of the horizon).
 ///
 /// Output, in the unit of the series: `units`, `lower`, `upper` (one per step), `total` (sum of `units`), `method` (the one
-/// used), `level`, `promotion_uplift` (factor of one unit of promotion) and `backtest {n, wape, mase, by_method}`, which is null where
-/// the series is too short for one.
+/// used), `level`, `promotion_uplift` (factor of one unit of promotion) and `backtest {n, wape, mase, by_method}` over `n` values that
+/// the method had not seen, null where the series is too short for one. `auto` takes the method with the smallest error there.
 ///
 /// # Errors
 /// In words, naming the field: a missing or misspelt field, a value that is no finite number, a series too short for the method.
@@ -138,12 +142,15 @@ pub fn forecast(input: &Value) -> Result<Value, String> {
         Some(p) => y.iter().zip(&p.seen).map(|(v, seen)| v / promotions::factor(p.effect, *seen)).collect(),
         None => y.clone(),
     };
-    let backtest = backtest(&clean, &ask);
-    let (method, mut path) = match text(input, "method", "auto")? {
-        "auto" => choose(&clean, &ask, backtest.as_ref())?,
+    let (method, mut path, backtest) = match text(input, "method", "auto")? {
+        "auto" => {
+            let backtest = backtest(&clean, &ask, &Method::ALL);
+            let (method, path) = choose(&clean, &ask, backtest.as_ref())?;
+            (method, path, backtest)
+        }
         name => {
             let method = Method::ALL.into_iter().find(|m| m.name() == name).ok_or_else(|| unknown_method(name))?;
-            (method, method.forecast(&clean, &ask)?)
+            (method, method.forecast(&clean, &ask)?, backtest(&clean, &ask, &[method]))
         }
     };
     for (step, ahead) in promotions.iter().flat_map(|p| &p.ahead).enumerate() {
@@ -214,30 +221,42 @@ fn promotions_of(input: &Value, y: &[f64], horizon: usize) -> Result<Option<Prom
     Ok(Some(Promotions { effect: promotions::effect(y, &seen), seen, ahead }))
 }
 
-/// The last `horizon` values (at least 12, and no more than leaves two seasons, or else three quarters of the series) are
-/// held back, and every method forecasts them.
-fn backtest(y: &[f64], ask: &Ask) -> Option<Backtest> {
+/// Forecasts the end of the series from what was before it, by a rolling origin (FPP3 §5.10): up to four stretches side by side,
+/// each as long as the horizon, but at least 12 values; all within the part that leaves two seasons, or else in the last quarter.
+fn backtest(y: &[f64], ask: &Ask, methods: &[Method]) -> Option<Backtest> {
     let seasons = 2 * ask.season + SHORTEST_BACKTEST;
     let most = if y.len() >= seasons { y.len() - 2 * ask.season } else { y.len() / 4 };
-    let n = ask.horizon.max(SHORTEST_BACKTEST).min(most);
-    if n < 2 {
+    let length = ask.horizon.max(SHORTEST_BACKTEST).min(most);
+    if length < 2 {
         return None;
     }
-    let (seen, held_back) = y.split_at(y.len() - n);
-    let ask = Ask { horizon: n, ..ask.clone() };
-    let mean_error = |path: Path| held_back.iter().zip(&path.points).map(|(a, f)| (a - f).abs()).sum::<f64>() / to_f64(n);
-    let errors = Method::ALL.into_iter().filter_map(|m| Some((m, mean_error(m.forecast(seen, &ask).ok()?)))).collect();
+    let stretches = (most / length).min(MOST_STRETCHES);
+    let n = length * stretches;
+    let ask = Ask { horizon: length, ..ask.clone() };
+    let error = |method: Method| -> Option<(Method, f64)> {
+        let mut sum = 0.0;
+        for stretch in 1..=stretches {
+            let (seen, rest) = y.split_at(y.len() - stretch * length);
+            let path = method.forecast(seen, &ask).ok()?;
+            sum += rest.iter().zip(&path.points).map(|(a, f)| (a - f).abs()).sum::<f64>();
+        }
+        Some((method, sum / to_f64(n)))
+    };
+    let seen = &y[..y.len() - length];
     let lag = if seen.len() > ask.season { ask.season } else { 1 };
     let steps = seen.iter().skip(lag).zip(seen).map(|(now, then)| (now - then).abs());
     let scale = steps.sum::<f64>() / to_f64((seen.len() - lag).max(1));
-    Some(Backtest { n, errors, size: held_back.iter().map(|v| v.abs()).sum::<f64>() / to_f64(n), scale })
+    let size = y[y.len() - n..].iter().map(|v| v.abs()).sum::<f64>() / to_f64(n);
+    Some(Backtest { n, errors: methods.iter().filter_map(|m| error(*m)).collect(), size, scale })
 }
 
 /// The method with the smallest error in the backtest that can be fitted to the whole series; the naive one without a backtest.
+/// A series of two seasons and hardly more has no backtest of `mstl`, which is then taken unseen.
 fn choose(y: &[f64], ask: &Ask, backtest: Option<&Backtest>) -> Result<(Method, Path), String> {
     let mut ranked = backtest.map_or_else(Vec::new, |b| b.errors.clone());
     ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
-    for (method, _) in ranked {
+    let unseen = (ranked.iter().all(|r| r.0 != Method::Mstl)).then_some(Method::Mstl);
+    for method in unseen.into_iter().chain(ranked.into_iter().map(|r| r.0)) {
         if let Ok(path) = method.forecast(y, ask) {
             return Ok((method, path));
         }
