@@ -1,6 +1,18 @@
 //! CEL over the run's own values: typed, free of side effects, always ends, with a cost bound before it starts.
 //! (Language: <https://github.com/google/cel-spec>.)
 
+mod ast;
+mod check;
+mod comprehension;
+mod cost;
+pub mod functions;
+mod lexer;
+mod machine;
+mod operators;
+mod parser;
+mod program;
+mod types;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -178,14 +190,22 @@ pub struct Reads {
     pub fields: BTreeSet<(Root, u16)>,
 }
 
-/// A compiled expression; immutable, shared by all runs of a scenario version.
+/// A compiled expression; immutable, shared by all runs of a scenario version. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Program {
+pub struct Program(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     source: Arc<str>,
     reads: Reads,
+    scans: Vec<(Arc<str>, Arc<str>)>,
+    node: program::Node,
+    /// Steps that are made at most once.
+    cost: u64,
 }
 
 /// A compiled expression with the warnings found in it.
+#[derive(Clone, Debug)]
 pub struct Compiled {
     /// The program.
     pub program: Program,
@@ -195,27 +215,72 @@ pub struct Compiled {
     pub warnings: Vec<Fault>,
 }
 
-/// Parses, resolves and checks an expression. All faults are told at once.
-pub fn compile(source: &str, _env: &Env) -> Result<Compiled, Vec<Fault>> {
-    Ok(Compiled { program: Program { source: source.into(), reads: Reads::default() }, ty: Type::Dyn, warnings: Vec::new() })
+/// Parses, resolves and checks an expression. All faults are told at once, in the order of their places.
+pub fn compile(source: &str, env: &Env) -> Result<Compiled, Vec<Fault>> {
+    let tree = parser::parse(source).map_err(|fault| vec![fault])?;
+    let mut checker = check::Checker::new(env, source);
+    let typed = checker.expr(&tree);
+    let mut faults = checker.faults;
+    faults.sort_by_key(|f| f.at);
+    faults.dedup();
+    if faults.iter().any(|f| !f.warning) {
+        return Err(faults);
+    }
+    let cost = typed.node.cost();
+    let inner = Inner { source: source.into(), reads: checker.reads, scans: checker.scans, node: typed.node, cost };
+    Ok(Compiled { program: Program(Arc::new(inner)), ty: typed.ty, warnings: faults })
 }
 
 impl Program {
     /// The expression's text.
     pub fn source(&self) -> &str {
-        &self.source
+        &self.0.source
     }
     /// What it reads.
     pub fn reads(&self) -> &Reads {
-        &self.reads
+        &self.0.reads
     }
-    /// The value. `limit` is `limits.cel_steps`: an expression whose bound is above it is refused before it starts.
-    pub fn eval(&self, _scope: &dyn Scope, _limit: u64) -> Result<Value, EvalError> {
-        Ok(Value::Null)
+    /// The value where it is the same in every scope.
+    pub fn constant(&self) -> Option<&Value> {
+        self.0.node.constant()
+    }
+    /// Collections the expression goes through record by record although it asks for a field to equal something, each with
+    /// that field: an index on it would spare the scan.
+    pub fn scans(&self) -> &[(Arc<str>, Arc<str>)] {
+        &self.0.scans
+    }
+    /// About how many steps it takes at most, where names (above all collections) have the given sizes. Lists of unknown
+    /// length count as 32, an index as leaving the square root of all records.
+    pub fn estimate(&self, size_of: &dyn Fn(Root) -> u64) -> u64 {
+        self.0.node.estimate(size_of).0
+    }
+    /// The value. `limit` is `limits.cel_steps`: an expression whose bound is above it is refused before it starts, or
+    /// before it starts an iteration whose size shows only then. A value is never nested more than 128 deep.
+    pub fn eval(&self, scope: &dyn Scope, limit: u64) -> Result<Value, EvalError> {
+        let mut machine = machine::Machine::new(scope, &self.0.source, limit);
+        machine.charge(usize::try_from(self.0.cost).unwrap_or(usize::MAX))?;
+        let value = self.0.node.eval(&mut machine)?;
+        machine.walk(&value, machine::MAX_VALUE_DEPTH)?;
+        Ok(value)
+    }
+    /// As `eval`, for conditions: anything but a bool is an error.
+    pub fn eval_bool(&self, scope: &dyn Scope, limit: u64) -> Result<bool, EvalError> {
+        match self.eval(scope, limit)? {
+            Value::Bool(b) => Ok(b),
+            other => Err(EvalError::new(format!("`{}` is {}, not bool: {}", self.source(), other.kind(), machine::show(&other)))),
+        }
     }
 }
 
-/// Whether a pattern is found in a text.
-pub fn found(_pattern: &str, _text: &str) -> bool {
-    false
+/// The one of some known words that a misspelt one most likely means.
+pub fn suggest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    let most = if word.chars().count() <= 3 { 1 } else { (word.chars().count() / 3).max(2) };
+    let lower = word.to_lowercase();
+    let near = known.filter(|k| *k != word).map(|k| (strsim::damerau_levenshtein(&lower, &k.to_lowercase()), k));
+    near.filter(|(distance, k)| *distance <= most && *distance < k.chars().count()).min_by_key(|n| n.0).map(|n| n.1)
+}
+
+/// Whether a regular expression is found in a text; one that does not compile is found nowhere.
+pub fn found(pattern: &str, text: &str) -> bool {
+    functions::text::pattern(pattern).is_ok_and(|regex| regex.is_match(text))
 }

@@ -15,6 +15,7 @@ pub mod names;
 pub mod rules;
 pub mod run;
 pub mod scenario;
+pub mod schema;
 pub mod template;
 pub mod tool;
 pub mod turn;

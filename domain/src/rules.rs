@@ -50,8 +50,9 @@ pub struct Served {
     pub failed: Option<(u32, Failure)>,
 }
 
-/// Serves an order: one mailbox after the other, each on the world the former left.
-pub fn serve(order: &Order, builtins: &dyn Builtins) -> Served {
+/// Serves an order: one mailbox after the other, each on the world the former left. `begin` is told each mailbox's place
+/// before it is served, so that a crash can be laid at its door.
+pub fn serve(order: &Order, builtins: &dyn Builtins, begin: impl Fn(u32)) -> Served {
     let agent = order.facts.scenario.agents[order.agent.at()].clone();
     let rules: &[Rule] = match &agent.fallback {
         Some(crate::scenario::Fallback::Rules(rules)) if agent.kind == crate::scenario::AgentKind::Llm => rules,
@@ -61,7 +62,9 @@ pub fn serve(order: &Order, builtins: &dyn Builtins) -> Served {
     let mut served = Served { turn: order.turn, count: 0, entries: Vec::new(), failed: None };
     let mut weight = 0;
     for (n, (replica, message, ordinal)) in order.mail.iter().enumerate() {
-        let turn = TurnId { wave: order.turn.wave, index: order.turn.index + u32::try_from(n).unwrap_or(u32::MAX) };
+        let place = u32::try_from(n).unwrap_or(u32::MAX);
+        begin(place);
+        let turn = TurnId { wave: order.turn.wave, index: order.turn.index + place };
         let seat = Seat { agent: order.agent, replica: *replica };
         let names = AgentNames::new(&agent, seat, *ordinal);
         let ids = order.facts.ids(&agent.name, turn, *replica);

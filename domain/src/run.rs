@@ -24,7 +24,7 @@ use crate::scenario::{ClockMode, Scenario};
 use crate::value::Value;
 
 pub use begin::{NewRun, RunInput};
-pub use request::{ModelRequest, ToolDefinition};
+pub use request::{CallKind, ModelRequest, ToolDefinition};
 pub use state::{Counts, MetricState, State, Status};
 
 /// What can be asked of a run.

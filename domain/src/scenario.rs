@@ -1,7 +1,23 @@
 //! A scenario as the machines use it: immutable, names resolved to positions, programs and templates compiled.
 
+mod compile;
+mod decode;
+mod document;
+pub(crate) mod faults;
+mod include;
+mod load;
+mod locate;
+pub(crate) mod node;
+mod scalars;
+mod secrets;
+mod syntax;
+pub mod time;
+mod yaml;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use load::{FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, inside, json_schema, load};
 
 use crate::collection::Shape;
 use crate::expression::{Program, Type};

@@ -110,6 +110,14 @@ impl Value {
         }
     }
 
+    /// As `get`, with the key made once by the caller: no allocation.
+    pub fn field(&self, key: &Key) -> Option<&Value> {
+        match self {
+            Value::Map(map) => map.get(key),
+            _ => None,
+        }
+    }
+
     /// The text, if it is one.
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -138,6 +146,16 @@ impl Value {
             Value::Text(t) => Some(Key::Text(t.clone())),
             Value::List(items) => items.iter().map(Value::as_key).collect::<Option<Vec<_>>>().map(|k| Key::List(k.into())),
             _ => None,
+        }
+    }
+
+    /// As `as_key`, but `None` for ints that a double cannot tell apart. Two values with such keys are equal exactly where
+    /// the keys are, and a value without one never equals a value that has one.
+    pub fn exact_key(&self) -> Option<Key> {
+        match self {
+            Value::Int(i) if i.unsigned_abs() >= 9_000_000_000_000_000 => None,
+            Value::List(items) => items.iter().map(Value::exact_key).collect::<Option<Vec<_>>>().map(|k| Key::List(k.into())),
+            other => other.as_key(),
         }
     }
 

@@ -1,0 +1,549 @@
+//! JSON Schema (draft 2020-12) for parameters, records and tools: compiled once, with the type expressions see.
+//! The only home of `jsonschema`. Nothing is ever fetched; patterns match in linear time; schemas never recurse.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
+
+use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
+use serde_json::{Map as JsonMap, Value as Json, json};
+
+use crate::expression::{ObjectType, Type};
+use crate::scenario::Schema;
+use crate::scenario::faults::{Faults, Place, closest, listed, shorten};
+use crate::scenario::node::{Kind, Node};
+use crate::value::{Key, Map, Value};
+
+/// Violations told of one value.
+const MAX_VIOLATIONS: usize = 20;
+/// Bytes of a compiled pattern.
+const PATTERN_BYTES: usize = 1 << 18;
+/// Keywords of ours that no JSON Schema knows; they are left out of what is compiled.
+const OURS: [&str; 3] = ["unit", "extract", "on_delete"];
+const TYPES: [&str; 7] = ["string", "integer", "number", "boolean", "array", "object", "null"];
+/// Keywords whose value is one schema, a list of them, or a map of them.
+const ONE: [&str; 11] = [
+    "items",
+    "additionalProperties",
+    "not",
+    "if",
+    "then",
+    "else",
+    "contains",
+    "propertyNames",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "contentSchema",
+];
+const LIST: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
+const MAP: [&str; 5] = ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
+const PLAIN: [&str; 32] = [
+    "type",
+    "enum",
+    "const",
+    "multipleOf",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "maxContains",
+    "minContains",
+    "maxProperties",
+    "minProperties",
+    "required",
+    "dependentRequired",
+    "format",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "$ref",
+    "$comment",
+    "contentEncoding",
+    "contentMediaType",
+];
+const FORMATS: [&str; 19] = [
+    "date",
+    "date-time",
+    "time",
+    "duration",
+    "email",
+    "idn-email",
+    "hostname",
+    "idn-hostname",
+    "ipv4",
+    "ipv6",
+    "uri",
+    "uri-reference",
+    "uri-template",
+    "iri",
+    "iri-reference",
+    "uuid",
+    "json-pointer",
+    "relative-json-pointer",
+    "regex",
+];
+
+/// What is wrong with a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Where in the value: a JSON pointer.
+    pub pointer: String,
+    /// The keyword of the schema that is not met.
+    pub keyword: String,
+    /// What is wrong, such as "5 is below the minimum 10".
+    pub message: String,
+}
+
+impl Schema {
+    /// A schema that anything meets.
+    pub fn any() -> Schema {
+        static ANY: LazyLock<Arc<Validator>> =
+            LazyLock::new(|| Arc::new(jsonschema::validator_for(&Json::Bool(true)).expect("`true` is a schema")));
+        Schema { json: json!({}), validator: ANY.clone(), ty: Type::Dyn }
+    }
+
+    /// What is wrong with a value, in the order found, at most twenty.
+    pub fn violations(&self, json: &Json) -> Vec<Violation> {
+        if self.validator.is_valid(json) {
+            return Vec::new();
+        }
+        self.validator.iter_errors(json).take(MAX_VIOLATIONS).map(|e| violation(&e)).collect()
+    }
+
+    /// The value as this schema holds it (a whole number is a double where the schema says `number`), or what is wrong with it.
+    pub fn admit(&self, value: &Value) -> Result<Value, Vec<Violation>> {
+        let value = conform(&self.ty, value);
+        let violations = self.violations(&value.to_json());
+        if violations.is_empty() { Ok(value) } else { Err(violations) }
+    }
+
+    /// A value from a person's text (a flag, a cell of a table), by the schema's type.
+    pub fn read(&self, text: &str) -> Result<Value, String> {
+        let value = read(&self.ty, text)?;
+        self.admit(&value).map_err(|v| v.into_iter().map(|v| v.message).collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// A value with its numbers as a type has them.
+pub fn conform(ty: &Type, value: &Value) -> Value {
+    match (ty, value) {
+        (Type::Double, Value::Int(i)) => Value::Double(*i as f64),
+        (Type::Int, Value::Double(d)) if d.fract() == 0.0 && d.abs() < 9.0e15 => Value::Int(*d as i64),
+        (Type::OneOf(types), Value::Int(_)) if !types.contains(&Type::Int) && types.contains(&Type::Double) => {
+            conform(&Type::Double, value)
+        }
+        (Type::OneOf(types), Value::Double(_)) if types.contains(&Type::Int) && !types.contains(&Type::Double) => {
+            conform(&Type::Int, value)
+        }
+        (Type::OneOf(types), Value::List(_)) => {
+            types.iter().find(|t| matches!(t, Type::List(_))).map_or_else(|| value.clone(), |t| conform(t, value))
+        }
+        (Type::OneOf(types), Value::Map(_)) => types
+            .iter()
+            .find(|t| matches!(t, Type::Object(_) | Type::Map(_)))
+            .map_or_else(|| value.clone(), |t| conform(t, value)),
+        (Type::List(item), Value::List(items)) => Value::list(items.iter().map(|v| conform(item, v))),
+        (Type::Map(item), Value::Map(map)) => {
+            Value::Map(Arc::new(map.iter().map(|(k, v)| (k.clone(), conform(item, v))).collect::<Map>()))
+        }
+        (Type::Object(object), Value::Map(map)) => {
+            let known: BTreeMap<&str, &Type> = object.fields.iter().map(|f| (&*f.0, &f.1)).collect();
+            let field = |(k, v): (&Key, &Value)| match k {
+                Key::Text(name) => (k.clone(), known.get(&**name).map_or_else(|| v.clone(), |t| conform(t, v))),
+                _ => (k.clone(), v.clone()),
+            };
+            Value::Map(Arc::new(map.iter().map(field).collect::<Map>()))
+        }
+        _ => value.clone(),
+    }
+}
+
+/// A value of a type from a text.
+pub(crate) fn read(ty: &Type, text: &str) -> Result<Value, String> {
+    let wrong = |what: &str| format!("`{}` is not {what}", shorten(text));
+    match ty {
+        Type::Int => text.trim().parse().map(Value::Int).map_err(|_| wrong("a whole number (an integer)")),
+        Type::Double => match text.trim().parse::<f64>() {
+            Ok(d) if d.is_finite() => Ok(Value::Double(d)),
+            _ => Err(wrong("a number")),
+        },
+        Type::Bool => match text.trim() {
+            "true" => Ok(Value::Bool(true)),
+            "false" => Ok(Value::Bool(false)),
+            _ => Err(wrong("`true` or `false` (a boolean)")),
+        },
+        Type::Null => {
+            if matches!(text.trim(), "" | "null") {
+                Ok(Value::Null)
+            } else {
+                Err(wrong("null"))
+            }
+        }
+        Type::Text => Ok(Value::text(text)),
+        Type::OneOf(types) => {
+            let rank = |t: &Type| match t {
+                Type::Null => 0,
+                Type::Int => 1,
+                Type::Double => 2,
+                Type::Bool => 3,
+                Type::Text => 5,
+                _ => 4,
+            };
+            let mut types: Vec<&Type> = types.iter().collect();
+            types.sort_by_key(|t| rank(t));
+            let mut last = Err(wrong("a value of its type"));
+            for ty in types {
+                last = read(ty, text);
+                if last.is_ok() {
+                    break;
+                }
+            }
+            last
+        }
+        Type::Dyn => Ok(serde_json::from_str(text).map_or_else(|_| Value::text(text), |json| Value::from_json(&json))),
+        _ => serde_json::from_str(text).map(|json| Value::from_json(&json)).map_err(|_| wrong("JSON")),
+    }
+}
+
+/// The type expressions see of a schema.
+pub fn type_of(schema: &Json) -> Type {
+    let Json::Object(map) = schema else { return Type::Dyn };
+    match map.get("type") {
+        Some(Json::String(name)) => named_type(name, map),
+        Some(Json::Array(names)) => one_of(names.iter().filter_map(Json::as_str).map(|n| named_type(n, map)).collect()),
+        _ => {
+            let values = map.get("enum").and_then(Json::as_array).cloned().or_else(|| map.get("const").map(|c| vec![c.clone()]));
+            if let Some(values) = values.filter(|v| !v.is_empty()) {
+                return one_of(values.iter().map(type_of_value).collect());
+            }
+            for key in ["anyOf", "oneOf"] {
+                if let Some(all) = map.get(key).and_then(Json::as_array).filter(|a| !a.is_empty()) {
+                    return one_of(all.iter().map(type_of).collect());
+                }
+            }
+            if map.contains_key("properties") { named_type("object", map) } else { Type::Dyn }
+        }
+    }
+}
+
+fn one_of(types: Vec<Type>) -> Type {
+    let mut all: Vec<Type> = Vec::new();
+    for ty in types {
+        if ty == Type::Dyn {
+            return Type::Dyn;
+        }
+        if !all.contains(&ty) {
+            all.push(ty);
+        }
+    }
+    if all.len() == 1 { all.remove(0) } else { Type::OneOf(all) }
+}
+
+fn type_of_value(value: &Json) -> Type {
+    match value {
+        Json::Null => Type::Null,
+        Json::Bool(_) => Type::Bool,
+        Json::Number(n) => {
+            if n.is_f64() {
+                Type::Double
+            } else {
+                Type::Int
+            }
+        }
+        Json::String(_) => Type::Text,
+        _ => Type::Dyn,
+    }
+}
+
+fn named_type(name: &str, map: &JsonMap<String, Json>) -> Type {
+    match name {
+        "string" => Type::Text,
+        "integer" => Type::Int,
+        "number" => Type::Double,
+        "boolean" => Type::Bool,
+        "null" => Type::Null,
+        "array" => Type::List(Box::new(map.get("items").map_or(Type::Dyn, type_of))),
+        "object" => match map.get("properties").and_then(Json::as_object) {
+            Some(properties) => Type::Object(Arc::new(ObjectType {
+                fields: properties.iter().map(|(k, v)| (Arc::from(k.as_str()), type_of(v))).collect(),
+                open: map.get("additionalProperties") != Some(&Json::Bool(false)),
+            })),
+            None => Type::Map(Box::new(map.get("additionalProperties").map_or(Type::Dyn, type_of))),
+        },
+        _ => Type::Dyn,
+    }
+}
+
+/// A pattern that is searched for in text, in linear time.
+#[derive(Clone, Debug)]
+pub struct Pattern(Arc<Validator>);
+
+impl Pattern {
+    /// A pattern from its text (the syntax of the `regex` crate).
+    pub fn new(pattern: &str) -> Result<Pattern, String> {
+        let built = options().build(&json!({"type": "string", "pattern": pattern}));
+        built.map(|v| Pattern(Arc::new(v))).map_err(|_| format!("`{}` is no pattern", shorten(pattern)))
+    }
+    /// Whether it is found in the text.
+    pub fn found_in(&self, text: &str) -> bool {
+        self.0.is_valid(&Json::from(text))
+    }
+}
+
+fn options<'o>() -> jsonschema::ValidationOptions<'o> {
+    jsonschema::options()
+        .with_draft(jsonschema::Draft::Draft202012)
+        .should_validate_formats(true)
+        .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(4 * PATTERN_BYTES))
+}
+
+fn violation(error: &ValidationError<'_>) -> Violation {
+    use ValidationErrorKind as E;
+    let shown = |json: &Json| shorten(&json.to_string());
+    let it = shown(error.instance());
+    let message = match error.kind() {
+        E::Minimum { limit } => format!("{it} is below the minimum {limit}"),
+        E::Maximum { limit } => format!("{it} is above the maximum {limit}"),
+        E::ExclusiveMinimum { limit } => format!("{it} must be above {limit}"),
+        E::ExclusiveMaximum { limit } => format!("{it} must be below {limit}"),
+        E::Enum { options } => format!("{it} is not one of {}", shown(options)),
+        E::Constant { expected_value } => format!("{it} is not {}", shown(expected_value)),
+        E::Type { .. } => {
+            let expected = error.to_string();
+            let expected = expected.rsplit(" is not of type").next().map(str::trim).unwrap_or_default();
+            let expected = expected.trim_start_matches("s ").replace('"', "`");
+            format!("{it} is not of type {expected}")
+        }
+        E::Required { property } => format!("field `{}` is missing", property.as_str().unwrap_or_default()),
+        E::AdditionalProperties { unexpected } | E::UnevaluatedProperties { unexpected } => {
+            format!("unknown field {}", listed(unexpected.iter().map(String::as_str)))
+        }
+        E::Format { format } => format!("{it} is not of format `{format}`"),
+        E::Pattern { pattern } => format!("{it} does not match the pattern `{}`", shorten(pattern)),
+        E::MinLength { limit } => format!("{it} is shorter than {limit} characters"),
+        E::MaxLength { limit } => format!("{it} is longer than {limit} characters"),
+        E::MinItems { limit } => format!("it has fewer than {limit} items"),
+        E::MaxItems { limit } => format!("it has more than {limit} items"),
+        E::MultipleOf { multiple_of } => format!("{it} is not a multiple of {multiple_of}"),
+        E::UniqueItems => "it has the same item twice".into(),
+        _ => error.to_string().chars().take(200).collect(),
+    };
+    let keyword = error.kind().keyword().to_owned();
+    Violation { pointer: error.instance_path().as_str().to_owned(), keyword, message }
+}
+
+/// Compiles a schema of the document. Faults are told; after one, what stands in takes anything.
+pub(crate) fn compile(node: &Node, faults: &mut Faults) -> Schema {
+    if node.has_broken() {
+        return Schema::any();
+    }
+    let before = faults.errors();
+    let mut lint = Lint { faults, refs: BTreeMap::new() };
+    lint.schema(node, "", true);
+    lint.cycles(node);
+    let json = cleaned(node);
+    let ty = type_of(&json);
+    if faults.errors() > before {
+        return Schema { ty, ..Schema::any() };
+    }
+    let errors: Vec<(String, String)> = jsonschema::draft202012::meta::validator()
+        .iter_errors(&json)
+        .take(MAX_VIOLATIONS)
+        .map(|e| (e.instance_path().as_str().to_owned(), violation(&e).message))
+        .collect();
+    for (pointer, message) in &errors {
+        let at = node.pointed(pointer);
+        let word = pointer.rsplit('/').next().unwrap_or_default();
+        faults.error("bad_schema", at.at, format!("the JSON Schema does not hold at `{}`: {message}", shorten(word)));
+    }
+    if !errors.is_empty() {
+        return Schema { ty, ..Schema::any() };
+    }
+    match options().build(&json) {
+        Ok(validator) => Schema { json, validator: Arc::new(validator), ty },
+        Err(e) => {
+            let at = node.pointed(e.instance_path().as_str()).at;
+            faults.error("bad_schema", at, format!("the JSON Schema does not compile: {}", shorten(&e.to_string())));
+            Schema { ty, ..Schema::any() }
+        }
+    }
+}
+
+/// The schema without our keywords, and without defaults that are expressions.
+fn cleaned(node: &Node) -> Json {
+    let Kind::Map(entries) = &node.kind else { return node.to_json() };
+    let mut out = JsonMap::new();
+    for (key, value) in entries {
+        let name = &*key.text;
+        if OURS.contains(&name) || name == "default" && value.get("cel").is_some() {
+            continue;
+        }
+        let json = if ONE.contains(&name) {
+            cleaned(value)
+        } else if LIST.contains(&name) {
+            match &value.kind {
+                Kind::List(items) => Json::Array(items.iter().map(cleaned).collect()),
+                _ => value.to_json(),
+            }
+        } else if MAP.contains(&name) {
+            match &value.kind {
+                Kind::Map(entries) => Json::Object(entries.iter().map(|(k, v)| (k.text.to_string(), cleaned(v))).collect()),
+                _ => value.to_json(),
+            }
+        } else {
+            value.to_json()
+        };
+        out.insert(name.to_owned(), json);
+    }
+    Json::Object(out)
+}
+
+struct Lint<'f> {
+    faults: &'f mut Faults,
+    /// Which definitions each definition refers to; the schema outside of them is "".
+    refs: BTreeMap<String, BTreeMap<String, Place>>,
+}
+
+impl Lint<'_> {
+    fn schema(&mut self, node: &Node, within: &str, top: bool) {
+        let Kind::Map(entries) = &node.kind else { return };
+        for (key, value) in entries {
+            let name = &*key.text;
+            if ONE.contains(&name) {
+                self.schema(value, within, false);
+            } else if LIST.contains(&name) {
+                value.items().iter().for_each(|v| self.schema(v, within, false));
+            } else if MAP.contains(&name) {
+                for (key, value) in value.entries() {
+                    let definition = matches!(name, "$defs" | "definitions");
+                    self.schema(value, if definition { &key.text } else { within }, false);
+                }
+            } else if name == "$ref" {
+                self.reference(value, within);
+            } else if !(PLAIN.contains(&name) || name.starts_with("x-") || name == "on_delete" || top && OURS.contains(&name)) {
+                let all = ONE.iter().chain(&LIST).chain(&MAP).chain(&PLAIN).copied();
+                let near = closest(name, all);
+                let message = format!("`{}` is no keyword of JSON Schema, so it has no effect", shorten(name));
+                let help = near.map_or_else(|| "words of your own begin with `x-`".into(), |n| format!("did you mean `{n}`?"));
+                self.faults.warn("unknown_keyword", key.at, message).help(help);
+            }
+        }
+        self.types(node);
+        self.bounds(node);
+        self.required(node);
+        if let Some(format) = node.get("format")
+            && let Some(text) = format.as_text()
+            && !FORMATS.contains(&&**text)
+        {
+            let near = closest(text, FORMATS);
+            let message = format!("the format `{}` is not known, so it is not checked", shorten(text));
+            self.faults.warn("unknown_format", format.at, message).maybe_help(near.map(|n| format!("did you mean `{n}`?")));
+        }
+    }
+
+    fn types(&mut self, node: &Node) {
+        let Some(ty) = node.get("type") else { return };
+        let one = std::slice::from_ref(ty);
+        for ty in if let Kind::List(items) = &ty.kind { items } else { one } {
+            let word = ty.scalar().map(|s| s.text.clone()).unwrap_or_default();
+            if TYPES.contains(&&*word) && (&*word != "null" || ty.as_text().is_some()) {
+                continue;
+            }
+            let help = match (&*word, closest(&word, TYPES)) {
+                ("null" | "", _) => "write \"null\" in quotes".to_owned(),
+                ("int" | "i64" | "long", _) => "did you mean `integer`?".to_owned(),
+                ("float" | "double", _) => "did you mean `number`?".to_owned(),
+                ("str" | "text" | "date", _) => "did you mean `string`?".to_owned(),
+                ("list", _) => "did you mean `array`?".to_owned(),
+                ("map" | "dict", _) => "did you mean `object`?".to_owned(),
+                (_, Some(near)) => format!("did you mean `{near}`?"),
+                (_, None) => format!("one of {}", listed(TYPES)),
+            };
+            self.faults.error("unknown_type", ty.at, format!("`{}` is no type of JSON Schema", shorten(&word))).help(help);
+        }
+    }
+
+    fn bounds(&mut self, node: &Node) {
+        for (low, high) in
+            [("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties")]
+        {
+            if let (Some(low_node), Some(high_node)) = (node.get(low), node.get(high))
+                && let (Some(l), Some(h)) = (low_node.to_json().as_f64(), high_node.to_json().as_f64())
+                && l > h
+            {
+                let message = format!("`{low}` {l} is above `{high}` {h}: no value can meet both");
+                self.faults.error("empty_range", low_node.at, message).related(high_node.at, format!("`{high}` is here"));
+            }
+        }
+    }
+
+    fn required(&mut self, node: &Node) {
+        let (Some(required), Some(properties)) = (node.get("required"), node.get("properties")) else { return };
+        if node.get("patternProperties").is_some() {
+            return;
+        }
+        for name in required.items() {
+            let Some(text) = name.as_text() else { continue };
+            if properties.get(text).is_none() {
+                let near = closest(text, properties.entries().iter().map(|e| &*e.0.text));
+                let message = format!("`required` names `{}`, which `properties` does not have", shorten(text));
+                self.faults.error("unknown_property", name.at, message).maybe_help(near.map(|n| format!("did you mean `{n}`?")));
+            }
+        }
+    }
+
+    fn reference(&mut self, node: &Node, within: &str) {
+        let target = node.as_text().map(|t| t.to_string()).unwrap_or_default();
+        let name = target.strip_prefix("#/$defs/").or_else(|| target.strip_prefix("#/definitions/"));
+        match name.filter(|n| !n.contains('/')) {
+            Some(name) => {
+                self.refs.entry(within.to_owned()).or_default().entry(name.to_owned()).or_insert(node.at);
+            }
+            None => {
+                let message = format!("the reference `{}` leads out of this schema", shorten(&target));
+                self.faults
+                    .error("bad_schema", node.at, message)
+                    .help("a reference names a definition of the same block: `#/$defs/name`");
+            }
+        }
+    }
+
+    fn cycles(&mut self, root: &Node) {
+        let known: BTreeSet<&str> = ["$defs", "definitions"]
+            .iter()
+            .filter_map(|k| root.get(k))
+            .flat_map(|d| d.entries().iter().map(|e| &*e.0.text))
+            .collect();
+        let refs = std::mem::take(&mut self.refs);
+        for (from, targets) in &refs {
+            for (to, at) in targets {
+                if !known.contains(to.as_str()) {
+                    let near = closest(to, known.iter().copied());
+                    let message = format!("there is no definition `{}` in `$defs`", shorten(to));
+                    self.faults.error("bad_schema", *at, message).maybe_help(near.map(|n| format!("did you mean `{n}`?")));
+                    continue;
+                }
+                let (mut seen, mut todo) = (BTreeSet::new(), vec![to.as_str()]);
+                while let Some(next) = todo.pop() {
+                    if next == from && !from.is_empty() {
+                        let message = format!("the definition `{}` leads back to itself", shorten(from));
+                        self.faults.error("recursive_schema", *at, message).help("schemas here cannot recurse");
+                        break;
+                    }
+                    if seen.insert(next) {
+                        todo.extend(refs.get(next).into_iter().flat_map(|t| t.keys().map(String::as_str)));
+                    }
+                }
+            }
+        }
+    }
+}
