@@ -354,7 +354,8 @@ impl State {
     async fn serve(&mut self, order: Order, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
         self.order = Some(order.turn);
         let first = Seat { agent: order.agent, replica: order.mail.first().map_or(0, |m| m.0) };
-        let actor = self.agent(first, myself).await?;
+        let shard = first.replica / u32::try_from(SHARD).unwrap_or(1024);
+        let actor = self.agent((first.agent, shard), myself).await?;
         let at = Arc::new(AtomicU32::new(0));
         let doing = Doing {
             agent: order.agent,
@@ -401,7 +402,8 @@ impl State {
             }
         };
         self.steps.insert(step);
-        let actor = self.agent(seat, myself).await?;
+        // Models and tools of each replica run side by side: each has an actor, told apart from shards from the other end.
+        let actor = self.agent((seat.agent, u32::MAX - seat.replica), myself).await?;
         let doing = Doing {
             agent: seat.agent,
             replicas: vec![seat.replica],
@@ -414,10 +416,11 @@ impl State {
         Ok(())
     }
 
-    /// The actor of an agent, started at its first order.
-    async fn agent(&mut self, seat: Seat, myself: &ActorRef<OrchestratorMsg>) -> Result<ActorRef<AgentMsg>, ActorProcessingErr> {
-        let shard = seat.replica / u32::try_from(SHARD).unwrap_or(1024);
-        if let Some(actor) = self.agents.get(&(seat.agent, shard)) {
+    /// An agent's actor, started at its first order.
+    async fn agent(
+        &mut self, key: (AgentIx, u32), myself: &ActorRef<OrchestratorMsg>,
+    ) -> Result<ActorRef<AgentMsg>, ActorProcessingErr> {
+        if let Some(actor) = self.agents.get(&key) {
             return Ok(actor.clone());
         }
         self.stop_idle();
@@ -428,7 +431,7 @@ impl State {
             blobs: BlobKey::of_workspace(WORKSPACE),
         };
         let (actor, _) = Actor::spawn_linked(None, AgentActor, arguments, myself.get_cell()).await?;
-        self.agents.insert((seat.agent, shard), actor.clone());
+        self.agents.insert(key, actor.clone());
         Ok(actor)
     }
 
@@ -478,9 +481,8 @@ impl State {
         self.agents.retain(|_, actor| actor.get_id() != who.get_id());
         let Some(doing) = self.doing.remove(&who.get_id()) else { return Ok(()) };
         match doing.step {
-            Some(step) => {
-                self.steps.remove(&step);
-            }
+            // Whatever else of that turn was in its mailbox is gone with it, and owed again.
+            Some(_) => self.steps.retain(|s| s.turn != doing.turn),
             None => self.order = None,
         }
         let at = doing.at.load(Ordering::Relaxed);

@@ -979,22 +979,3 @@ pub enum Overflow {
     /// The message is refused, and counted.
     Refuse,
 }
-
-impl Late<i64> {
-    /// Milliseconds.
-    pub fn moment(&self, _scope: &dyn crate::expression::Scope) -> Result<i64, crate::expression::EvalError> {
-        match self {
-            Late::Given(v) => Ok(*v),
-            Late::Template(_) => Ok(0),
-        }
-    }
-}
-impl Late<u64> {
-    /// A number.
-    pub fn number(&self, _scope: &dyn crate::expression::Scope, _most: u64) -> Result<u64, crate::expression::EvalError> {
-        match self {
-            Late::Given(v) => Ok(*v),
-            Late::Template(_) => Ok(0),
-        }
-    }
-}
