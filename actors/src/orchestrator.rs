@@ -133,7 +133,10 @@ impl Actor for Orchestrator {
     }
 
     async fn handle(
-        &self, myself: ActorRef<OrchestratorMsg>, message: OrchestratorMsg, state: &mut State,
+        &self,
+        myself: ActorRef<OrchestratorMsg>,
+        message: OrchestratorMsg,
+        state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             OrchestratorMsg::Go => state.woken = None,
@@ -162,7 +165,10 @@ impl Actor for Orchestrator {
     }
 
     async fn handle_supervisor_evt(
-        &self, myself: ActorRef<OrchestratorMsg>, event: SupervisionEvent, state: &mut State,
+        &self,
+        myself: ActorRef<OrchestratorMsg>,
+        event: SupervisionEvent,
+        state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(who, reason) => {
@@ -272,7 +278,8 @@ impl State {
             Event::TurnCompleted(done) => {
                 let turns: u64 = done.served.iter().map(|(_, n)| u64::from(*n)).sum();
                 metrics.turns_total.with_label_values(&[done.by.word(), "completed"]).inc_by(turns);
-                let handoffs = done.entries.iter().filter(|e| matches!(e.outcome, commedia_domain::event::Outcome::Handoff { .. }));
+                let handoffs =
+                    done.entries.iter().filter(|e| matches!(e.outcome, commedia_domain::event::Outcome::Handoff { .. }));
                 metrics.handoffs_total.inc_by(handoffs.count() as u64);
             }
             Event::TurnFailed { failure, .. } => {
@@ -370,7 +377,11 @@ impl State {
     }
 
     async fn step(
-        &mut self, step: StepId, seat: Seat, work: Work, myself: &ActorRef<OrchestratorMsg>,
+        &mut self,
+        step: StepId,
+        seat: Seat,
+        work: Work,
+        myself: &ActorRef<OrchestratorMsg>,
     ) -> Result<(), ActorProcessingErr> {
         let message = match work {
             Work::Model => match self.run.model_request(step) {
@@ -418,7 +429,9 @@ impl State {
 
     /// An agent's actor, started at its first order.
     async fn agent(
-        &mut self, key: (AgentIx, u32), myself: &ActorRef<OrchestratorMsg>,
+        &mut self,
+        key: (AgentIx, u32),
+        myself: &ActorRef<OrchestratorMsg>,
     ) -> Result<ActorRef<AgentMsg>, ActorProcessingErr> {
         if let Some(actor) = self.agents.get(&key) {
             return Ok(actor.clone());
@@ -554,4 +567,3 @@ impl State {
         self.live.finish(Ok(self.loaded()));
     }
 }
-

@@ -87,9 +87,8 @@ impl Scenarios {
         let name = Hash32(record.bytes.as_slice().try_into().map_err(|_| missing())?);
         let bytes = store.blob(WORKSPACE, name).await?.ok_or_else(missing)?;
         let bundle: Bundle = postcard::from_bytes(&bytes).map_err(|e| LoadError::Scenario(e.to_string()))?;
-        let scenario = compile_bundle(&bundle).map_err(|faults| {
-            LoadError::Scenario(faults.first().map_or_else(|| "it has faults".into(), ToString::to_string))
-        })?;
+        let scenario = compile_bundle(&bundle)
+            .map_err(|faults| LoadError::Scenario(faults.first().map_or_else(|| "it has faults".into(), ToString::to_string)))?;
         if scenario.hash != *hash {
             return Err(LoadError::Scenario(format!("it compiles to version {}, not {hash}", scenario.hash)));
         }

@@ -152,7 +152,10 @@ impl Runtime {
 
     /// Starts a run. Waits for a place among the live ones.
     pub async fn start_run(
-        &self, scenario: Arc<Scenario>, input: RunInput, start: StartOptions,
+        &self,
+        scenario: Arc<Scenario>,
+        input: RunInput,
+        start: StartOptions,
     ) -> Result<RunHandle, StartError> {
         if let Some(unbuilt) = scenario.unbuilt.first() {
             return Err(StartError::Unbuilt(format!("{} is not part of this version", unbuilt.what)));
@@ -199,7 +202,11 @@ impl Runtime {
     }
 
     async fn begin(
-        &self, id: RunId, scenario: Arc<Scenario>, created: Option<commedia_domain::event::Created>, start: StartOptions,
+        &self,
+        id: RunId,
+        scenario: Arc<Scenario>,
+        created: Option<commedia_domain::event::Created>,
+        start: StartOptions,
         origin: Origin,
     ) -> Result<RunHandle, StartError> {
         let gone = |what: String| StartError::Load(LoadError::Stopped(what));

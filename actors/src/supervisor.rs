@@ -16,11 +16,7 @@ const MAX_RESTARTS: u32 = 3;
 
 pub(crate) enum SupervisorMsg {
     /// Start a run's orchestrator.
-    Start {
-        live: Arc<Live>,
-        origin: Origin,
-        reply: RpcReplyPort<Result<(), LoadError>>,
-    },
+    Start { live: Arc<Live>, origin: Origin, reply: RpcReplyPort<Result<(), LoadError>> },
     /// A run was read again after a crash.
     Again { live: Arc<Live>, restarts: u32, origin: Result<Origin, LoadError> },
 }
@@ -39,13 +35,18 @@ impl Actor for Supervisor {
     type Arguments = (Arc<Shared>, Arc<Scenarios>);
 
     async fn pre_start(
-        &self, _myself: ActorRef<SupervisorMsg>, (shared, scenarios): Self::Arguments,
+        &self,
+        _myself: ActorRef<SupervisorMsg>,
+        (shared, scenarios): Self::Arguments,
     ) -> Result<SupervisorState, ActorProcessingErr> {
         Ok(SupervisorState { shared, scenarios, runs: HashMap::new() })
     }
 
     async fn handle(
-        &self, myself: ActorRef<SupervisorMsg>, message: SupervisorMsg, state: &mut SupervisorState,
+        &self,
+        myself: ActorRef<SupervisorMsg>,
+        message: SupervisorMsg,
+        state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             SupervisorMsg::Start { live, origin, reply } => {
@@ -68,7 +69,10 @@ impl Actor for Supervisor {
     }
 
     async fn handle_supervisor_evt(
-        &self, myself: ActorRef<SupervisorMsg>, event: SupervisionEvent, state: &mut SupervisorState,
+        &self,
+        myself: ActorRef<SupervisorMsg>,
+        event: SupervisionEvent,
+        state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorTerminated(who, ..) => {
@@ -87,7 +91,11 @@ impl Actor for Supervisor {
 impl SupervisorState {
     /// An orchestrator that cannot even begin ends its run's wait with the reason.
     async fn start(
-        &mut self, live: Arc<Live>, restarts: u32, origin: Origin, myself: &ActorRef<SupervisorMsg>,
+        &mut self,
+        live: Arc<Live>,
+        restarts: u32,
+        origin: Origin,
+        myself: &ActorRef<SupervisorMsg>,
     ) -> Result<(), LoadError> {
         let begin = Begin { live: live.clone(), shared: self.shared.clone(), origin };
         let spawned = Actor::spawn_linked(None, Orchestrator, begin, myself.get_cell()).await;

@@ -116,7 +116,10 @@ impl Replay {
             let (now, then) = (event.encode(), stored.event.encode());
             if now != then {
                 let what = format!("the log has `{}`, the replay decides `{}`", stored.event.name(), event.name());
-                return Err(Difference { seq: stored.seq, what: if stored.event.name() == event.name() { format!("`{}` has other bytes", event.name()) } else { what } });
+                return Err(Difference {
+                    seq: stored.seq,
+                    what: if stored.event.name() == event.name() { format!("`{}` has other bytes", event.name()) } else { what },
+                });
             }
             self.digest.update(&now);
             self.compared += 1;

@@ -17,7 +17,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use load::{FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, inside, json_schema, load};
+pub use load::{FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, inside, json_schema, load, read_data};
 
 use crate::collection::Shape;
 use crate::expression::{Program, Type};
@@ -105,6 +105,8 @@ pub struct Bundle {
 pub struct Unbuilt {
     /// What it is, such as "agent `approver` of kind `human`".
     pub what: String,
+    /// The file, as the user named it.
+    pub file: String,
     /// Where it stands in the author's file.
     pub span: crate::diagnostic::Span,
 }
