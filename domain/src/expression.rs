@@ -11,6 +11,8 @@ mod machine;
 mod operators;
 mod parser;
 mod program;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::BTreeSet;
@@ -278,4 +280,9 @@ pub fn suggest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&
     let lower = word.to_lowercase();
     let near = known.filter(|k| *k != word).map(|k| (strsim::damerau_levenshtein(&lower, &k.to_lowercase()), k));
     near.filter(|(distance, k)| *distance <= most && *distance < k.chars().count()).min_by_key(|n| n.0).map(|n| n.1)
+}
+
+/// Whether a regular expression is found in a text; one that does not compile is found nowhere.
+pub fn found(pattern: &str, text: &str) -> bool {
+    functions::text::pattern(pattern).is_ok_and(|regex| regex.is_match(text))
 }

@@ -17,7 +17,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use load::{FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, inside, json_schema, load};
+pub use load::{FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, inside, json_schema, load, read_data};
 
 use crate::collection::Shape;
 use crate::expression::{Program, Type};

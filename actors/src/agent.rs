@@ -1,0 +1,153 @@
+//! The actor of an agent (or of a shard of a population) while it has work. It performs the steps it is told and reports
+//! upward; it holds no truth: losing it loses nothing, the run names what it owed again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use commedia_domain::body::BlobKey;
+use commedia_domain::event::{Failure, FailureClass, ModelBinding, StepOutcome};
+use commedia_domain::id::AgentIx;
+use commedia_domain::message::{Message, StepId};
+use commedia_domain::names::{Facts, Names};
+use commedia_domain::rules::{self, Order, Served};
+use commedia_domain::run::ModelRequest;
+use commedia_domain::scenario::ToolRef;
+use commedia_domain::tool::{self, Builtins};
+use commedia_domain::value::Value;
+use commedia_domain::world::World;
+use ractor::{Actor, ActorProcessingErr, ActorRef, DerivedActorRef};
+use tokio::task::JoinSet;
+
+use crate::model::{self, Model, stub};
+
+/// What an agent is told.
+pub(crate) enum AgentMsg {
+    /// Evaluate rules; `at` says which mailbox is being served, for whoever must explain a crash.
+    Serve { order: Box<Order>, at: Arc<AtomicU32> },
+    /// Ask a model.
+    Ask(Box<ModelRequest>),
+    /// Run a tool that needs nothing outside the process.
+    Tool(Box<ToolOrder>),
+}
+
+/// A tool step.
+pub(crate) struct ToolOrder {
+    pub(crate) step: StepId,
+    pub(crate) agent: AgentIx,
+    pub(crate) facts: Facts,
+    pub(crate) world: World,
+    pub(crate) message: Arc<Message>,
+    pub(crate) tool: ToolRef,
+    pub(crate) input: Value,
+}
+
+/// What an agent reports.
+pub enum AgentReport {
+    /// Rules were evaluated.
+    Served(Served),
+    /// A step ended.
+    StepEnded {
+        /// Which.
+        step: StepId,
+        /// What came back.
+        outcome: StepOutcome,
+    },
+}
+
+/// What an agent's actor is made from.
+pub(crate) struct AgentArguments {
+    pub(crate) reports: DerivedActorRef<AgentReport>,
+    pub(crate) builtins: Arc<dyn Builtins>,
+    pub(crate) model: Option<Arc<dyn Model>>,
+    pub(crate) blobs: BlobKey,
+}
+
+pub(crate) struct AgentState {
+    given: AgentArguments,
+    calls: JoinSet<()>,
+}
+
+pub(crate) struct AgentActor;
+
+impl Actor for AgentActor {
+    type Msg = AgentMsg;
+    type State = AgentState;
+    type Arguments = AgentArguments;
+
+    async fn pre_start(&self, _myself: ActorRef<AgentMsg>, given: AgentArguments) -> Result<AgentState, ActorProcessingErr> {
+        Ok(AgentState { given, calls: JoinSet::new() })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<AgentMsg>,
+        message: AgentMsg,
+        state: &mut AgentState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            AgentMsg::Serve { order, at } => {
+                let served = rules::serve(&order, &*state.given.builtins, |n| at.store(n, Ordering::Relaxed));
+                state.report(AgentReport::Served(served))
+            }
+            AgentMsg::Ask(request) => state.ask(*request),
+            AgentMsg::Tool(order) => {
+                let report = AgentReport::StepEnded { step: order.step, outcome: state.tool(&order) };
+                state.report(report)
+            }
+        }
+    }
+}
+
+impl AgentState {
+    fn report(&self, report: AgentReport) -> Result<(), ActorProcessingErr> {
+        Ok(self.given.reports.cast(report)?)
+    }
+
+    /// The stub answers in place; a real model works beside the mailbox, and stops with the actor.
+    fn ask(&mut self, request: ModelRequest) -> Result<(), ActorProcessingErr> {
+        while self.calls.try_join_next().is_some() {}
+        let (step, blobs) = (request.step, self.given.blobs);
+        let model = match (&request.binding, &self.given.model) {
+            (ModelBinding::Provider { .. }, Some(model)) => model.clone(),
+            (ModelBinding::Provider { provider, .. }, None) => {
+                let message = format!("provider `{provider}` is not part of this version").into();
+                let outcome = StepOutcome::Failed(Failure { class: FailureClass::Model, message });
+                return self.report(AgentReport::StepEnded { step, outcome });
+            }
+            (ModelBinding::Stub | ModelBinding::Offline, _) => {
+                let outcome = model::outcome(stub::answer(&request), &blobs);
+                return self.report(AgentReport::StepEnded { step, outcome });
+            }
+        };
+        let reports = self.given.reports.clone();
+        self.calls.spawn(async move {
+            let limit = Duration::from_millis(request.timeout_ms);
+            let outcome = match tokio::time::timeout(limit, model.answer(&request)).await {
+                Ok(answer) => model::outcome(answer, &blobs),
+                Err(_) => StepOutcome::Failed(Failure {
+                    class: FailureClass::Timeout,
+                    message: format!("the model did not answer within {} s", limit.as_secs_f64()).into(),
+                }),
+            };
+            if reports.cast(AgentReport::StepEnded { step, outcome }).is_err() {
+                tracing::debug!(%step, "the run is gone; its step's outcome is dropped");
+            }
+        });
+        Ok(())
+    }
+
+    fn tool(&self, order: &ToolOrder) -> StepOutcome {
+        let names = Names { message: Some(&order.message), ..Names::plain(&order.facts, &order.world) };
+        let ids = order.facts.ids("tool", order.step.turn, order.step.n);
+        let names = Names { ids: Some(&ids), ..names };
+        match tool::perform(&names, Some(order.agent), order.tool, &order.input, &*self.given.builtins) {
+            Ok(done) => StepOutcome::Done {
+                value: commedia_domain::body::Body::new(done.value, &self.given.blobs),
+                writes: done.writes,
+                sent: done.sent,
+            },
+            Err(message) => StepOutcome::Failed(Failure { class: FailureClass::Tool, message: message.into() }),
+        }
+    }
+}

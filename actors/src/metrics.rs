@@ -1,0 +1,175 @@
+//! Every series of the process, named here and nowhere else. Base units; never a run id as a label.
+
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// The process' metrics; passed in, never global.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// Ended runs.
+    pub runs_total: IntCounterVec,
+    /// Live runs.
+    pub runs_active: IntGauge,
+    /// Wall time of runs.
+    pub run_duration_seconds: Histogram,
+    /// Turns.
+    pub turns_total: IntCounterVec,
+    /// Steps.
+    pub steps_total: IntCounterVec,
+    /// Handoffs.
+    pub handoffs_total: IntCounter,
+    /// Messages in mailboxes.
+    pub mailbox_depth: IntGaugeVec,
+    /// Restarts of actors.
+    pub actor_restarts_total: IntCounterVec,
+    /// Requests to models.
+    pub model_requests_total: IntCounterVec,
+    /// Time of model requests.
+    pub model_seconds: Histogram,
+    /// Tokens.
+    pub model_tokens_total: IntCounterVec,
+    /// Money.
+    pub model_cost_usd_total: prometheus::Counter,
+    /// Open approvals.
+    pub approvals_pending: IntGauge,
+    /// WebSocket clients.
+    pub ws_clients: IntGauge,
+    /// Followers let go.
+    pub ws_lagged_total: IntCounter,
+    /// Time of group commits.
+    pub store_commit_seconds: Histogram,
+    /// Writes in a group.
+    pub store_batch_size: Histogram,
+    /// Bytes written.
+    pub store_bytes: Gauge,
+    /// What was refused for want of room.
+    pub shed_total: IntCounterVec,
+    /// HTTP requests.
+    pub http_requests_total: IntCounterVec,
+    /// Time of HTTP requests.
+    pub http_request_seconds: HistogramVec,
+    /// Injected faults.
+    pub faults_injected_total: IntCounterVec,
+}
+
+const SECONDS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0, 60.0];
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// All series, declared from the start.
+    pub fn new() -> Metrics {
+        let made = Metrics {
+            registry: Registry::new(),
+            runs_total: counters("commedia_runs_total", "Ended runs", &["scenario", "status"]),
+            runs_active: gauge("commedia_runs_active", "Live runs"),
+            run_duration_seconds: histogram("commedia_run_duration_seconds", "Wall time of ended runs", &SECONDS),
+            turns_total: counters("commedia_turns_total", "Turns", &["agent_kind", "outcome"]),
+            steps_total: counters("commedia_steps_total", "Steps", &["kind", "outcome"]),
+            handoffs_total: counter("commedia_handoffs_total", "Handoffs"),
+            mailbox_depth: made_well(IntGaugeVec::new(
+                Opts::new("commedia_mailbox_depth", "Messages in mailboxes"),
+                &["scenario", "agent"],
+            )),
+            actor_restarts_total: counters("commedia_actor_restarts_total", "Restarts of actors", &["scenario", "reason"]),
+            model_requests_total: counters("commedia_model_requests_total", "Requests to models", &["model", "outcome"]),
+            model_seconds: histogram("commedia_model_seconds", "Time of model requests", &SECONDS),
+            model_tokens_total: counters("commedia_model_tokens_total", "Tokens", &["model", "direction"]),
+            model_cost_usd_total: made_well(prometheus::Counter::new("commedia_model_cost_usd_total", "Cost of models in USD")),
+            approvals_pending: gauge("commedia_approvals_pending", "Open approvals"),
+            ws_clients: gauge("commedia_ws_clients", "WebSocket clients"),
+            ws_lagged_total: counter("commedia_ws_lagged_total", "Followers let go because they were too slow"),
+            store_commit_seconds: histogram("commedia_store_commit_seconds", "Time of group commits", &SECONDS),
+            store_batch_size: histogram(
+                "commedia_store_batch_size",
+                "Writes in a group commit",
+                &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0],
+            ),
+            store_bytes: made_well(Gauge::new("commedia_store_bytes", "Bytes written to the store since it was opened")),
+            shed_total: counters("commedia_shed_total", "What was refused for want of room", &["reason"]),
+            http_requests_total: counters("commedia_http_requests_total", "HTTP requests", &["route", "status"]),
+            http_request_seconds: made_well(HistogramVec::new(
+                HistogramOpts::new("commedia_http_request_seconds", "Time of HTTP requests").buckets(SECONDS.to_vec()),
+                &["route"],
+            )),
+            faults_injected_total: counters("commedia_faults_injected_total", "Injected faults", &["kind"]),
+        };
+        made.register();
+        made
+    }
+
+    fn register(&self) {
+        let all: [Box<dyn prometheus::core::Collector>; 22] = [
+            Box::new(self.runs_total.clone()),
+            Box::new(self.runs_active.clone()),
+            Box::new(self.run_duration_seconds.clone()),
+            Box::new(self.turns_total.clone()),
+            Box::new(self.steps_total.clone()),
+            Box::new(self.handoffs_total.clone()),
+            Box::new(self.mailbox_depth.clone()),
+            Box::new(self.actor_restarts_total.clone()),
+            Box::new(self.model_requests_total.clone()),
+            Box::new(self.model_seconds.clone()),
+            Box::new(self.model_tokens_total.clone()),
+            Box::new(self.model_cost_usd_total.clone()),
+            Box::new(self.approvals_pending.clone()),
+            Box::new(self.ws_clients.clone()),
+            Box::new(self.ws_lagged_total.clone()),
+            Box::new(self.store_commit_seconds.clone()),
+            Box::new(self.store_batch_size.clone()),
+            Box::new(self.store_bytes.clone()),
+            Box::new(self.shed_total.clone()),
+            Box::new(self.http_requests_total.clone()),
+            Box::new(self.http_request_seconds.clone()),
+            Box::new(self.faults_injected_total.clone()),
+        ];
+        for collector in all {
+            self.registry.register(collector).expect("each name stands here once");
+        }
+    }
+
+    /// The text Prometheus reads.
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+            Err(e) => format!("# metrics cannot be rendered: {e}\n"),
+        }
+    }
+}
+
+impl crate::store::Observe for Metrics {
+    #[expect(clippy::cast_precision_loss, reason = "a metric")]
+    fn committed(&self, group: &crate::store::Group) {
+        self.store_commit_seconds.observe(group.took.as_secs_f64());
+        self.store_batch_size.observe(group.jobs as f64);
+        self.store_bytes.add(group.bytes as f64);
+    }
+}
+
+fn made_well<T>(made: Result<T, prometheus::Error>) -> T {
+    made.expect("the names and labels here are valid")
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    made_well(IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    made_well(IntCounter::new(name, help))
+}
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    made_well(IntGauge::new(name, help))
+}
+
+fn histogram(name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    made_well(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+}

@@ -1,0 +1,569 @@
+//! One per run: decide → append → apply → publish → perform. The only one that writes the run's log.
+//!
+//! Pure work needs no barrier: events wait in one frame until something leaves the process (an answer somebody waits for, a
+//! follower's tick, the end), the frame is full, or 20 ms have passed. Nothing is visible before it is durable.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use commedia_domain::body::BlobKey;
+use commedia_domain::event::{Created, Event, Failure, FailureClass, ModelBinding, StepOutcome, Work};
+use commedia_domain::id::AgentIx;
+use commedia_domain::message::{Seat, StepId, TurnId};
+use commedia_domain::rules::{Order, SHARD};
+use commedia_domain::run::state::{STATE_VERSION, WORKSPACE};
+use commedia_domain::run::{Command, Effect, Refusal, Run};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+
+use crate::agent::{AgentActor, AgentArguments, AgentMsg, AgentReport, ToolOrder};
+use crate::live::{Live, LoadedRun, Shared};
+use crate::log::{LogWriter, cause};
+use crate::meta::RunMeta;
+use crate::recovery::Recovered;
+use crate::store::AppendError;
+use crate::store::blob::Snapshot;
+
+/// Wall time after which what waits is appended.
+const APPEND_WITHIN: Duration = Duration::from_millis(20);
+/// Events after which a snapshot is taken.
+const SNAPSHOT_EVERY: u64 = 512;
+/// Idle actors of agents a run keeps at most.
+const IDLE_AGENTS: usize = 32;
+
+/// What an orchestrator is told.
+pub enum OrchestratorMsg {
+    /// Go on.
+    Go,
+    /// An agent reports.
+    Report(AgentReport),
+    /// A command from outside, answered when it is durable.
+    Command {
+        /// What.
+        command: Box<Command>,
+        /// Who.
+        principal: Arc<str>,
+        /// The seq it led to, or the refusal.
+        reply: RpcReplyPort<Result<u64, CommandError>>,
+    },
+    /// Stop at this point; everything decided becomes durable first.
+    Drain(RpcReplyPort<()>),
+}
+
+impl From<AgentReport> for OrchestratorMsg {
+    fn from(report: AgentReport) -> OrchestratorMsg {
+        OrchestratorMsg::Report(report)
+    }
+}
+
+impl TryFrom<OrchestratorMsg> for AgentReport {
+    type Error = ();
+    fn try_from(message: OrchestratorMsg) -> Result<AgentReport, ()> {
+        match message {
+            OrchestratorMsg::Report(report) => Ok(report),
+            _ => Err(()),
+        }
+    }
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The run said no.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// It was not acknowledged.
+    #[error("{0}")]
+    Store(#[from] AppendError),
+}
+
+pub(crate) struct Orchestrator;
+
+/// How an orchestrator begins.
+pub(crate) enum Origin {
+    /// With a new run.
+    New(Box<Created>),
+    /// With a run folded from its log.
+    Stored(Box<Recovered>),
+}
+
+pub(crate) struct Begin {
+    pub(crate) live: Arc<Live>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) origin: Origin,
+}
+
+pub(crate) struct State {
+    live: Arc<Live>,
+    shared: Arc<Shared>,
+    run: Run,
+    log: LogWriter,
+    meta: RunMeta,
+    principal: Arc<str>,
+    agents: HashMap<(AgentIx, u32), ActorRef<AgentMsg>>,
+    /// What each agent's actor works on: seats in order, the turn, the place of the mailbox being served.
+    doing: HashMap<ActorId, Doing>,
+    steps: BTreeSet<StepId>,
+    order: Option<TurnId>,
+    began: Instant,
+    appended: Instant,
+    snapshot_at: u64,
+    woken: Option<i64>,
+}
+
+struct Doing {
+    agent: AgentIx,
+    replicas: Vec<u32>,
+    turn: TurnId,
+    step: Option<StepId>,
+    at: Arc<AtomicU32>,
+}
+
+impl Actor for Orchestrator {
+    type Msg = OrchestratorMsg;
+    type State = State;
+    type Arguments = Begin;
+
+    async fn pre_start(&self, myself: ActorRef<OrchestratorMsg>, begin: Begin) -> Result<State, ActorProcessingErr> {
+        let state = State::begin(begin).await?;
+        state.shared.registry.insert(state.live.id.clone(), myself.clone());
+        myself.cast(OrchestratorMsg::Go)?;
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<OrchestratorMsg>,
+        message: OrchestratorMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            OrchestratorMsg::Go => state.woken = None,
+            OrchestratorMsg::Report(report) => state.reported(report)?,
+            OrchestratorMsg::Command { command, principal, reply } => {
+                let answer = state.command(*command, principal).await;
+                let failed = matches!(answer, Err(CommandError::Store(_)));
+                if reply.send(answer).is_err() {
+                    tracing::debug!(run = %state.live.id, "nobody waited for the command's answer");
+                }
+                if failed {
+                    return Err("the store refused a command's events; the run is rebuilt from its log".into());
+                }
+            }
+            OrchestratorMsg::Drain(reply) => {
+                state.flush().await?;
+                state.rest();
+                if reply.send(()).is_err() {
+                    tracing::debug!(run = %state.live.id, "nobody waited for the drain");
+                }
+                myself.stop(None);
+                return Ok(());
+            }
+        }
+        state.advance(&myself).await
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<OrchestratorMsg>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(who, reason) => {
+                state.crashed(&who, &reason.to_string())?;
+                state.advance(&myself).await
+            }
+            // An idle agent's actor was stopped; it held nothing.
+            _ => Ok(()),
+        }
+    }
+}
+
+impl State {
+    async fn begin(begin: Begin) -> Result<State, ActorProcessingErr> {
+        let Begin { live, shared, origin } = begin;
+        let principal: Arc<str> = "local".into();
+        let now = shared.clock.now_ms();
+        let (run, log, meta, fresh) = match origin {
+            Origin::New(created) => {
+                let stream = crate::meta::run_stream(&live.id)?;
+                let why = cause("run", &principal, created.scenario_hash.0.as_slice(), now);
+                let lease = shared.store.lease(&stream);
+                let mut log = LogWriter::new(stream, lease, crate::store::Head::START, Default::default(), why);
+                log.push(Event::RunCreated(created.clone()), WORKSPACE)?;
+                let meta = RunMeta::of(&created, now);
+                (Run::new(live.scenario.clone(), *created), log, meta, true)
+            }
+            Origin::Stored(stored) => {
+                let lease = shared.store.lease(&stored.stream);
+                let why = cause("resume", &principal, &[], now);
+                let log = LogWriter::new(stored.stream, lease, stored.loaded.head, stored.digest, why);
+                (stored.loaded.run, log, stored.meta, false)
+            }
+        };
+        let events = run.state().counts.events;
+        let mut state = State {
+            live,
+            shared,
+            run,
+            log,
+            meta,
+            principal,
+            agents: HashMap::new(),
+            doing: HashMap::new(),
+            steps: BTreeSet::new(),
+            order: None,
+            began: Instant::now(),
+            appended: Instant::now(),
+            snapshot_at: events,
+            woken: None,
+        };
+        if fresh && state.live.follow {
+            state.flush().await?;
+        }
+        Ok(state)
+    }
+
+    /// Everything that can happen now without waiting happens; then what is owed is ordered.
+    async fn advance(&mut self, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
+        loop {
+            let limit = Duration::from_millis(self.run.scenario().limits.wall_ms);
+            let command = if self.began.elapsed() > limit && self.run.state().status.ended().is_none() {
+                Command::WallUp
+            } else {
+                Command::Proceed { wall: self.shared.clock.now_ms() }
+            };
+            match self.run.decide(command) {
+                Ok(events) => {
+                    let ticked = events.iter().any(|e| matches!(e, Event::TickAdvanced { .. }));
+                    if ticked && self.live.follow {
+                        self.flush().await?;
+                    }
+                    self.take(events)?;
+                    if self.log.is_full() || self.appended.elapsed() > APPEND_WITHIN {
+                        self.flush().await?;
+                    }
+                }
+                Err(Refusal::Owed) => return self.perform(myself).await,
+                Err(Refusal::Wait(at)) => {
+                    self.flush().await?;
+                    return self.sleep_until(at, myself).await;
+                }
+                Err(Refusal::Over(_) | Refusal::Paused) => {
+                    self.flush().await?;
+                    self.finish();
+                    myself.stop(None);
+                    return Ok(());
+                }
+                Err(refusal) => return Err(format!("the run refuses to go on: {refusal}").into()),
+            }
+        }
+    }
+
+    /// Decided events: encoded behind what waits, and made true of the working state.
+    fn take(&mut self, events: Vec<Event>) -> Result<(), AppendError> {
+        for event in events {
+            let event = self.log.push(event, WORKSPACE)?;
+            self.count(&event);
+            self.run.apply(&event);
+        }
+        Ok(())
+    }
+
+    fn count(&self, event: &Event) {
+        let metrics = &self.shared.metrics;
+        match event {
+            Event::TurnCompleted(done) => {
+                let turns: u64 = done.served.iter().map(|(_, n)| u64::from(*n)).sum();
+                metrics.turns_total.with_label_values(&[done.by.word(), "completed"]).inc_by(turns);
+                let handoffs =
+                    done.entries.iter().filter(|e| matches!(e.outcome, commedia_domain::event::Outcome::Handoff { .. }));
+                metrics.handoffs_total.inc_by(handoffs.count() as u64);
+            }
+            Event::TurnFailed { failure, .. } => {
+                metrics.turns_total.with_label_values(&[failure.class.word(), "failed"]).inc();
+            }
+            Event::StepRecorded(recorded) => {
+                let (kind, outcome) = match &recorded.outcome {
+                    StepOutcome::Answered { .. } => ("model", "ok"),
+                    StepOutcome::Done { .. } => ("tool", "ok"),
+                    StepOutcome::Failed(f) => (f.class.word(), "failed"),
+                };
+                metrics.steps_total.with_label_values(&[kind, outcome]).inc();
+            }
+            Event::AgentRestarted { .. } => {
+                let scenario = &self.run.scenario().name;
+                metrics.actor_restarts_total.with_label_values(&[scenario, &"panic".into()]).inc();
+            }
+            _ => {}
+        }
+    }
+
+    /// One append of all that waits; published once it is durable.
+    async fn flush(&mut self) -> Result<(), AppendError> {
+        if self.log.is_dirty() {
+            let meta = self.meta.update(self.run.state(), self.shared.clock.now_ms());
+            let events = self.log.flush(&self.shared.store, Some(meta)).await?;
+            let lagged = self.live.subscribers.publish(&events);
+            self.shared.metrics.ws_lagged_total.inc_by(lagged as u64);
+            self.snapshot();
+        }
+        self.appended = Instant::now();
+        let why = cause("advance", &self.principal, &[], self.shared.clock.now_ms());
+        self.log.set_cause(why);
+        Ok(())
+    }
+
+    /// A snapshot off the hot path, every so many events.
+    fn snapshot(&mut self) {
+        let events = self.run.state().counts.events;
+        if events < self.snapshot_at + SNAPSHOT_EVERY || self.run.state().status.ended().is_some() {
+            return;
+        }
+        self.snapshot_at = events;
+        let head = self.log.head();
+        let snapshot = Snapshot {
+            seq: head.seq,
+            head_hash: head.hash,
+            digest: self.log.digest(),
+            state_version: u32::from(STATE_VERSION),
+            bytes: self.run.snapshot(),
+        };
+        let (store, stream) = (self.shared.store.clone(), self.log.stream().clone());
+        tokio::spawn(async move {
+            if let Err(e) = store.put_snapshot(&stream, snapshot).await {
+                tracing::debug!(%stream, error = %e, "a snapshot was not kept; the log alone rebuilds the run");
+            }
+        });
+    }
+
+    /// Orders what is owed and not under way.
+    async fn perform(&mut self, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
+        let effects = self.run.pending();
+        if effects.is_empty() {
+            return Err("the run waits and owes nothing".into());
+        }
+        for effect in effects {
+            match effect {
+                Effect::Serve(order) if self.order != Some(order.turn) => self.serve(*order, myself).await?,
+                Effect::Perform { step, seat, work } if !self.steps.contains(&step) => {
+                    self.step(step, seat, work, myself).await?;
+                }
+                Effect::Wake { at } => self.sleep_until(at, myself).await?,
+                Effect::Serve(_) | Effect::Perform { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self, order: Order, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
+        self.order = Some(order.turn);
+        let first = Seat { agent: order.agent, replica: order.mail.first().map_or(0, |m| m.0) };
+        let shard = first.replica / u32::try_from(SHARD).unwrap_or(1024);
+        let actor = self.agent((first.agent, shard), myself).await?;
+        let at = Arc::new(AtomicU32::new(0));
+        let doing = Doing {
+            agent: order.agent,
+            replicas: order.mail.iter().map(|m| m.0).collect(),
+            turn: order.turn,
+            step: None,
+            at: at.clone(),
+        };
+        self.doing.insert(actor.get_id(), doing);
+        actor.cast(AgentMsg::Serve { order: Box::new(order), at })?;
+        Ok(())
+    }
+
+    async fn step(
+        &mut self,
+        step: StepId,
+        seat: Seat,
+        work: Work,
+        myself: &ActorRef<OrchestratorMsg>,
+    ) -> Result<(), ActorProcessingErr> {
+        let message = match work {
+            Work::Model => match self.run.model_request(step) {
+                Ok(request) => {
+                    if matches!(request.binding, ModelBinding::Provider { .. }) {
+                        self.flush().await?;
+                    }
+                    AgentMsg::Ask(Box::new(request))
+                }
+                Err(e) => {
+                    let message = format!("its instructions: {}", e.message).into();
+                    let outcome = StepOutcome::Failed(Failure { class: FailureClass::Rule, message });
+                    myself.cast(OrchestratorMsg::Report(AgentReport::StepEnded { step, outcome }))?;
+                    self.steps.insert(step);
+                    return Ok(());
+                }
+            },
+            Work::Tool { tool, input, .. } => {
+                let Some(turn) = self.run.state().turns.get(&seat) else { return Ok(()) };
+                AgentMsg::Tool(Box::new(ToolOrder {
+                    step,
+                    agent: seat.agent,
+                    facts: self.run.facts(),
+                    world: self.run.turn_world(turn),
+                    message: turn.message.clone(),
+                    tool,
+                    input: input.value().clone(),
+                }))
+            }
+        };
+        self.steps.insert(step);
+        // Models and tools of each replica run side by side: each has an actor, told apart from shards from the other end.
+        let actor = self.agent((seat.agent, u32::MAX - seat.replica), myself).await?;
+        let doing = Doing {
+            agent: seat.agent,
+            replicas: vec![seat.replica],
+            turn: step.turn,
+            step: Some(step),
+            at: Arc::new(AtomicU32::new(0)),
+        };
+        self.doing.insert(actor.get_id(), doing);
+        actor.cast(message)?;
+        Ok(())
+    }
+
+    /// An agent's actor, started at its first order.
+    async fn agent(
+        &mut self,
+        key: (AgentIx, u32),
+        myself: &ActorRef<OrchestratorMsg>,
+    ) -> Result<ActorRef<AgentMsg>, ActorProcessingErr> {
+        if let Some(actor) = self.agents.get(&key) {
+            return Ok(actor.clone());
+        }
+        self.stop_idle();
+        let arguments = AgentArguments {
+            reports: myself.get_derived(),
+            builtins: self.shared.builtins.clone(),
+            model: self.shared.model.clone(),
+            blobs: BlobKey::of_workspace(WORKSPACE),
+        };
+        let (actor, _) = Actor::spawn_linked(None, AgentActor, arguments, myself.get_cell()).await?;
+        self.agents.insert(key, actor.clone());
+        Ok(actor)
+    }
+
+    /// An agent's actor exists while it has work: beyond a few, those without any are stopped.
+    fn stop_idle(&mut self) {
+        if self.agents.len() < IDLE_AGENTS {
+            return;
+        }
+        let doing = &self.doing;
+        self.agents.retain(|_, actor| {
+            let busy = doing.contains_key(&actor.get_id());
+            if !busy {
+                actor.stop(None);
+            }
+            busy
+        });
+    }
+
+    fn reported(&mut self, report: AgentReport) -> Result<(), ActorProcessingErr> {
+        let command = match report {
+            AgentReport::Served(served) => {
+                if self.order == Some(served.turn) {
+                    self.order = None;
+                }
+                self.doing.retain(|_, d| d.step.is_some() || d.turn != served.turn);
+                Command::Served(served)
+            }
+            AgentReport::StepEnded { step, outcome } => {
+                self.steps.remove(&step);
+                self.doing.retain(|_, d| d.step != Some(step));
+                Command::StepEnded { step, outcome }
+            }
+        };
+        match self.run.decide(command) {
+            Ok(events) => Ok(self.take(events)?),
+            Err(refusal) => {
+                // The ghost of a restarted agent: counted, and the run goes on as if nothing had come.
+                self.shared.metrics.shed_total.with_label_values(&["stale_report"]).inc();
+                tracing::debug!(run = %self.live.id, %refusal, "a report was refused");
+                Ok(())
+            }
+        }
+    }
+
+    /// An agent's actor died: its step is owed again, and the crash counts against the message in hand.
+    fn crashed(&mut self, who: &ActorCell, reason: &str) -> Result<(), ActorProcessingErr> {
+        self.agents.retain(|_, actor| actor.get_id() != who.get_id());
+        let Some(doing) = self.doing.remove(&who.get_id()) else { return Ok(()) };
+        match doing.step {
+            // Whatever else of that turn was in its mailbox is gone with it, and owed again.
+            Some(_) => self.steps.retain(|s| s.turn != doing.turn),
+            None => self.order = None,
+        }
+        let at = doing.at.load(Ordering::Relaxed);
+        let replica = doing.replicas.get(at as usize).copied().unwrap_or_default();
+        let seat = Seat { agent: doing.agent, replica };
+        let turn = TurnId { wave: doing.turn.wave, index: doing.turn.index + at };
+        match self.run.decide(Command::Crashed { seat, turn, reason: reason.into() }) {
+            Ok(events) => Ok(self.take(events)?),
+            Err(refusal) => {
+                tracing::warn!(run = %self.live.id, %refusal, %reason, "an agent crashed over nothing that is owed");
+                Ok(())
+            }
+        }
+    }
+
+    /// A command from outside: what is decided is durable before it is answered.
+    async fn command(&mut self, command: Command, principal: Arc<str>) -> Result<u64, CommandError> {
+        self.flush().await?;
+        let kind = match &command {
+            Command::Tell { .. } => "tell",
+            Command::Pause { .. } => "pause",
+            Command::Resume => "resume",
+            Command::Cancel { .. } => "cancel",
+            _ => "command",
+        };
+        let events = self.run.decide(command)?;
+        self.log.set_cause(cause(kind, &principal, &[], self.shared.clock.now_ms()));
+        self.take(events)?;
+        self.flush().await?;
+        Ok(self.log.head().seq)
+    }
+
+    /// A real clock's timer; one at a time, and asking again costs nothing.
+    async fn sleep_until(&mut self, at: i64, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
+        if self.woken == Some(at) {
+            return Ok(());
+        }
+        self.flush().await?;
+        self.woken = Some(at);
+        let wait = u64::try_from(at - self.shared.clock.now_ms()).unwrap_or(0);
+        myself.send_after(Duration::from_millis(wait), || OrchestratorMsg::Go);
+        Ok(())
+    }
+
+    fn loaded(&self) -> LoadedRun {
+        let ended = self.run.state().status.ended().is_some();
+        LoadedRun {
+            id: self.live.id.clone(),
+            run: self.run.clone(),
+            digest: self.log.digest(),
+            head: self.log.head(),
+            started_ms: self.meta.started_ms,
+            ended_ms: ended.then_some(self.meta.updated_ms),
+        }
+    }
+
+    /// The run is over, or stands still: whoever waits is told.
+    fn finish(&mut self) {
+        let metrics = &self.shared.metrics;
+        if let Some(status) = self.run.state().status.ended() {
+            metrics.runs_total.with_label_values(&[&*self.run.scenario().name, status]).inc();
+            metrics.run_duration_seconds.observe(self.began.elapsed().as_secs_f64());
+        }
+        self.rest();
+    }
+
+    fn rest(&mut self) {
+        self.shared.registry.remove(&self.live.id);
+        self.live.finish(Ok(self.loaded()));
+    }
+}

@@ -1,0 +1,51 @@
+//! Which actor works on which run, in this process. Nobody keeps an `ActorRef` beside it.
+
+use dashmap::DashMap;
+use ractor::ActorRef;
+
+use crate::orchestrator::OrchestratorMsg;
+use crate::run_id::RunId;
+
+/// Live runs by id.
+#[derive(Default)]
+pub struct Registry {
+    live: DashMap<RunId, ActorRef<OrchestratorMsg>>,
+}
+
+impl Registry {
+    /// The orchestrator of a live run.
+    pub fn get(&self, run: &RunId) -> Option<ActorRef<OrchestratorMsg>> {
+        self.live.get(run).map(|entry| entry.value().clone())
+    }
+
+    /// A run is live; false where it was already.
+    pub(crate) fn insert(&self, run: RunId, actor: ActorRef<OrchestratorMsg>) -> bool {
+        match self.live.entry(run) {
+            dashmap::Entry::Occupied(_) => false,
+            dashmap::Entry::Vacant(slot) => {
+                slot.insert(actor);
+                true
+            }
+        }
+    }
+
+    /// A run is no longer live here.
+    pub(crate) fn remove(&self, run: &RunId) {
+        self.live.remove(run);
+    }
+
+    /// How many runs are live.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// All live orchestrators.
+    pub(crate) fn all(&self) -> Vec<ActorRef<OrchestratorMsg>> {
+        self.live.iter().map(|e| e.value().clone()).collect()
+    }
+}

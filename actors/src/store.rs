@@ -1,0 +1,385 @@
+//! The store: every durable truth is a stream of frames in it. This file is its one door.
+//!
+//! Writes go through the store actor to the group commit and are acknowledged when durable; reads go straight to the
+//! engine, never past what is acknowledged. A store knows no events: a record's bytes are its owner's. Engine types
+//! never leave `store/`.
+
+mod actor;
+pub mod blob;
+mod check;
+mod commit;
+pub mod digest;
+mod directory;
+pub mod engine;
+mod error;
+pub mod frame;
+mod highwater;
+mod home;
+mod key;
+pub mod memory;
+mod reader;
+mod sled;
+mod stream;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use commedia_domain::id::Hash32;
+use ractor::{Actor, ActorCell, ActorRef};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use actor::{Start, StoreActor, StoreMsg};
+use blob::{BLOB_LIMIT, Blob, SNAPSHOT_LIMIT, Snapshot};
+pub use check::{CheckReport, StreamCheck};
+pub use commit::{Append, Group, Observe};
+use commit::{Claimed, Committer, Job, Shared, Totals, Work};
+pub use directory::STORE_FORMAT;
+use engine::Durability;
+pub use error::{AppendError, Damage, OpenError, ReadError};
+use frame::{FRAME_LIMIT, Frame};
+use home::Home;
+pub use home::OpenEngine;
+pub use reader::Listed;
+use reader::Reader;
+pub use stream::{BadName, Head, Lease, NAME_LIMIT, SHARDS, StreamId, StreamKind};
+
+/// The meta bytes of a stream are at most this many.
+pub const META_LIMIT: usize = 4 * 1024;
+
+/// The queue is counted in units of this many bytes.
+const QUEUE_UNIT: usize = 1024;
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// The engine's page cache, in bytes (64 MiB).
+    pub cache_bytes: u64,
+    /// How much may wait to be written, in bytes (64 MiB); beyond it, callers wait.
+    pub queue_bytes: usize,
+    /// After this a write that is not answered is [`AppendError::Unknown`] (30 s).
+    pub timeout: Duration,
+    /// Is told of every group.
+    pub observer: Option<Arc<dyn Observe>>,
+    /// The actor that supervises the store's.
+    pub supervisor: Option<ActorCell>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            cache_bytes: 64 * 1024 * 1024,
+            queue_bytes: 64 * 1024 * 1024,
+            timeout: Duration::from_secs(30),
+            observer: None,
+            supervisor: None,
+        }
+    }
+}
+
+/// Totals since a store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Groups acknowledged.
+    pub groups: u64,
+    /// Writes in them.
+    pub writes: u64,
+    /// Bytes of rows in them.
+    pub bytes: u64,
+    /// Files synced for them.
+    pub syncs: u64,
+    /// Time spent on them.
+    pub commit: Duration,
+}
+
+/// A handle on an open store; clones are handles on the same one. When the last is dropped the store closes.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    home: Arc<Home>,
+    shared: Arc<Shared>,
+    actor: RwLock<ActorRef<StoreMsg>>,
+    queue: Arc<Semaphore>,
+    options: Options,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.actor.read().unwrap_or_else(PoisonError::into_inner).stop(None);
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| format!("the call was given up: {e}"))
+}
+
+async fn start(
+    home: &Arc<Home>,
+    shared: &Arc<Shared>,
+    committer: Committer,
+    options: &Options,
+) -> Result<ActorRef<StoreMsg>, OpenError> {
+    let start = Start { home: home.clone(), shared: shared.clone(), committer };
+    let spawned = match &options.supervisor {
+        Some(supervisor) => Actor::spawn_linked(None, StoreActor, start, supervisor.clone()).await,
+        None => Actor::spawn(None, StoreActor, start).await,
+    };
+    spawned.map(|(actor, _)| actor).map_err(|e| OpenError::Failed(format!("the store actor does not start: {e}")))
+}
+
+impl Store {
+    /// Opens `memory:` or `sled://DIR`, creating it if need be. Opening raises the epoch: older leases are fenced.
+    pub async fn open(url: &str, durability: Durability, options: Options) -> Result<Store, OpenError> {
+        let (url, cache_bytes) = (url.to_string(), options.cache_bytes);
+        let home = blocking(move || Home::at(&url, durability, cache_bytes)).await.map_err(OpenError::Failed)??;
+        Store::open_home(home, options).await
+    }
+
+    /// Opens a store without a directory on an engine of the caller's; `inline`: the engine never waits, so groups are
+    /// written by the actor itself, as in `memory:`.
+    pub async fn open_engine(
+        engine: Box<OpenEngine>,
+        durability: Durability,
+        inline: bool,
+        options: Options,
+    ) -> Result<Store, OpenError> {
+        Store::open_home(Home::new(engine, durability, inline), options).await
+    }
+
+    async fn open_home(home: Home, options: Options) -> Result<Store, OpenError> {
+        let home = Arc::new(home);
+        let opening = home.clone();
+        let claimed = blocking(move || opening.open()).await.map_err(OpenError::Failed)??;
+        let epoch = claimed.epoch;
+        let (opened, committer) = claimed.split();
+        let shared = Arc::new(Shared {
+            reader: Reader::new(opened),
+            epoch: epoch.into(),
+            totals: Totals::default(),
+            observer: options.observer.clone(),
+        });
+        let committer = committer(shared.reader.opened(), !home.inline());
+        let actor = RwLock::new(start(&home, &shared, committer, &options).await?);
+        let queue = Arc::new(Semaphore::new(options.queue_bytes.div_ceil(QUEUE_UNIT).clamp(1, Semaphore::MAX_PERMITS)));
+        Ok(Store(Arc::new(Inner { home, shared, actor, queue, options })))
+    }
+
+    /// Starts a new store actor after the old one has died; the engine stays open, the epoch is raised.
+    pub async fn revive(&self) -> Result<(), OpenError> {
+        let (home, shared) = (self.0.home.clone(), self.0.shared.clone());
+        let claim = move || home.claim(shared.reader.opened().engine.clone());
+        let claimed: Claimed = blocking(claim).await.map_err(OpenError::Failed)??;
+        let epoch = claimed.epoch;
+        let (opened, committer) = claimed.split();
+        self.0.shared.reader.replace(opened);
+        self.0.shared.epoch.store(epoch, Ordering::Release);
+        let committer = committer(self.0.shared.reader.opened(), !self.0.home.inline());
+        let actor = start(&self.0.home, &self.0.shared, committer, &self.0.options).await?;
+        *self.0.actor.write().unwrap_or_else(PoisonError::into_inner) = actor;
+        Ok(())
+    }
+
+    fn actor(&self) -> ActorRef<StoreMsg> {
+        self.0.actor.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The store actor, for supervision.
+    pub fn cell(&self) -> ActorCell {
+        self.actor().get_cell()
+    }
+
+    /// The lease to write a stream with. This store grants all.
+    pub fn lease(&self, stream: &StreamId) -> Lease {
+        Lease { shard: stream.shard(), epoch: self.epoch() }
+    }
+
+    /// The store's epoch: raised each time it is opened, by whomever.
+    pub fn epoch(&self) -> u64 {
+        self.0.shared.epoch.load(Ordering::Acquire)
+    }
+
+    /// Appends a frame and its blobs; the new head is durable. On [`AppendError::Unknown`] read the head.
+    pub async fn append(&self, append: Append) -> Result<Head, AppendError> {
+        limit("the frame", append.frame.bytes().len(), FRAME_LIMIT)?;
+        limit("the meta row", append.meta.as_ref().map_or(0, Vec::len), META_LIMIT)?;
+        let mut bytes = append.frame.bytes().len() + append.meta.as_ref().map_or(0, Vec::len);
+        for blob in &append.blobs {
+            limit("a blob", blob.bytes().len(), BLOB_LIMIT)?;
+            bytes += blob.bytes().len();
+        }
+        let (reply, answer) = oneshot::channel();
+        self.write(Work::Append(append, reply), bytes, answer).await
+    }
+
+    /// Makes blobs durable before the frames that name them.
+    pub async fn put_blobs(&self, workspace: &str, blobs: Vec<Blob>) -> Result<(), AppendError> {
+        stream::check_name("workspace", workspace).map_err(|_| AppendError::Invalid("this cannot name a workspace"))?;
+        let mut bytes = 0;
+        for blob in &blobs {
+            limit("a blob", blob.bytes().len(), BLOB_LIMIT)?;
+            bytes += blob.bytes().len();
+        }
+        let (reply, answer) = oneshot::channel();
+        self.write(Work::Blobs(workspace.into(), blobs, reply), bytes, answer).await
+    }
+
+    /// Keeps a snapshot of a stream's state; the one before it is kept too.
+    pub async fn put_snapshot(&self, stream: &StreamId, snapshot: Snapshot) -> Result<(), AppendError> {
+        let bytes = snapshot.bytes.len();
+        limit("the snapshot", bytes, SNAPSHOT_LIMIT)?;
+        let (reply, answer) = oneshot::channel();
+        self.write(Work::Snapshot(stream.clone(), snapshot, reply), bytes, answer).await
+    }
+
+    /// One cast to the actor, with a place in the queue; then the wait for the acknowledgement.
+    async fn write<T>(
+        &self,
+        work: Work,
+        bytes: usize,
+        answer: oneshot::Receiver<Result<T, AppendError>>,
+    ) -> Result<T, AppendError> {
+        let permit = self.room(bytes).await?;
+        let cast = {
+            let actor = self.0.actor.read().unwrap_or_else(PoisonError::into_inner);
+            actor.cast(StoreMsg::Write(Job { work, bytes, _permit: permit }))
+        };
+        cast.map_err(|_| AppendError::Unavailable("the store actor is down".into()))?;
+        let answered = match self.0.home.inline() {
+            true => answer.await,
+            false => match tokio::time::timeout(self.0.options.timeout, answer).await {
+                Ok(answered) => answered,
+                Err(_) => return Err(AppendError::Unknown),
+            },
+        };
+        answered.unwrap_or(Err(AppendError::Unknown))
+    }
+
+    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, AppendError> {
+        let most = self.0.options.queue_bytes.div_ceil(QUEUE_UNIT).max(1);
+        let units = bytes.div_ceil(QUEUE_UNIT).clamp(1, most);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let closed = |_| AppendError::Unavailable("the store is closed".into());
+        self.0.queue.clone().acquire_many_owned(units).await.map_err(closed)
+    }
+
+    /// Reads run where they are called for an engine in memory, and on a blocking thread for one on a disk.
+    async fn read_with<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        if !self.0.shared.reader.opened().engine.blocks() {
+            return read(&self.0.shared);
+        }
+        let shared = self.0.shared.clone();
+        blocking(move || read(&shared)).await.map_err(ReadError::Unavailable)?
+    }
+
+    /// A stream's acknowledged head; [`Head::START`] if it does not exist.
+    pub async fn head(&self, stream: &StreamId) -> Result<Head, ReadError> {
+        let stream = stream.clone();
+        self.read_with(move |shared| shared.reader.head(&stream)).await
+    }
+
+    /// The acknowledged frames, beginning with the one that holds `from_seq`: at least one if there is one, then as
+    /// many as `max_bytes` holds. Their hashes, their order and their chain are checked, save the first one's link.
+    pub async fn read(&self, stream: &StreamId, from_seq: u64, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
+        let stream = stream.clone();
+        self.read_with(move |shared| shared.reader.read(&stream, from_seq, max_bytes)).await
+    }
+
+    /// Like [`Store::read`] from the event after a known head, whose hash the first frame must name: so a whole stream
+    /// read page by page from [`Head::START`], or from a snapshot, is one checked chain.
+    pub async fn read_after(&self, stream: &StreamId, head: &Head, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
+        let (stream, head) = (stream.clone(), *head);
+        self.read_with(move |shared| {
+            let frames = shared.reader.read(&stream, head.seq + 1, max_bytes)?;
+            if let Some(first) = frames.first() {
+                let damaged =
+                    |e: frame::FrameDamage| ReadError::Damaged(Damage::of_stream(&stream, first.header.first_seq, e.to_string()));
+                first.follows(&head).map_err(damaged)?;
+            }
+            Ok(frames)
+        })
+        .await
+    }
+
+    /// The streams of a kind in a workspace, in order of ids, after a given one; at most `limit`.
+    pub async fn streams(
+        &self,
+        workspace: &str,
+        kind: StreamKind,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, ReadError> {
+        let (workspace, after) = (workspace.to_string(), after.cloned());
+        self.read_with(move |shared| shared.reader.list(Some((&workspace, kind)), after.as_ref(), limit)).await
+    }
+
+    /// The streams of all workspaces, for starting up and for maintenance; at most `limit` after a given one.
+    pub async fn every_stream(&self, after: Option<&StreamId>, limit: usize) -> Result<Vec<Listed>, ReadError> {
+        let after = after.cloned();
+        self.read_with(move |shared| shared.reader.list(None, after.as_ref(), limit)).await
+    }
+
+    /// A blob of a workspace; `None` if it has none of that name. Its bytes are compared with its name.
+    pub async fn blob(&self, workspace: &str, name: Hash32) -> Result<Option<Vec<u8>>, ReadError> {
+        let workspace = workspace.to_string();
+        self.read_with(move |shared| blob::read_blob(&*shared.reader.opened().engine, &workspace, &name)).await
+    }
+
+    /// A stream's newest snapshot that can be read. One beyond the acknowledged head is passed over.
+    pub async fn newest_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, ReadError> {
+        let stream = stream.clone();
+        self.read_with(move |shared| {
+            let found = blob::newest_snapshot(&*shared.reader.opened().engine, &stream);
+            let (snapshot, _) = found.map_err(ReadError::of_stream(&stream, None))?;
+            let Some(snapshot) = snapshot else { return Ok(None) };
+            let head = shared.reader.head(&stream)?;
+            Ok((snapshot.seq <= head.seq).then_some(snapshot))
+        })
+        .await
+    }
+
+    /// Reads everything and says what is wrong.
+    pub async fn check(&self) -> Result<CheckReport, ReadError> {
+        let (shared, home) = (self.0.shared.clone(), self.0.home.clone());
+        blocking(move || check::check(&shared.reader, &home)).await.map_err(ReadError::Unavailable)?
+    }
+
+    /// What was found wrong when the store was opened.
+    pub fn damage(&self) -> Vec<Damage> {
+        self.0.shared.reader.opened().damage.clone()
+    }
+
+    /// Totals since it was opened.
+    pub fn stats(&self) -> Stats {
+        let totals = &self.0.shared.totals;
+        let read = |total: &std::sync::atomic::AtomicU64| total.load(Ordering::Relaxed);
+        Stats {
+            groups: read(&totals.groups),
+            writes: read(&totals.jobs),
+            bytes: read(&totals.bytes),
+            syncs: read(&totals.syncs),
+            commit: Duration::from_nanos(read(&totals.commit_nanos)),
+        }
+    }
+
+    /// The engine's name, what an acknowledgement promises, and how many bytes it takes.
+    pub fn engine(&self) -> (&'static str, Durability, u64) {
+        let engine = self.0.shared.reader.opened().engine.clone();
+        (engine.name(), self.0.home.durability(), engine.size_bytes())
+    }
+
+    /// Writes what is queued, syncs and lets go of all files. Every later call is refused.
+    pub async fn close(&self) -> Result<(), String> {
+        self.0.queue.close();
+        let (reply, answer) = oneshot::channel();
+        self.actor().cast(StoreMsg::Close(reply)).map_err(|e| format!("the store actor is down: {e}"))?;
+        answer.await.unwrap_or_else(|_| Err("the store actor died while closing".into()))
+    }
+}
+
+fn limit(what: &'static str, bytes: usize, limit: usize) -> Result<(), AppendError> {
+    if bytes > limit { Err(AppendError::TooLarge { what, bytes, limit }) } else { Ok(()) }
+}

@@ -1,0 +1,443 @@
+//! Group commit: many appends, one batch, one sync, then the acknowledgements.
+//!
+//! Synchronous and single-threaded; whoever runs it (a thread of its own, or the store actor for an engine that never
+//! waits) hands it what has arrived. Nothing is acknowledged before it is as durable as promised.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::blob::{Blob, Snapshot, write_blob, write_snapshot};
+use super::engine::{Batch, Durability, Engine, EngineError, Guard, ROW_LIMIT};
+use super::error::{AppendError, Damage, OpenError, ReadError};
+use super::frame::EncodedFrame;
+use super::highwater::{HighWater, Marks, push_line};
+use super::key;
+use super::reader::{Before, Opened, Reader, seal_meta};
+use super::stream::{Head, Lease, StreamId};
+
+/// A group takes no further jobs once it has this many bytes.
+pub(crate) const GROUP_BYTES: usize = 4 * 1024 * 1024;
+
+/// The heads of streams written lately are kept in memory up to this many.
+const HEADS_LIMIT: usize = 64 * 1024;
+
+/// An append as the caller hands it over.
+#[derive(Debug)]
+pub struct Append {
+    /// The stream.
+    pub stream: StreamId,
+    /// The head the frame was decided on.
+    pub expected: Head,
+    /// The lease of the stream's shard.
+    pub lease: Lease,
+    /// The events.
+    pub frame: EncodedFrame,
+    /// Bodies that the events name; durable together with the frame.
+    pub blobs: Vec<Blob>,
+    /// What lists show of the stream (status and the like), replaced where given; at most [`super::META_LIMIT`] bytes.
+    pub meta: Option<Vec<u8>>,
+}
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, AppendError>>;
+
+/// What the writer can be asked for.
+pub(crate) enum Work {
+    Append(Append, Reply<Head>),
+    Blobs(Arc<str>, Vec<Blob>, Reply<()>),
+    Snapshot(StreamId, Snapshot, Reply<()>),
+}
+
+/// A piece of work with its place in the bounded queue.
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    pub(crate) bytes: usize,
+    pub(crate) _permit: OwnedSemaphorePermit,
+}
+
+impl Job {
+    /// Answers without having done anything.
+    pub(crate) fn refuse(self, e: AppendError) {
+        match self.work {
+            Work::Append(_, reply) => Answer::Head(reply, Err(e)).send(),
+            Work::Blobs(_, _, reply) | Work::Snapshot(_, _, reply) => Answer::Done(reply, Err(e)).send(),
+        }
+    }
+}
+
+/// An answer that waits for its group.
+enum Answer {
+    Head(Reply<Head>, Result<Head, AppendError>),
+    Done(Reply<()>, Result<(), AppendError>),
+}
+
+impl Answer {
+    fn send(self) {
+        // A caller that no longer waits finds out by reading the head.
+        match self {
+            Answer::Head(reply, answer) => drop(reply.send(answer)),
+            Answer::Done(reply, answer) => drop(reply.send(answer)),
+        }
+    }
+
+    fn conflicts(&self) -> bool {
+        matches!(self, Answer::Head(_, Err(AppendError::Conflict { .. })))
+    }
+
+    /// Puts an error in the place of what depended on the group.
+    fn fail(&mut self, e: &AppendError) {
+        match self {
+            Answer::Head(_, answer @ (Ok(_) | Err(AppendError::Conflict { .. }))) => *answer = Err(e.clone()),
+            Answer::Done(_, answer @ Ok(())) => *answer = Err(e.clone()),
+            Answer::Head(..) | Answer::Done(..) => {}
+        }
+    }
+}
+
+/// A group as it was acknowledged, for metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// How many jobs it held.
+    pub jobs: usize,
+    /// How many bytes of rows it wrote.
+    pub bytes: usize,
+    /// How many files were synced for it.
+    pub syncs: u32,
+    /// From its first look at the jobs to the acknowledgement.
+    pub took: Duration,
+}
+
+/// Is told of every group; called on the writer's thread, so it must not wait.
+pub trait Observe: Send + Sync {
+    /// A group was acknowledged.
+    fn committed(&self, group: &Group);
+}
+
+/// Totals since the store was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) groups: AtomicU64,
+    pub(crate) jobs: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) commit_nanos: AtomicU64,
+}
+
+impl Totals {
+    fn count(&self, group: &Group) {
+        let add = |total: &AtomicU64, n: u64| total.fetch_add(n, Ordering::Relaxed);
+        add(&self.groups, 1);
+        add(&self.jobs, group.jobs as u64);
+        add(&self.bytes, group.bytes as u64);
+        add(&self.syncs, u64::from(group.syncs));
+        add(&self.commit_nanos, u64::try_from(group.took.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+/// What the writer shares with the façade.
+pub(crate) struct Shared {
+    pub(crate) reader: Reader,
+    pub(crate) epoch: AtomicU64,
+    pub(crate) totals: Totals,
+    pub(crate) observer: Option<Arc<dyn Observe>>,
+}
+
+/// The control row: epoch and group, with their check. Each group replaces it and is guarded by its last content, so
+/// of two writers on one engine the older is fenced.
+pub(crate) fn control(epoch: u64, group: u64) -> [u8; 24] {
+    let mut row = [0; 24];
+    row[..8].copy_from_slice(&epoch.to_be_bytes());
+    row[8..16].copy_from_slice(&group.to_be_bytes());
+    let check = blake3::hash(&row[..16]);
+    row[16..].copy_from_slice(&check.as_bytes()[..8]);
+    row
+}
+
+fn read_control(row: &[u8]) -> Option<(u64, u64)> {
+    let (epoch, rest) = row.split_first_chunk()?;
+    let (group, _) = rest.split_first_chunk()?;
+    let (epoch, group) = (u64::from_be_bytes(*epoch), u64::from_be_bytes(*group));
+    (control(epoch, group) == row).then_some((epoch, group))
+}
+
+/// Writes groups.
+pub(crate) struct Committer {
+    engine: Arc<dyn Engine>,
+    opened: Arc<Opened>,
+    high_water: Option<HighWater>,
+    durability: Durability,
+    /// Whether readers may see a group before it is durable and must be kept from it.
+    hides: bool,
+    epoch: u64,
+    group: u64,
+    heads: HashMap<StreamId, Head>,
+    before: HashMap<StreamId, Before>,
+    batch: Batch,
+    row: Vec<u8>,
+    lines: Vec<u8>,
+}
+
+/// An engine just opened, looked over and claimed for a new epoch.
+pub(crate) struct Claimed {
+    pub(crate) opened: Opened,
+    pub(crate) high_water: Option<HighWater>,
+    pub(crate) durability: Durability,
+    pub(crate) epoch: u64,
+    group: u64,
+}
+
+/// Compares an engine with its high-water mark and raises the epoch, durably.
+pub(crate) fn claim(
+    engine: Arc<dyn Engine>,
+    high_water: Option<(HighWater, Marks)>,
+    durability: Durability,
+) -> Result<Claimed, OpenError> {
+    let row = engine.get(key::CONTROL)?;
+    let stored = row.as_deref().map(read_control);
+    if stored == Some(None) {
+        return Err(OpenError::Damaged(Damage::of_store("the control row is damaged")));
+    }
+    let (epoch, group) = stored.flatten().unwrap_or((0, 0));
+    let (mut high_water, marks) = high_water.map_or((None, None), |(file, marks)| (Some(file), Some(marks)));
+    let mut damage = Vec::new();
+    if let Some(marks) = &marks {
+        damage.extend(marks.damage.iter().map(Damage::of_store));
+        if marks.torn {
+            tracing::info!("the high-water mark ended in the middle of a line: the group was not acknowledged");
+        }
+        if group < marks.group {
+            damage.push(Damage::of_store(format!("{} acknowledged groups are missing at the end", marks.group - group)));
+        } else if group > marks.group + 1 {
+            let what = format!("{} groups are missing from the end of the high-water mark", group - marks.group - 1);
+            damage.push(Damage::of_store(what));
+        }
+    }
+    let marks = marks.unwrap_or_default();
+    let (epoch, group) = (epoch.max(marks.epoch) + 1, group.max(marks.group) + 1);
+    let mut batch = Batch::default();
+    batch.put(key::CONTROL, &control(epoch, group));
+    engine.apply(Guard { key: key::CONTROL, holds: row.as_deref() }, &batch)?;
+    engine.sync(durability)?;
+    if let Some(file) = &mut high_water {
+        let mut lines = Vec::new();
+        push_line(&mut lines, group, epoch, None);
+        file.append(&lines, durability).map_err(|e| OpenError::Failed(format!("cannot write the high-water mark: {e}")))?;
+    }
+    Ok(Claimed { opened: Opened { engine, marks, damage }, high_water, durability, epoch, group })
+}
+
+impl Committer {
+    /// A writer on an engine that was claimed; `opened` is what the readers got of it.
+    pub(crate) fn new(
+        opened: Arc<Opened>,
+        high_water: Option<HighWater>,
+        durability: Durability,
+        epoch: u64,
+        group: u64,
+        hides: bool,
+    ) -> Committer {
+        Committer {
+            engine: opened.engine.clone(),
+            opened,
+            high_water,
+            durability,
+            hides,
+            epoch,
+            group,
+            heads: HashMap::new(),
+            before: HashMap::new(),
+            batch: Batch::default(),
+            row: Vec::new(),
+            lines: Vec::new(),
+        }
+    }
+
+    /// Writes the jobs as one group and answers each. After an `Err` the engine must be opened again: what it holds of
+    /// the group is unknown.
+    pub(crate) fn commit(&mut self, shared: &Shared, jobs: &mut Vec<Job>) -> Result<(), String> {
+        let started = Instant::now();
+        let count = jobs.len();
+        self.batch.clear();
+        self.before.clear();
+        // The permits live until the group is answered: what is in work still takes up room in the queue.
+        let (mut answers, mut permits) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for job in jobs.drain(..) {
+            permits.push(job._permit);
+            answers.push(self.prepare(job.work));
+        }
+        let written = if self.batch.mark().1 == 0 { self.still_ours(&answers) } else { self.write(shared) };
+        let outcome = match written {
+            Ok(syncs) => {
+                let group = Group { jobs: count, bytes: self.batch.size_bytes(), syncs, took: started.elapsed() };
+                if group.bytes > 0 {
+                    shared.totals.count(&group);
+                    shared.observer.iter().for_each(|o| o.committed(&group));
+                }
+                Ok(())
+            }
+            Err(EngineError::Fenced(row)) => {
+                let epoch = row.as_deref().and_then(read_control).map_or(self.epoch + 1, |(epoch, _)| epoch);
+                self.reveal(shared);
+                self.heads.clear();
+                answers.iter_mut().for_each(|answer| answer.fail(&AppendError::Fenced { epoch }));
+                Ok(())
+            }
+            Err(e) => {
+                self.heads.clear();
+                answers.iter_mut().for_each(|answer| answer.fail(&AppendError::Unknown));
+                Err(e.to_string())
+            }
+        };
+        answers.into_iter().for_each(Answer::send);
+        if self.heads.len() > HEADS_LIMIT {
+            self.heads.clear();
+        }
+        outcome
+    }
+
+    /// A conflict is told to the owner only: whoever was fenced learns that instead.
+    fn still_ours(&self, answers: &[Answer]) -> Result<u32, EngineError> {
+        if answers.iter().any(Answer::conflicts) {
+            let row = self.engine.get(key::CONTROL)?;
+            if row.as_deref() != Some(&control(self.epoch, self.group)) {
+                return Err(EngineError::Fenced(row));
+            }
+        }
+        Ok(0)
+    }
+
+    fn prepare(&mut self, work: Work) -> Answer {
+        let mark = self.batch.mark();
+        match work {
+            Work::Append(append, reply) => {
+                let answer = self.append(&append);
+                if answer.is_err() {
+                    self.batch.truncate(mark);
+                }
+                Answer::Head(reply, answer)
+            }
+            Work::Blobs(workspace, blobs, reply) => {
+                let mut write = |blob| write_blob(&*self.engine, &workspace, blob, &mut self.row, &mut self.batch);
+                let written = blobs.iter().try_for_each(&mut write).map_err(ReadError::of_store);
+                Answer::Done(reply, self.or_back(mark, written))
+            }
+            Work::Snapshot(stream, snapshot, reply) => {
+                let written = write_snapshot(&*self.engine, &stream, &snapshot, &mut self.row, &mut self.batch)
+                    .map_err(ReadError::of_stream(&stream, snapshot.seq));
+                Answer::Done(reply, self.or_back(mark, written))
+            }
+        }
+    }
+
+    fn or_back(&mut self, mark: (usize, usize), written: Result<(), ReadError>) -> Result<(), AppendError> {
+        if written.is_err() {
+            self.batch.truncate(mark);
+        }
+        Ok(written?)
+    }
+
+    /// Checks an append against its stream and adds its rows to the batch.
+    fn append(&mut self, append: &Append) -> Result<Head, AppendError> {
+        let Append { stream, expected, lease, frame, blobs, meta } = append;
+        if lease.shard != stream.shard() {
+            return Err(AppendError::Invalid("the lease is for another shard"));
+        }
+        if lease.epoch != self.epoch {
+            return Err(AppendError::Fenced { epoch: self.epoch });
+        }
+        let head = match self.heads.get(stream) {
+            Some(head) => *head,
+            None => self.opened.head(stream)?,
+        };
+        if head != *expected {
+            return Err(AppendError::Conflict { head });
+        }
+        if frame.after() != head {
+            return Err(AppendError::Invalid("the frame does not follow the expected head"));
+        }
+        let refused = |e| AppendError::from(ReadError::of_stream(stream, frame.first_seq())(e));
+        for blob in blobs {
+            write_blob(&*self.engine, stream.workspace(), blob, &mut self.row, &mut self.batch).map_err(refused)?;
+        }
+        let writes_meta = meta.is_some() || head.seq == 0;
+        let mut old = None;
+        if writes_meta {
+            // Reading first also finds damage here, where it concerns one append and not a group.
+            key::index(stream, &mut self.row);
+            old = self.engine.get(&self.row).map_err(refused)?;
+            self.batch.put(&self.row, &seal_meta(meta.as_deref().unwrap_or_default()));
+        }
+        for (part, bytes) in (0..).zip(frame.bytes().chunks(ROW_LIMIT)) {
+            key::frame(stream, frame.first_seq(), part, &mut self.row);
+            self.batch.put(&self.row, bytes);
+        }
+        self.remember(stream, head, frame.head(), writes_meta, old);
+        Ok(frame.head())
+    }
+
+    fn remember(&mut self, stream: &StreamId, head: Head, new: Head, writes_meta: bool, old: Option<Vec<u8>>) {
+        match self.heads.get_mut(stream) {
+            Some(known) => *known = new,
+            None => drop(self.heads.insert(stream.clone(), new)),
+        }
+        if !self.hides && self.high_water.is_none() {
+            return;
+        }
+        let before = self.before.entry(stream.clone()).or_insert(Before { head, meta: None, writes_meta: false });
+        if writes_meta && !before.writes_meta {
+            (before.meta, before.writes_meta) = (old, true);
+        }
+    }
+
+    /// Applies and syncs the batch, and then the high-water mark.
+    fn write(&mut self, shared: &Shared) -> Result<u32, EngineError> {
+        let (held, group) = (control(self.epoch, self.group), self.group + 1);
+        self.batch.put(key::CONTROL, &control(self.epoch, group));
+        self.lines.clear();
+        if self.high_water.is_some() {
+            for stream in self.before.keys() {
+                push_line(&mut self.lines, group, self.epoch, self.heads.get(stream).map(|head| (stream, head)));
+            }
+            if self.before.is_empty() {
+                push_line(&mut self.lines, group, self.epoch, None);
+            }
+        }
+        if self.hides {
+            std::mem::swap(&mut self.before, &mut *shared.reader.unacked.write().unwrap_or_else(PoisonError::into_inner));
+        }
+        self.engine.apply(Guard { key: key::CONTROL, holds: Some(&held) }, &self.batch)?;
+        let mut syncs = self.engine.sync(self.durability)?;
+        if let Some(file) = &mut self.high_water {
+            syncs += file
+                .append(&self.lines, self.durability)
+                .map_err(|e| EngineError::Failed(format!("cannot write the high-water mark: {e}")))?;
+        }
+        self.group = group;
+        self.reveal(shared);
+        Ok(syncs)
+    }
+
+    /// Lets the readers see what the engine holds.
+    fn reveal(&self, shared: &Shared) {
+        if self.hides {
+            shared.reader.unacked.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
+    /// Like [`Committer::commit`], with a panic as one more reason to open the engine again.
+    pub(crate) fn commit_caught(&mut self, shared: &Shared, jobs: &mut Vec<Job>) -> Result<(), String> {
+        catch_unwind(AssertUnwindSafe(|| self.commit(shared, jobs))).unwrap_or_else(|_| Err("the writer panicked".into()))
+    }
+}
+
+impl Claimed {
+    /// The writer, and the read side it works with.
+    pub(crate) fn split(self) -> (Opened, impl FnOnce(Arc<Opened>, bool) -> Committer) {
+        let Claimed { opened, high_water, durability, epoch, group } = self;
+        (opened, move |opened, hides| Committer::new(opened, high_water, durability, epoch, group, hides))
+    }
+}

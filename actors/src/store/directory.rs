@@ -1,0 +1,160 @@
+//! A store's directory: its lock, its format and the files that stand beside the engine's.
+//!
+//! One process owns it. The operating system's lock decides, so a dead process' lock is no lock; the pid inside is for
+//! the message only.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::error::{Damage, OpenError};
+use super::highwater::{HighWater, sync_parent};
+
+/// The format of directories and keys that this program writes.
+pub const STORE_FORMAT: u32 = 1;
+
+/// How much room a store that ran into a full disk must find before it is opened again.
+const PROBE_BYTES: usize = 1024 * 1024;
+
+/// A locked directory; the lock ends with the value, or with the process.
+pub(crate) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    move |e| OpenError::Failed(format!("cannot {what} {}: {e}", path.display()))
+}
+
+impl Directory {
+    /// Creates the directory if need be, locks it and checks its format and engine.
+    pub(crate) fn open(path: &Path, engine: &str) -> Result<Directory, OpenError> {
+        if !path.exists() {
+            fs::create_dir_all(path).map_err(failed("create", path))?;
+            sync_parent(path).map_err(failed("sync", path))?;
+        }
+        let directory = Directory { path: path.to_path_buf(), _lock: lock(path)? };
+        let format = directory.path.join("FORMAT");
+        match fs::read_to_string(&format) {
+            Ok(text) => directory.check_format(&text, engine)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => directory.initialise(&format, engine)?,
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => return Err(damaged("FORMAT cannot be read")),
+            Err(e) => return Err(failed("read", &format)(e)),
+        }
+        Ok(directory)
+    }
+
+    fn check_format(&self, text: &str, engine: &str) -> Result<(), OpenError> {
+        let stated = text.strip_prefix("commedia store ").and_then(|rest| rest.strip_suffix('\n')?.split_once(' '));
+        let (found, stated_engine) = stated.ok_or_else(|| damaged("FORMAT cannot be read"))?;
+        let found: u32 = found.parse().map_err(|_| damaged("FORMAT cannot be read"))?;
+        if found > STORE_FORMAT {
+            return Err(OpenError::Newer { found, known: STORE_FORMAT });
+        }
+        if found != STORE_FORMAT {
+            return Err(damaged("FORMAT names a format that never was"));
+        }
+        if stated_engine != engine {
+            let what = format!("FORMAT names the engine `{}`, the URL `{engine}`", stated_engine.escape_default());
+            return Err(OpenError::Damaged(Damage::of_store(what)));
+        }
+        if !self.high_water().exists() {
+            return Err(damaged("the high-water mark's file is missing: whether events are lost cannot be told"));
+        }
+        Ok(())
+    }
+
+    /// A new store. FORMAT comes last: with it, everything else is there.
+    fn initialise(&self, format: &Path, engine: &str) -> Result<(), OpenError> {
+        if self.engine_dir(engine).exists() {
+            return Err(damaged("FORMAT is missing, but there is data"));
+        }
+        let high_water = self.high_water();
+        HighWater::create(&high_water).map_err(failed("create", &high_water))?;
+        let new = format.with_extension("new");
+        fs::write(&new, format!("commedia store {STORE_FORMAT} {engine}\n")).map_err(failed("write", &new))?;
+        File::open(&new).and_then(|f| f.sync_all()).map_err(failed("sync", &new))?;
+        fs::rename(&new, format).map_err(failed("create", format))?;
+        sync_parent(format).map_err(failed("sync", format))
+    }
+
+    /// Where the engine keeps its files.
+    pub(crate) fn engine_dir(&self, engine: &str) -> PathBuf {
+        self.path.join(engine)
+    }
+
+    /// The file with the high-water mark.
+    pub(crate) fn high_water(&self) -> PathBuf {
+        self.path.join("high-water")
+    }
+
+    /// Whether the disk takes and keeps a megabyte: asked before an engine is opened again after an error.
+    pub(crate) fn probe(&self) -> io::Result<()> {
+        let path = self.path.join("probe");
+        let written = File::create(&path).and_then(|mut f| {
+            f.write_all(&vec![0x5a; PROBE_BYTES])?;
+            f.sync_all()
+        });
+        fs::remove_file(&path)?;
+        written
+    }
+}
+
+fn damaged(what: &str) -> OpenError {
+    OpenError::Damaged(Damage::of_store(what))
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let file = path.join("lock");
+    let mut lock =
+        File::options().read(true).write(true).create(true).truncate(false).open(&file).map_err(failed("open", &file))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let pid = lock.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok()).unwrap_or(0);
+            return Err(OpenError::Locked { path: path.to_path_buf(), pid });
+        }
+        Err(TryLockError::Error(e)) => return Err(failed("lock", &file)(e)),
+    }
+    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(failed("write", &file))?;
+    Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_owner_and_a_format() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let open = || Directory::open(&path, "sled").map(drop).map_err(|e| e.to_string());
+        let owner = Directory::open(&path, "sled").unwrap();
+        assert_eq!(open(), Err(format!("{} is in use by process {}", path.display(), std::process::id())));
+        owner.probe().unwrap();
+        drop(owner);
+        assert_eq!(open(), Ok(()));
+        fs::write(path.join("lock"), "4000000\n").unwrap();
+        assert_eq!(open(), Ok(()), "a dead process' lock");
+
+        let check = |text: &str, expect: &str| {
+            fs::write(path.join("FORMAT"), text).unwrap();
+            assert_eq!(open(), Err(expect.into()));
+        };
+        check("commedia store 2 sled\n", "the store has format 2; this program knows formats up to 1: use a newer commedia");
+        check("commedia store 0 sled\n", "the store is damaged: FORMAT names a format that never was");
+        check("commedia store 1 redb\n", "the store is damaged: FORMAT names the engine `redb`, the URL `sled`");
+        check("kommedia store 1 sled\n", "the store is damaged: FORMAT cannot be read");
+        fs::write(path.join("FORMAT"), [0xff, 0xfe]).unwrap();
+        assert!(open().is_err());
+        fs::write(path.join("FORMAT"), "commedia store 1 sled\n").unwrap();
+        fs::remove_file(path.join("high-water")).unwrap();
+        assert!(open().unwrap_err().contains("high-water mark's file is missing"));
+        fs::remove_file(path.join("FORMAT")).unwrap();
+        assert_eq!(open(), Ok(()), "nothing is stored yet");
+        fs::remove_file(path.join("FORMAT")).unwrap();
+        fs::create_dir(path.join("sled")).unwrap();
+        assert_eq!(open(), Err("the store is damaged: FORMAT is missing, but there is data".into()));
+    }
+}

@@ -1,0 +1,109 @@
+//! Where a store lives: how its engine is opened, and opened again after an error. Each engine is named here once.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::commit::{Claimed, claim};
+use super::directory::Directory;
+use super::engine::{Durability, Engine, EngineError};
+use super::error::OpenError;
+use super::highwater::HighWater;
+use super::memory::MemoryEngine;
+use super::reader::Opened;
+use super::sled::SledEngine;
+
+/// Opens an engine; called again after an error. Tests hand in engines that fail on demand.
+pub type OpenEngine = dyn Fn() -> Result<Arc<dyn Engine>, EngineError> + Send + Sync;
+
+/// A store's place.
+pub(crate) struct Home {
+    engine: Box<OpenEngine>,
+    directory: Mutex<Option<Directory>>,
+    high_water: Option<PathBuf>,
+    durability: Durability,
+    inline: bool,
+}
+
+impl Home {
+    /// The place that a URL names; a directory is locked from here on.
+    pub(crate) fn at(url: &str, durability: Durability, cache_bytes: u64) -> Result<Home, OpenError> {
+        if url == "memory:" {
+            let memory = MemoryEngine::new();
+            return Ok(Home::new(Box::new(move || Ok(Arc::new(memory.clone()))), durability, true));
+        }
+        if let Some(dir) = url.strip_prefix("sled://").filter(|dir| !dir.is_empty()) {
+            return Home::in_directory(Path::new(dir), "sled", durability, move |dir| {
+                Ok(Arc::new(SledEngine::open(dir, cache_bytes)?))
+            });
+        }
+        Err(OpenError::Url(url.into()))
+    }
+
+    /// A place without files; `inline`: the engine never waits, so the actor itself writes.
+    pub(crate) fn new(engine: Box<OpenEngine>, durability: Durability, inline: bool) -> Home {
+        Home { engine, directory: Mutex::new(None), high_water: None, durability, inline }
+    }
+
+    fn in_directory(
+        path: &Path,
+        engine: &str,
+        durability: Durability,
+        open: impl Fn(&Path) -> Result<Arc<dyn Engine>, EngineError> + Send + Sync + 'static,
+    ) -> Result<Home, OpenError> {
+        let directory = Directory::open(path, engine)?;
+        let dir = directory.engine_dir(engine);
+        Ok(Home {
+            high_water: Some(directory.high_water()),
+            directory: Mutex::new(Some(directory)),
+            engine: Box::new(move || open(&dir)),
+            durability,
+            inline: false,
+        })
+    }
+
+    pub(crate) fn inline(&self) -> bool {
+        self.inline
+    }
+
+    pub(crate) fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// The file with the high-water mark, where there is one.
+    pub(crate) fn high_water(&self) -> Option<&Path> {
+        self.high_water.as_deref()
+    }
+
+    /// Opens the engine, looks it over and claims it.
+    pub(crate) fn open(&self) -> Result<Claimed, OpenError> {
+        self.claim((self.engine)()?)
+    }
+
+    /// Claims an engine that is open already.
+    pub(crate) fn claim(&self, engine: Arc<dyn Engine>) -> Result<Claimed, OpenError> {
+        let read = |path: &PathBuf| {
+            HighWater::open(path)
+                .map_err(|e| OpenError::Failed(format!("cannot read the high-water mark {}: {e}", path.display())))
+        };
+        let high_water = self.high_water.as_ref().map(read).transpose()?;
+        claim(engine, high_water, self.durability)
+    }
+
+    /// Opens the engine again after an error. While the disk takes nothing the old one goes on serving reads.
+    pub(crate) fn reopen(&self, old: &Opened) -> Result<Claimed, OpenError> {
+        if let Some(directory) = &*self.directory.lock().unwrap_or_else(PoisonError::into_inner) {
+            directory.probe().map_err(|e| OpenError::Failed(format!("the disk takes nothing: {e}")))?;
+        }
+        if let Err(e) = old.engine.close() {
+            tracing::warn!("closing the engine after an error: {e}");
+        }
+        self.open()
+    }
+
+    /// Closes the engine and lets go of the directory.
+    pub(crate) fn close(&self, engine: &dyn Engine) -> Result<(), EngineError> {
+        let closed = engine.close();
+        drop(self.directory.lock().unwrap_or_else(PoisonError::into_inner).take());
+        closed
+    }
+}

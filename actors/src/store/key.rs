@@ -1,0 +1,138 @@
+//! The layout of the keys: which row holds what. Frozen with the store's format.
+//!
+//! Each space has its first byte. Frames: `f ‖ stream key ‖ first seq ‖ part`. Numbers are big-endian, so that the
+//! order of keys is the order of events.
+
+use commedia_domain::id::Hash32;
+
+use super::stream::{StreamId, StreamKind};
+
+/// The one row that every group rewrites: epoch and number of groups.
+pub(crate) const CONTROL: &[u8] = b"C";
+
+const FRAME: u8 = b'f';
+const BLOB: u8 = b'b';
+const SNAPSHOT: u8 = b's';
+const INDEX: u8 = b'i';
+
+fn stream_row(space: u8, stream: &StreamId, seq: u64, part: u16, key: &mut Vec<u8>) {
+    key.clear();
+    key.push(space);
+    key.extend_from_slice(stream.key());
+    key.extend_from_slice(&seq.to_be_bytes());
+    key.extend_from_slice(&part.to_be_bytes());
+}
+
+/// A part of a frame.
+pub(crate) fn frame(stream: &StreamId, first_seq: u64, part: u16, key: &mut Vec<u8>) {
+    stream_row(FRAME, stream, first_seq, part, key);
+}
+
+/// A part of a snapshot.
+pub(crate) fn snapshot(stream: &StreamId, seq: u64, part: u16, key: &mut Vec<u8>) {
+    stream_row(SNAPSHOT, stream, seq, part, key);
+}
+
+/// A range of keys: `from <= key < to`.
+pub(crate) struct Range {
+    pub(crate) from: Vec<u8>,
+    pub(crate) to: Vec<u8>,
+}
+
+fn stream_rows(space: u8, stream: &StreamId) -> Range {
+    let mut from = Vec::with_capacity(stream.key().len() + 1);
+    from.push(space);
+    from.extend_from_slice(stream.key());
+    let mut to = from.clone();
+    // A stream's key ends with a zero byte: the next possible key of another stream ends with one.
+    if let Some(last) = to.last_mut() {
+        *last = 1;
+    }
+    Range { from, to }
+}
+
+/// All frames of a stream.
+pub(crate) fn frames(stream: &StreamId) -> Range {
+    stream_rows(FRAME, stream)
+}
+
+/// All snapshots of a stream.
+pub(crate) fn snapshots(stream: &StreamId) -> Range {
+    stream_rows(SNAPSHOT, stream)
+}
+
+/// Seq and part of a row of a stream.
+pub(crate) fn seq_and_part(key: &[u8]) -> Option<(u64, u16)> {
+    let (rest, part) = key.split_last_chunk::<2>()?;
+    let (_, seq) = rest.split_last_chunk::<8>()?;
+    Some((u64::from_be_bytes(*seq), u16::from_be_bytes(*part)))
+}
+
+/// A stream's index row: `i ‖ workspace ‖ 0 ‖ kind ‖ id ‖ 0`, without the shard, so that lists are in order of ids.
+pub(crate) fn index(stream: &StreamId, key: &mut Vec<u8>) {
+    key.clear();
+    key.push(INDEX);
+    key.extend_from_slice(&stream.key()[2..]);
+}
+
+/// The index rows of a kind in a workspace, or of all with `None`.
+pub(crate) fn indexes(of: Option<(&str, StreamKind)>) -> Range {
+    let Some((workspace, kind)) = of else { return Range { from: vec![INDEX], to: vec![INDEX + 1] } };
+    let mut from = vec![INDEX];
+    from.extend_from_slice(workspace.as_bytes());
+    from.push(0);
+    let mut to = from.clone();
+    from.push(kind.code());
+    to.push(kind.code() + 1);
+    Range { from, to }
+}
+
+/// The stream of an index row.
+pub(crate) fn indexed(key: &[u8]) -> Option<StreamId> {
+    let rest = key.strip_prefix(&[INDEX])?.strip_suffix(&[0])?;
+    let zero = rest.iter().position(|b| *b == 0)?;
+    let kind = StreamKind::ALL.into_iter().find(|k| Some(&k.code()) == rest.get(zero + 1))?;
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    StreamId::new(text(&rest[..zero])?, kind, text(rest.get(zero + 2..)?)?).ok()
+}
+
+/// A part of a blob: `b ‖ workspace ‖ 0 ‖ name ‖ part`.
+pub(crate) fn blob(workspace: &str, name: &Hash32, part: u16, key: &mut Vec<u8>) {
+    key.clear();
+    key.push(BLOB);
+    key.extend_from_slice(workspace.as_bytes());
+    key.push(0);
+    key.extend_from_slice(&name.0);
+    key.extend_from_slice(&part.to_be_bytes());
+}
+
+/// The number of the part that a key ends with.
+pub(crate) fn part(key: &[u8]) -> Option<u16> {
+    key.last_chunk::<2>().map(|part| u16::from_be_bytes(*part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_stream_reaches_into_another() {
+        let names = [("a", "b"), ("a", "b0"), ("a", "b1"), ("ab", "b"), ("a", "a"), ("a", "é")];
+        let streams: Vec<_> = names.iter().map(|(w, i)| StreamId::new(w, StreamKind::Run, i).unwrap()).collect();
+        let mut key = Vec::new();
+        for one in &streams {
+            for other in &streams {
+                for seq in [0, 1, u64::MAX] {
+                    frame(other, seq, u16::MAX, &mut key);
+                    let range = frames(one);
+                    assert_eq!(range.from <= key && key < range.to, one == other, "{one} {other} {seq}");
+                    assert_eq!(seq_and_part(&key), Some((seq, u16::MAX)));
+                }
+                index(other, &mut key);
+                assert_eq!(indexed(&key).as_ref(), Some(other));
+                let range = indexes(Some((one.workspace(), one.kind())));
+                assert_eq!(range.from <= key && key < range.to, one.workspace() == other.workspace());
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The read side: frames, heads and lists, straight from the engine.
+//!
+//! A read never shows what is not acknowledged yet, and never passes over what is missing: frames are checked against
+//! their hashes, against each other, and against the high-water mark.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::engine::{Engine, EngineError, Order};
+use super::error::{Damage, ReadError};
+use super::frame::Frame;
+use super::highwater::Marks;
+use super::key;
+use super::stream::{Head, StreamId, StreamKind};
+
+/// An opened engine with what is known about it.
+pub(crate) struct Opened {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) marks: Marks,
+    /// What was found wrong when it was opened.
+    pub(crate) damage: Vec<Damage>,
+}
+
+/// What a stream was before the group that is being written now.
+#[derive(Clone, Debug)]
+pub(crate) struct Before {
+    pub(crate) head: Head,
+    /// The index row, where the group writes it.
+    pub(crate) meta: Option<Vec<u8>>,
+    pub(crate) writes_meta: bool,
+}
+
+/// The streams of the group that is being written: a reader looks here *after* it has read from the engine, so what it
+/// saw of an unfinished group is taken back.
+pub(crate) type Unacked = RwLock<HashMap<StreamId, Before>>;
+
+/// Everything the read side needs.
+pub(crate) struct Reader {
+    opened: Mutex<Arc<Opened>>,
+    pub(crate) unacked: Unacked,
+}
+
+/// A stream in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub stream: StreamId,
+    /// Its head, or why it has none that can be trusted.
+    pub head: Result<Head, Damage>,
+    /// What was last written beside an append.
+    pub meta: Vec<u8>,
+}
+
+/// A stream with its index row.
+pub(crate) type Indexed = (StreamId, Option<Vec<u8>>);
+
+/// A stored frame before it is decoded: the seq in its key, its bytes.
+type Raw = (u64, Vec<u8>);
+
+impl Reader {
+    pub(crate) fn new(opened: Opened) -> Reader {
+        Reader { opened: Mutex::new(Arc::new(opened)), unacked: Unacked::default() }
+    }
+
+    /// The engine as it is now.
+    pub(crate) fn opened(&self) -> Arc<Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on with an engine that was opened again.
+    pub(crate) fn replace(&self, opened: Opened) {
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
+        self.unacked.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn before(&self, stream: &StreamId) -> Option<Before> {
+        self.unacked.read().unwrap_or_else(PoisonError::into_inner).get(stream).cloned()
+    }
+
+    /// A stream's acknowledged head; `Head::START` for one that does not exist.
+    pub(crate) fn head(&self, stream: &StreamId) -> Result<Head, ReadError> {
+        let head = self.opened().head(stream);
+        self.before(stream).map_or(head, |before| Ok(before.head))
+    }
+
+    /// The acknowledged frames from the one that holds `from_seq`; at least one, if there is one, and then as many as
+    /// `max_bytes` holds.
+    pub(crate) fn read(&self, stream: &StreamId, from_seq: u64, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
+        let opened = self.opened();
+        let mut frames = opened.read(stream, from_seq, max_bytes)?;
+        if let Some(before) = self.before(stream) {
+            frames.retain(|frame| frame.head().seq <= before.head.seq);
+        }
+        Ok(frames)
+    }
+
+    /// The streams of a kind in a workspace, or all with `None`, in order of their names, after a given one.
+    pub(crate) fn list(
+        &self,
+        of: Option<(&str, StreamKind)>,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, ReadError> {
+        let opened = self.opened();
+        let mut listed = Vec::new();
+        for (stream, meta) in opened.index(of, after, limit)? {
+            let before = self.before(&stream);
+            let head = match &before {
+                Some(before) if before.head == Head::START => continue,
+                Some(before) => Ok(before.head),
+                None => match opened.head(&stream) {
+                    Ok(head) => Ok(head),
+                    Err(ReadError::Damaged(damage)) => Err(damage),
+                    Err(e) => return Err(e),
+                },
+            };
+            let stored = before.filter(|b| b.writes_meta).map_or(meta, |b| b.meta);
+            let meta = stored.as_deref().and_then(open_meta).map(<[u8]>::to_vec);
+            let missing = || Damage::of_stream(&stream, None, "its index row is damaged");
+            let head = if meta.is_none() { head.and(Err(missing())) } else { head };
+            listed.push(Listed { meta: meta.unwrap_or_default(), stream, head });
+        }
+        Ok(listed)
+    }
+}
+
+/// An index row: the check of the meta bytes, then these.
+pub(crate) fn seal_meta(meta: &[u8]) -> Vec<u8> {
+    let hash = blake3::hash(meta);
+    [&hash.as_bytes()[..8], meta].concat()
+}
+
+/// The meta bytes of an index row, if they are those that were written.
+pub(crate) fn open_meta(row: &[u8]) -> Option<&[u8]> {
+    let (check, meta) = row.split_first_chunk::<8>()?;
+    (blake3::hash(meta).as_bytes()[..8] == check[..]).then_some(meta)
+}
+
+impl Opened {
+    /// A stream's head as stored, checked against its mark.
+    pub(crate) fn head(&self, stream: &StreamId) -> Result<Head, ReadError> {
+        let range = key::frames(stream);
+        let last = self.engine.first(&range.from, &range.to, Order::Descending).map_err(ReadError::of_stream(stream, None))?;
+        let last = last.and_then(|(key, _)| key::seq_and_part(&key));
+        let head = match last {
+            None => Head::START,
+            Some((seq, _)) => {
+                let (raw, _) = self.raw(stream, seq, 1)?;
+                let Some(raw) = raw.into_iter().next() else {
+                    return Err(ReadError::Damaged(Damage::of_stream(stream, seq, "the last frame has vanished")));
+                };
+                decode(stream, &raw)?.head()
+            }
+        };
+        self.check_end(stream, &head)?;
+        Ok(head)
+    }
+
+    /// Checks a stream's last head against how far it was acknowledged.
+    pub(crate) fn check_end(&self, stream: &StreamId, head: &Head) -> Result<(), ReadError> {
+        let Some(mark) = self.marks.of(stream) else { return Ok(()) };
+        let damaged = |seq, what: String| Err(ReadError::Damaged(Damage::of_stream(stream, seq, what)));
+        if head.seq < mark.seq {
+            return damaged(head.seq + 1, format!("acknowledged events {} to {} are missing at the end", head.seq + 1, mark.seq));
+        }
+        if head.seq == mark.seq && !mark.is(head) {
+            return damaged(head.seq, "the last frame is not the acknowledged one".into());
+        }
+        Ok(())
+    }
+
+    fn read(&self, stream: &StreamId, from_seq: u64, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
+        let from_seq = from_seq.max(1);
+        let (raw, ended) = self.raw(stream, from_seq, max_bytes)?;
+        let mut frames: Vec<Frame> = Vec::with_capacity(raw.len());
+        for raw in &raw {
+            let frame = decode(stream, raw)?;
+            let place = match frames.last() {
+                Some(before) => frame.follows(&before.head()),
+                None if frame.header.first_seq <= from_seq && frame.header.first_seq > 1 => Ok(()),
+                None if frame.header.first_seq == 1 => frame.follows(&Head::START),
+                None => frame.follows(&Head { seq: from_seq - 1, hash: frame.header.prev_hash }),
+            };
+            place.map_err(|e| ReadError::Damaged(Damage::of_stream(stream, frame.header.first_seq, e.to_string())))?;
+            frames.push(frame);
+        }
+        // A frame before `from_seq` is there only because it might have held it.
+        frames.retain(|frame| frame.head().seq >= from_seq);
+        if ended {
+            match raw.is_empty() {
+                true => self.check_end(stream, &Head::START)?,
+                false => match frames.last() {
+                    Some(frame) => self.check_end(stream, &frame.head())?,
+                    None => self.head(stream).map(drop)?,
+                },
+            }
+        }
+        Ok(frames)
+    }
+
+    /// The stored frames from the one that may hold `from_seq`, and whether they reach the stream's end.
+    fn raw(&self, stream: &StreamId, from_seq: u64, max_bytes: usize) -> Result<(Vec<Raw>, bool), ReadError> {
+        let mut range = key::frames(stream);
+        let mut holder = Vec::new();
+        key::frame(stream, from_seq, u16::MAX, &mut holder);
+        let found = self.engine.first(&range.from, &holder, Order::Descending).map_err(ReadError::of_stream(stream, from_seq))?;
+        let first_seq = found.and_then(|(key, _)| key::seq_and_part(&key)).map_or(from_seq, |(seq, _)| seq);
+        key::frame(stream, first_seq, 0, &mut range.from);
+
+        let mut raw: Vec<Raw> = Vec::new();
+        let (mut bytes, mut ended) = (0, true);
+        let scanned = self.engine.scan(&range.from, &range.to, Order::Ascending, &mut |key, value| {
+            let seq = key::seq_and_part(key).map_or(0, |(seq, _)| seq);
+            match raw.last_mut() {
+                Some((last, frame)) if *last == seq => frame.extend_from_slice(value),
+                Some(_) if bytes >= max_bytes => {
+                    ended = false;
+                    return ControlFlow::Break(());
+                }
+                _ => raw.push((seq, value.to_vec())),
+            }
+            bytes += value.len();
+            ControlFlow::Continue(())
+        });
+        match scanned {
+            Ok(()) => Ok((raw, ended)),
+            // What comes before the damage is served; the next read begins with it.
+            Err(EngineError::Damaged(_)) if raw.len() > 1 => {
+                raw.pop();
+                Ok((raw, false))
+            }
+            Err(e) => Err(ReadError::of_stream(stream, raw.last().map_or(first_seq, |(seq, _)| *seq))(e)),
+        }
+    }
+
+    /// Index rows: stream and row.
+    pub(crate) fn index(
+        &self,
+        of: Option<(&str, StreamKind)>,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Indexed>, ReadError> {
+        let mut range = key::indexes(of);
+        if let Some(after) = after {
+            let mut from = Vec::new();
+            key::index(after, &mut from);
+            from.push(0);
+            range.from = range.from.max(from);
+        }
+        let mut rows = Vec::new();
+        if limit == 0 {
+            return Ok(rows);
+        }
+        let visit = &mut |key: &[u8], value: &[u8]| {
+            rows.extend(key::indexed(key).map(|stream| (stream, Some(value.to_vec()))));
+            if rows.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.engine.scan(&range.from, &range.to, Order::Ascending, visit).map_err(ReadError::of_store)?;
+        Ok(rows)
+    }
+}
+
+fn decode(stream: &StreamId, (seq, bytes): &Raw) -> Result<Frame, ReadError> {
+    let damaged = |what: String| ReadError::Damaged(Damage::of_stream(stream, *seq, what));
+    let frame = Frame::decode(bytes).map_err(|e| damaged(e.to_string()))?;
+    if frame.header.first_seq != *seq {
+        return Err(damaged(format!("the frame of event {} stands here", frame.header.first_seq)));
+    }
+    Ok(frame)
+}

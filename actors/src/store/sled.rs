@@ -1,0 +1,219 @@
+//! The engine on sled 0.34.7, sled's one home, with what sled leaves out.
+//!
+//! `flush` is no fsync on Linux: each sync goes through a descriptor of our own. A half-written snapshot of an earlier
+//! process is deleted before opening. sled panics on damaged pages: every call catches that and names it.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock, mpsc};
+use std::time::{Duration, SystemTime};
+
+use super::engine::{Batch, Durability, Engine, EngineError, Guard, Order, Visit};
+
+/// sled's thread for garbage collection wakes this often; without it no space would ever be used again.
+const FLUSH_EVERY_MS: u64 = 500;
+
+/// A handle whose threads have died over damage may never finish closing; then it is left behind.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A sled database in a directory of its own.
+pub(crate) struct SledEngine {
+    db: RwLock<Option<::sled::Db>>,
+    /// Our own descriptor of the log: it reports an error of writing back even if sled has swallowed it.
+    log: File,
+    dir: PathBuf,
+    /// When the directory of sled's blob files last changed; rows within the limit never get there.
+    blobs_changed: Mutex<Option<SystemTime>>,
+}
+
+fn failed(what: &str, path: &Path, e: &io::Error) -> EngineError {
+    EngineError::Failed(format!("{what} {}: {e}", path.display()))
+}
+
+fn sync_path(path: &Path) -> Result<(), EngineError> {
+    File::open(path).and_then(|f| f.sync_all()).map_err(|e| failed("cannot sync", path, &e))
+}
+
+fn convert(e: ::sled::Error) -> EngineError {
+    match e {
+        ::sled::Error::Corruption { .. } => EngineError::Damaged(format!("sled finds damaged data: {e}")),
+        ::sled::Error::CollectionNotFound(_) => EngineError::Damaged("sled misses its tree".into()),
+        ::sled::Error::ReportableBug(text) => EngineError::Damaged(format!("sled finds what cannot be: {text}")),
+        ::sled::Error::Unsupported(text) => EngineError::Damaged(format!("sled cannot read this: {text}")),
+        ::sled::Error::Io(e) => EngineError::Failed(e.to_string()),
+    }
+}
+
+/// Runs a call of sled's; a panic is damage.
+fn caught<T>(call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(EngineError::Damaged(format!("sled gave up: {}", text.unwrap_or("a panic"))))
+    })
+}
+
+impl SledEngine {
+    /// Opens or creates the database in `dir`. `cache_bytes` bounds sled's page cache.
+    pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<SledEngine, EngineError> {
+        fs::create_dir_all(dir).map_err(|e| failed("cannot create", dir, &e))?;
+        remove_half_snapshots(dir)?;
+        let config = ::sled::Config::default()
+            .path(dir)
+            .mode(::sled::Mode::LowSpace)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(Some(FLUSH_EVERY_MS))
+            .use_compression(false);
+        let db = caught(|| config.open().map_err(convert))?;
+        let path = dir.join("db");
+        let log = File::open(&path).map_err(|e| failed("cannot open", &path, &e))?;
+        let engine = SledEngine { db: RwLock::new(Some(db)), log, dir: dir.to_path_buf(), blobs_changed: Mutex::new(None) };
+        engine.sync_everything()?;
+        Ok(engine)
+    }
+
+    /// Syncs each file and directory that opening may have written, and the directory above.
+    fn sync_everything(&self) -> Result<(), EngineError> {
+        for entry in fs::read_dir(&self.dir).map_err(|e| failed("cannot list", &self.dir, &e))? {
+            let path = entry.map_err(|e| failed("cannot list", &self.dir, &e))?.path();
+            sync_path(&path)?;
+        }
+        sync_path(&self.dir)?;
+        self.dir.parent().map_or(Ok(()), sync_path)
+    }
+
+    /// Should sled have moved a page into a file of its own after all, that file is synced too.
+    fn sync_blobs(&self) -> Result<u32, EngineError> {
+        let dir = self.dir.join("blobs");
+        let changed = fs::metadata(&dir).and_then(|m| m.modified()).map_err(|e| failed("cannot look at", &dir, &e))?;
+        let mut seen = self.blobs_changed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == Some(changed) {
+            return Ok(0);
+        }
+        let mut syncs = 0;
+        for entry in fs::read_dir(&dir).map_err(|e| failed("cannot list", &dir, &e))? {
+            let path = entry.map_err(|e| failed("cannot list", &dir, &e))?.path();
+            match File::open(&path).and_then(|f| f.sync_all()) {
+                Ok(()) => syncs += 1,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(failed("cannot sync", &path, &e)),
+            }
+        }
+        sync_path(&dir)?;
+        *seen = Some(changed);
+        Ok(syncs + 1)
+    }
+
+    fn with<T>(&self, call: impl FnOnce(&::sled::Db) -> Result<T, EngineError>) -> Result<T, EngineError> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let db = db.as_ref().ok_or(EngineError::Closed)?;
+        caught(|| call(db))
+    }
+}
+
+/// sled takes a snapshot it did not finish for a whole one and then refuses to open; its log is complete without it.
+fn remove_half_snapshots(dir: &Path) -> Result<(), EngineError> {
+    for entry in fs::read_dir(dir).map_err(|e| failed("cannot list", dir, &e))? {
+        let path = entry.map_err(|e| failed("cannot list", dir, &e))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(&path).map_err(|e| failed("cannot remove", &path, &e))?;
+        }
+    }
+    Ok(())
+}
+
+impl Engine for SledEngine {
+    fn name(&self) -> &'static str {
+        "sled"
+    }
+
+    fn apply(&self, guard: Guard<'_>, batch: &Batch) -> Result<(), EngineError> {
+        // Reading and then applying is atomic here: the directory's lock leaves room for one writer only.
+        let held = self.get(guard.key)?;
+        if held.as_deref() != guard.holds {
+            return Err(EngineError::Fenced(held));
+        }
+        let mut writes = ::sled::Batch::default();
+        for (key, value) in batch.iter() {
+            match value {
+                Some(value) => writes.insert(key, value),
+                None => writes.remove(key),
+            }
+        }
+        self.with(|db| db.apply_batch(writes).map_err(convert))
+    }
+
+    fn sync(&self, durability: Durability) -> Result<u32, EngineError> {
+        self.with(|db| db.flush().map(|_| ()).map_err(convert))?;
+        match durability {
+            Durability::Process => Ok(0),
+            Durability::Fsync => {
+                self.log.sync_data().map_err(|e| failed("cannot sync", &self.dir.join("db"), &e))?;
+                Ok(1 + self.sync_blobs()?)
+            }
+        }
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.with(|db| Ok(db.get(key).map_err(convert)?.map(|row| row.to_vec())))
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], order: Order, visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        if from >= to {
+            return Ok(());
+        }
+        self.with(|db| {
+            let mut rows = db.range(from..to);
+            while let Some(row) = if order == Order::Ascending { rows.next() } else { rows.next_back() } {
+                let (key, value) = row.map_err(convert)?;
+                if let ControlFlow::Break(()) = visit(&key, &value) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.log.metadata().map_or(0, |m| m.len())
+    }
+
+    fn blocks(&self) -> bool {
+        true
+    }
+
+    fn close(&self) -> Result<(), EngineError> {
+        let Some(db) = self.db.write().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        let flushed = caught(|| db.flush().map(|_| ()).map_err(convert));
+        let (done, wait) = mpsc::channel();
+        let dropping = move || {
+            let dropped = caught(|| {
+                drop(db);
+                Ok(())
+            });
+            // Nobody listens any more after the time-out.
+            done.send(dropped).ok();
+        };
+        std::thread::Builder::new()
+            .name("sled-close".into())
+            .spawn(dropping)
+            .map_err(|e| EngineError::Failed(format!("cannot start a thread: {e}")))?;
+        let dropped = wait.recv_timeout(CLOSE_TIMEOUT).unwrap_or_else(|_| {
+            Err(EngineError::Failed("sled does not finish closing; its files stay locked until the process ends".into()))
+        });
+        flushed?;
+        dropped?;
+        self.log.sync_all().map_err(|e| failed("cannot sync", &self.dir.join("db"), &e))
+    }
+}
+
+impl Drop for SledEngine {
+    fn drop(&mut self) {
+        if let Err(e) = self.close() {
+            tracing::warn!("closing sled: {e}");
+        }
+    }
+}

@@ -1,0 +1,869 @@
+//! What happened. The order of the variants and of their fields is the stored format: append only, and raise `ENGINE`
+//! whenever `decide` may give other canonical events for the same inputs.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::body::Body;
+use crate::id::{AgentIx, CollectionIx, Hash32, MetricIx, StateIx, ToolIx, TriggerIx};
+use crate::message::{Call, Chat, Seat, StepId, TurnId};
+use crate::scenario::{Carry, ToolRef};
+use crate::value::Key;
+
+/// The version of `decide`: logs of another engine are folded, but not compared.
+pub const ENGINE: u16 = 1;
+/// The version of the events' encoding, the first byte of each stored event.
+pub const ENCODING: u8 = 1;
+
+/// Which lane an event belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lane {
+    /// What scenario, parameters, seed and outcomes determine.
+    Canonical,
+    /// How it came about on this machine.
+    Operational,
+}
+
+/// An event of a run's log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    // ── canonical ──
+    /// The run exists.
+    RunCreated(Box<Created>),
+    /// Planning begins: the start messages are in their mailboxes.
+    RunStarted {
+        /// To whom, the words, what came along.
+        messages: Vec<(AgentIx, Option<Body>, Body)>,
+    },
+    /// A turn is over, or as many turns of one block as a shard served together.
+    TurnCompleted(Box<Completed>),
+    /// A turn ended without a result; its message is set aside or the run fails.
+    TurnFailed {
+        /// Which.
+        turn: TurnId,
+        /// Whose.
+        seat: Seat,
+        /// Run time.
+        at: i64,
+        /// Why.
+        failure: Failure,
+    },
+    /// A turn waits for others' answers.
+    DelegateAsked {
+        /// Which.
+        turn: TurnId,
+        /// Whose.
+        seat: Seat,
+        /// Run time.
+        at: i64,
+        /// The questions.
+        asks: Vec<Ask>,
+    },
+    /// An answer came back to a waiting turn.
+    DelegateReturned {
+        /// Which.
+        turn: TurnId,
+        /// Whose.
+        seat: Seat,
+        /// The place the turn resumes at.
+        resumes: TurnId,
+        /// The call it answers.
+        call_id: Arc<str>,
+        /// The answer.
+        output: Body,
+    },
+    /// A guardrail was not met.
+    GuardrailTripped {
+        /// In which turn.
+        turn: TurnId,
+        /// Whose.
+        seat: Seat,
+        /// What.
+        trip: Trip,
+    },
+    /// A person's words reached the run.
+    InputReceived {
+        /// To whom.
+        seat: Seat,
+        /// The words.
+        text: Body,
+        /// What came along.
+        data: Body,
+        /// Run time.
+        at: i64,
+    },
+    /// A trigger fired.
+    TriggerFired(Box<Fired>),
+    /// Time went on by a tick.
+    TickAdvanced {
+        /// The tick that begins, from 1.
+        tick: u64,
+        /// Run time.
+        at: i64,
+        /// `when` triggers whose condition had become false.
+        fallen: Vec<TriggerIx>,
+    },
+    /// Metrics were read.
+    MetricSampled {
+        /// At which tick.
+        tick: u64,
+        /// Their values.
+        values: Vec<Sample>,
+    },
+    /// A conversation was summarised for a handoff.
+    ConversationSummarised {
+        /// In which turn.
+        turn: TurnId,
+        /// The summary.
+        summary: Body,
+    },
+    /// The run did what it should.
+    RunCompleted(Box<Ended>),
+    /// The run could not go on.
+    RunFailed(Box<Ended>),
+    /// Its time was up.
+    RunTimedOut(Box<Ended>),
+    /// A limit was reached.
+    RunOverBudget(Box<Ended>),
+    /// Somebody cancelled it.
+    RunCancelled(Box<Ended>),
+    // ── operational ──
+    /// It waits for capacity.
+    RunQueued,
+    /// It stands still.
+    RunPaused {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// It goes on.
+    RunResumed,
+    /// A step was planned.
+    StepPlanned {
+        /// Which.
+        step: StepId,
+        /// Whose.
+        seat: Seat,
+        /// Run time.
+        at: i64,
+        /// What is to be called.
+        work: Work,
+    },
+    /// A step's outcome is durable, and what follows from it is decided.
+    StepRecorded(Box<Recorded>),
+    /// An agent crashed.
+    AgentFailed {
+        /// Who.
+        seat: Seat,
+        /// Over which turn.
+        turn: TurnId,
+        /// The panic or the error.
+        reason: Arc<str>,
+    },
+    /// It was started again.
+    AgentRestarted {
+        /// Who.
+        seat: Seat,
+        /// How often within the window.
+        restarts: u32,
+    },
+    /// It takes no more messages.
+    AgentQuarantined {
+        /// Who.
+        seat: Seat,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// Time went on to a delayed message.
+    TimerFired {
+        /// Run time.
+        at: i64,
+        /// `when` triggers whose condition had become false.
+        fallen: Vec<TriggerIx>,
+    },
+    /// A turn fell back from a configured model.
+    TurnDegraded {
+        /// Which.
+        turn: TurnId,
+        /// Why.
+        reason: Arc<str>,
+    },
+}
+
+/// What a run is made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Created {
+    /// The scenario's name.
+    pub scenario: Arc<str>,
+    /// Its version.
+    pub scenario_hash: Hash32,
+    /// The seed of all draws.
+    pub seed: u64,
+    /// Parameters, in declaration order.
+    pub params: Vec<Body>,
+    /// Start of run time, milliseconds.
+    pub start: i64,
+    /// Ticks, if the clock has them.
+    pub ticks: Option<u64>,
+    /// How many of each agent, in declaration order.
+    pub replicas: Vec<u32>,
+    /// Who answers for each model alias, then (last) for agents without one.
+    pub models: Vec<ModelBinding>,
+}
+
+/// Who answers for a model alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ModelBinding {
+    /// No model: the agent's rules, else the stub.
+    Offline,
+    /// The stub.
+    Stub,
+    /// A provider and its model.
+    Provider {
+        /// The provider.
+        provider: Arc<str>,
+        /// Its name of the model.
+        model: Arc<str>,
+    },
+}
+
+/// Who answered in a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AnsweredBy {
+    /// A model.
+    Model,
+    /// Rules.
+    Rules,
+    /// The stub.
+    Stub,
+    /// A cache.
+    Cache,
+}
+
+impl AnsweredBy {
+    /// The word users see.
+    pub fn word(self) -> &'static str {
+        match self {
+            AnsweredBy::Model => "model",
+            AnsweredBy::Rules => "rules",
+            AnsweredBy::Stub => "stub",
+            AnsweredBy::Cache => "cache",
+        }
+    }
+}
+
+/// One or more turns of a block, committed together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Completed {
+    /// The (first) turn.
+    pub turn: TurnId,
+    /// The block.
+    pub agent: AgentIx,
+    /// Run time.
+    pub at: i64,
+    /// Who answered.
+    pub by: AnsweredBy,
+    /// The mailboxes whose first message was consumed, as ranges of replicas: first, count.
+    pub served: Vec<(u32, u32)>,
+    /// What they did; those that did nothing are left out.
+    pub entries: Vec<Entry>,
+    /// What an `llm` turn added to its conversation.
+    pub said: Vec<Chat>,
+    /// Tokens and money.
+    pub usage: Usage,
+}
+
+/// What one turn did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Which of the block.
+    pub replica: u32,
+    /// Changes of the world, top to bottom.
+    pub writes: Vec<Write>,
+    /// Messages.
+    pub sent: Vec<Sent>,
+    /// Words.
+    pub says: Vec<Body>,
+    /// Metrics given by rules.
+    pub metrics: Vec<(MetricIx, f64)>,
+    /// Writes that were refused at the commit, with the reason.
+    pub refused: Vec<(Write, Arc<str>)>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl Entry {
+    /// Whether nothing happened.
+    pub fn is_idle(&self) -> bool {
+        self.writes.is_empty()
+            && self.sent.is_empty()
+            && self.says.is_empty()
+            && self.metrics.is_empty()
+            && self.refused.is_empty()
+            && self.outcome == Outcome::Done
+    }
+}
+
+/// A change of the world.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Write {
+    /// A record is there (again).
+    Put {
+        /// Where.
+        collection: CollectionIx,
+        /// Its key.
+        key: Key,
+        /// The whole record.
+        record: Body,
+    },
+    /// A record is gone.
+    Delete {
+        /// Where.
+        collection: CollectionIx,
+        /// Its key.
+        key: Key,
+    },
+    /// A state variable has a value.
+    State {
+        /// Which.
+        ix: StateIx,
+        /// The value.
+        value: Body,
+    },
+    /// A field of the agent's own state has a value.
+    Own {
+        /// Which, by position.
+        field: u16,
+        /// The value.
+        value: Body,
+    },
+}
+
+/// A message sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sent {
+    /// To whom.
+    pub to: AgentIx,
+    /// Which of the block; all of it where absent.
+    pub replica: Option<u32>,
+    /// The tell's type.
+    pub label: Arc<str>,
+    /// Words.
+    pub text: Option<Body>,
+    /// What comes along.
+    pub data: Body,
+    /// Run time of delivery.
+    pub at: i64,
+}
+
+/// How a turn ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Without an output.
+    #[default]
+    Done,
+    /// The floor passed on.
+    Handoff {
+        /// To whom.
+        to: AgentIx,
+        /// How much of the conversation goes along.
+        carry: Carry,
+        /// Words.
+        text: Option<Body>,
+        /// What comes along.
+        data: Body,
+    },
+    /// The final output.
+    Final {
+        /// It.
+        output: Body,
+    },
+}
+
+/// A question to a delegate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The call.
+    pub call_id: Arc<str>,
+    /// To whom.
+    pub to: AgentIx,
+    /// The question.
+    pub text: Body,
+}
+
+/// Why a turn or a step failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its class.
+    pub class: FailureClass,
+    /// What happened, with names and places.
+    pub message: Arc<str>,
+}
+
+/// What kind of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureClass {
+    /// An expression or a write of a rule.
+    Rule,
+    /// A model.
+    Model,
+    /// A tool.
+    Tool,
+    /// A guardrail.
+    Guardrail,
+    /// The output did not fit its schema.
+    Output,
+    /// Model calls of one turn.
+    Steps,
+    /// A crash of the agent.
+    Crash,
+    /// Time.
+    Timeout,
+}
+
+impl FailureClass {
+    /// The word users see.
+    pub fn word(self) -> &'static str {
+        match self {
+            FailureClass::Rule => "rule",
+            FailureClass::Model => "model",
+            FailureClass::Tool => "tool",
+            FailureClass::Guardrail => "guardrail",
+            FailureClass::Output => "output",
+            FailureClass::Steps => "steps",
+            FailureClass::Crash => "crash",
+            FailureClass::Timeout => "timeout",
+        }
+    }
+}
+
+/// A guardrail that was not met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trip {
+    /// Which of the agent's, by position.
+    pub guardrail: u16,
+    /// Where it stands, as users write it.
+    pub at: Arc<str>,
+    /// What was done: `reject retry fail`.
+    pub then: Arc<str>,
+}
+
+/// A trigger that fired.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fired {
+    /// Which.
+    pub trigger: TriggerIx,
+    /// Run time.
+    pub at: i64,
+    /// The tick it belongs to.
+    pub tick: u64,
+    /// What it did.
+    pub action: FiredAction,
+    /// `when` triggers whose condition had become false.
+    pub fallen: Vec<TriggerIx>,
+}
+
+/// What a fired trigger did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FiredAction {
+    /// Nothing: its condition was false, or its cooldown not over. Only its next time moves.
+    Skipped,
+    /// A message.
+    Told {
+        /// To whom.
+        to: AgentIx,
+        /// Words.
+        text: Option<Body>,
+        /// What came along.
+        data: Body,
+    },
+    /// A tool was called.
+    Called {
+        /// Its writes.
+        writes: Vec<Write>,
+        /// Its messages.
+        sent: Vec<Sent>,
+        /// Its result.
+        result: Body,
+    },
+    /// A tool refused.
+    Failed {
+        /// Why.
+        message: Arc<str>,
+    },
+}
+
+/// A metric's value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Which.
+    pub metric: MetricIx,
+    /// Its value; `None` where it has none.
+    pub value: Option<f64>,
+    /// Why it has none.
+    pub error: Option<Arc<str>>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Run time.
+    pub at: i64,
+    /// What came out.
+    pub result: Body,
+    /// Final metrics.
+    pub metrics: Vec<Sample>,
+    /// Checks: whether they hold, or why they could not be read.
+    pub checks: Vec<Checked>,
+    /// The cause, for every end but completion.
+    pub cause: Option<Arc<str>>,
+}
+
+/// A check's verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Which, by position.
+    pub check: u16,
+    /// Whether it holds.
+    pub passed: bool,
+    /// Why it could not be read.
+    pub error: Option<Arc<str>>,
+}
+
+/// Tokens and money.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Calls of a model.
+    pub model_calls: u32,
+    /// Tokens in.
+    pub tokens_in: u64,
+    /// Tokens out.
+    pub tokens_out: u64,
+    /// USD.
+    pub cost_usd: f64,
+}
+
+impl Usage {
+    /// The sum.
+    pub fn add(&mut self, other: &Usage) {
+        self.model_calls += other.model_calls;
+        self.tokens_in += other.tokens_in;
+        self.tokens_out += other.tokens_out;
+        self.cost_usd += other.cost_usd;
+    }
+}
+
+/// What a step calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Work {
+    /// The model, with the conversation so far.
+    Model,
+    /// A tool.
+    Tool {
+        /// The call.
+        call_id: Arc<str>,
+        /// Which.
+        tool: ToolRef,
+        /// Its input.
+        input: Body,
+    },
+}
+
+/// A durable outcome, and what follows from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Which step.
+    pub step: StepId,
+    /// What came back.
+    pub outcome: StepOutcome,
+    /// What follows.
+    pub then: Then,
+    /// Guardrails that were not met.
+    pub trips: Vec<Trip>,
+}
+
+/// What a step gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum StepOutcome {
+    /// A model's answer.
+    Answered {
+        /// Words; null where it only called.
+        text: Body,
+        /// Calls.
+        calls: Vec<Call>,
+        /// Who answered.
+        by: AnsweredBy,
+        /// Tokens and money.
+        usage: Usage,
+    },
+    /// A tool's result.
+    Done {
+        /// The value.
+        value: Body,
+        /// Its writes.
+        writes: Vec<Write>,
+        /// Its messages.
+        sent: Vec<Sent>,
+    },
+    /// It failed.
+    Failed(Failure),
+}
+
+/// What follows from an outcome.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Then {
+    /// Other steps of the same answer are still open.
+    Wait,
+    /// The model is asked again; these answers and words go to it first.
+    Again {
+        /// Calls answered without a step.
+        answers: Vec<(Arc<str>, Body)>,
+        /// Words to the model, such as a repair message.
+        words: Option<Body>,
+    },
+    /// Tools run; what is in `answers` needs none.
+    Tools {
+        /// Steps planned with this record, numbered from the turn's next step on: call, tool, input.
+        planned: Vec<(Arc<str>, ToolRef, Body)>,
+        /// Calls answered without a step.
+        answers: Vec<(Arc<str>, Body)>,
+        /// What follows once they are done, instead of the model.
+        after: Option<Box<Outcome>>,
+    },
+    /// Delegates are asked; the turn waits.
+    Ask {
+        /// The questions.
+        asks: Vec<Ask>,
+        /// Calls answered without a step.
+        answers: Vec<(Arc<str>, Body)>,
+    },
+    /// The turn is ready to commit.
+    Ready {
+        /// Calls answered without a step.
+        answers: Vec<(Arc<str>, Body)>,
+        /// How it ends.
+        outcome: Box<Outcome>,
+    },
+    /// The agent's fallback takes the whole turn.
+    Fallback,
+    /// The turn failed.
+    Failed(Failure),
+}
+
+impl Event {
+    /// The event's lane.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Event::RunQueued
+            | Event::RunPaused { .. }
+            | Event::RunResumed
+            | Event::StepPlanned { .. }
+            | Event::StepRecorded(_)
+            | Event::AgentFailed { .. }
+            | Event::AgentRestarted { .. }
+            | Event::AgentQuarantined { .. }
+            | Event::TimerFired { .. }
+            | Event::TurnDegraded { .. } => Lane::Operational,
+            _ => Lane::Canonical,
+        }
+    }
+
+    /// The event's name, as users see it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::RunCreated(_) => "run.created",
+            Event::RunStarted { .. } => "run.started",
+            Event::TurnCompleted(_) => "turn.completed",
+            Event::TurnFailed { .. } => "turn.failed",
+            Event::DelegateAsked { .. } => "delegate.asked",
+            Event::DelegateReturned { .. } => "delegate.returned",
+            Event::GuardrailTripped { .. } => "guardrail.tripped",
+            Event::InputReceived { .. } => "input.received",
+            Event::TriggerFired(_) => "trigger.fired",
+            Event::TickAdvanced { .. } => "tick.advanced",
+            Event::MetricSampled { .. } => "metric.sampled",
+            Event::ConversationSummarised { .. } => "conversation.summarised",
+            Event::RunCompleted(_) => "run.completed",
+            Event::RunFailed(_) => "run.failed",
+            Event::RunTimedOut(_) => "run.timed_out",
+            Event::RunOverBudget(_) => "run.over_budget",
+            Event::RunCancelled(_) => "run.cancelled",
+            Event::RunQueued => "run.queued",
+            Event::RunPaused { .. } => "run.paused",
+            Event::RunResumed => "run.resumed",
+            Event::StepPlanned { .. } => "step.planned",
+            Event::StepRecorded(_) => "step.recorded",
+            Event::AgentFailed { .. } => "agent.failed",
+            Event::AgentRestarted { .. } => "agent.restarted",
+            Event::AgentQuarantined { .. } => "agent.quarantined",
+            Event::TimerFired { .. } => "timer.fired",
+            Event::TurnDegraded { .. } => "turn.degraded",
+        }
+    }
+
+    /// The stored bytes: the encoding's version, then the event.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![ENCODING]).expect("events hold no collections and always encode")
+    }
+
+    /// The event of stored bytes. Bodies above one KiB are still to be filled.
+    pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+        match bytes.split_first() {
+            Some((&ENCODING, rest)) => match postcard::take_from_bytes(rest) {
+                Ok((event, [])) => Ok(event),
+                Ok((_, rest)) => Err(DecodeError(format!("{} bytes too many", rest.len()))),
+                Err(e) => Err(DecodeError(e.to_string())),
+            },
+            Some((version, _)) => Err(DecodeError(format!("encoding {version} is not known to this version"))),
+            None => Err(DecodeError("empty".into())),
+        }
+    }
+
+    /// Visits every body of the event.
+    pub fn bodies(&self, see: &mut dyn FnMut(&Body)) {
+        // One list of places serves reading and filling; the copy is of small structs, and only where a body is apart.
+        let mut copy = self.clone();
+        copy.bodies_mut(&mut |body| see(body));
+    }
+
+    /// Visits every body of the event, to fill it.
+    pub fn bodies_mut(&mut self, see: &mut dyn FnMut(&mut Body)) {
+        match self {
+            Event::RunCreated(created) => created.params.iter_mut().for_each(see),
+            Event::RunStarted { messages } => {
+                for (_, text, data) in messages {
+                    text.iter_mut().for_each(&mut *see);
+                    see(data);
+                }
+            }
+            Event::TurnCompleted(done) => {
+                done.entries.iter_mut().for_each(|e| entry_bodies(e, see));
+                done.said.iter_mut().for_each(|c| chat_bodies(c, see));
+            }
+            Event::DelegateAsked { asks, .. } => asks.iter_mut().for_each(|a| see(&mut a.text)),
+            Event::DelegateReturned { output, .. } => see(output),
+            Event::InputReceived { text, data, .. } => {
+                see(text);
+                see(data);
+            }
+            Event::TriggerFired(fired) => match &mut fired.action {
+                FiredAction::Told { text, data, .. } => {
+                    text.iter_mut().for_each(&mut *see);
+                    see(data);
+                }
+                FiredAction::Called { writes, sent, result } => {
+                    writes.iter_mut().for_each(|w| write_body(w, see));
+                    sent.iter_mut().for_each(|s| sent_bodies(s, see));
+                    see(result);
+                }
+                FiredAction::Skipped | FiredAction::Failed { .. } => {}
+            },
+            Event::ConversationSummarised { summary, .. } => see(summary),
+            Event::RunCompleted(e)
+            | Event::RunFailed(e)
+            | Event::RunTimedOut(e)
+            | Event::RunOverBudget(e)
+            | Event::RunCancelled(e) => see(&mut e.result),
+            Event::StepPlanned { work: Work::Tool { input, .. }, .. } => see(input),
+            Event::StepRecorded(recorded) => recorded_bodies(recorded, see),
+            _ => {}
+        }
+    }
+}
+
+fn entry_bodies(entry: &mut Entry, see: &mut dyn FnMut(&mut Body)) {
+    entry.writes.iter_mut().for_each(|w| write_body(w, see));
+    entry.refused.iter_mut().for_each(|(w, _)| write_body(w, see));
+    entry.sent.iter_mut().for_each(|s| sent_bodies(s, see));
+    entry.says.iter_mut().for_each(&mut *see);
+    outcome_bodies(&mut entry.outcome, see);
+}
+
+fn write_body(write: &mut Write, see: &mut dyn FnMut(&mut Body)) {
+    match write {
+        Write::Put { record, .. } => see(record),
+        Write::State { value, .. } | Write::Own { value, .. } => see(value),
+        Write::Delete { .. } => {}
+    }
+}
+
+fn sent_bodies(sent: &mut Sent, see: &mut dyn FnMut(&mut Body)) {
+    sent.text.iter_mut().for_each(&mut *see);
+    see(&mut sent.data);
+}
+
+fn outcome_bodies(outcome: &mut Outcome, see: &mut dyn FnMut(&mut Body)) {
+    match outcome {
+        Outcome::Done => {}
+        Outcome::Handoff { text, data, .. } => {
+            text.iter_mut().for_each(&mut *see);
+            see(data);
+        }
+        Outcome::Final { output } => see(output),
+    }
+}
+
+fn chat_bodies(chat: &mut Chat, see: &mut dyn FnMut(&mut Body)) {
+    match chat {
+        Chat::User { text } => see(text),
+        Chat::Assistant { text, calls, .. } => {
+            see(text);
+            calls.iter_mut().for_each(|c| see(&mut c.input));
+        }
+        Chat::Tool { content, .. } => see(content),
+    }
+}
+
+fn recorded_bodies(recorded: &mut Recorded, see: &mut dyn FnMut(&mut Body)) {
+    match &mut recorded.outcome {
+        StepOutcome::Answered { text, calls, .. } => {
+            see(text);
+            calls.iter_mut().for_each(|c| see(&mut c.input));
+        }
+        StepOutcome::Done { value, writes, sent } => {
+            see(value);
+            writes.iter_mut().for_each(|w| write_body(w, see));
+            sent.iter_mut().for_each(|s| sent_bodies(s, see));
+        }
+        StepOutcome::Failed(_) => {}
+    }
+    let mut answered = |answers: &mut Vec<(Arc<str>, Body)>| answers.iter_mut().for_each(|(_, b)| see(b));
+    match &mut recorded.then {
+        Then::Again { answers, words } => {
+            answered(answers);
+            words.iter_mut().for_each(&mut *see);
+        }
+        Then::Tools { planned, answers, after } => {
+            answered(answers);
+            planned.iter_mut().for_each(|(_, _, input)| see(input));
+            after.iter_mut().for_each(|o| outcome_bodies(o, see));
+        }
+        Then::Ask { asks, answers } => {
+            answered(answers);
+            asks.iter_mut().for_each(|a| see(&mut a.text));
+        }
+        Then::Ready { answers, outcome } => {
+            answered(answers);
+            outcome_bodies(outcome, see);
+        }
+        Then::Wait | Then::Fallback | Then::Failed(_) => {}
+    }
+}
+
+/// Stored bytes that are no event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an event: {0}")]
+pub struct DecodeError(String);
+
+/// The name a tool is called by, in a scenario.
+pub fn tool_name(scenario: &crate::scenario::Scenario, tool: ToolRef) -> String {
+    let collection = |c: CollectionIx| scenario.collections[c.at()].shape.name.clone();
+    match tool {
+        ToolRef::Declared(ToolIx(n)) => scenario.tools[usize::from(n)].name.to_string(),
+        ToolRef::Query(c) => format!("query_{}", collection(c)),
+        ToolRef::Get(c) => format!("get_{}", collection(c)),
+        ToolRef::Put(c) => format!("put_{}", collection(c)),
+        ToolRef::Delete(c) => format!("delete_{}", collection(c)),
+        ToolRef::View(v) => format!("view_{}", scenario.views[v.at()].name),
+    }
+}

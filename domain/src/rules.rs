@@ -1,0 +1,324 @@
+//! Rules: a pure function from a message and the world to what a turn does. The first rule that matches wins; the entries of
+//! its `emit` list apply top to bottom, each sees what the earlier ones did.
+
+use std::sync::Arc;
+
+use crate::body::Body;
+use crate::event::{Entry, Failure, FailureClass, Outcome, Sent, Write};
+use crate::expression::EvalError;
+use crate::id::AgentIx;
+use crate::message::{Message, Seat, TurnId};
+use crate::names::{AgentNames, Facts, Names};
+use crate::scenario::{Agent, Carry, Data, Emit, Rule, SetTarget, Step, ToolRef};
+use crate::template::Template;
+use crate::tool::{self, Builtins};
+use crate::value::{Key, Value};
+use crate::world::{World, Writer, conform, matches};
+
+/// Mailboxes one order serves at most.
+pub const SHARD: usize = 1024;
+/// Bytes of one turn's event above which the rest of an order is left to the next turn.
+const EVENT_BYTES: usize = 48 * 1024;
+/// Entries one turn may apply, `for_each` included.
+const MAX_EMITS: usize = 100_000;
+
+/// A turn, or turns of one block, to be evaluated at their commit position.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The first turn.
+    pub turn: TurnId,
+    /// The block.
+    pub agent: AgentIx,
+    /// What all see.
+    pub facts: Facts,
+    /// The world at the commit position.
+    pub world: World,
+    /// The mailboxes to serve, in wave order: replica, message, ordinal of its kind in the tick.
+    pub mail: Vec<(u32, Arc<Message>, u32)>,
+}
+
+/// What an order came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Served {
+    /// The first turn.
+    pub turn: TurnId,
+    /// How many of the order's mailboxes were served, from the first.
+    pub count: usize,
+    /// What they did; idle ones are left out.
+    pub entries: Vec<Entry>,
+    /// The mailbox after the served ones that failed, if one did.
+    pub failed: Option<(u32, Failure)>,
+}
+
+/// Serves an order: one mailbox after the other, each on the world the former left. `begin` is told each mailbox's place
+/// before it is served, so that a crash can be laid at its door.
+pub fn serve(order: &Order, builtins: &dyn Builtins, begin: impl Fn(u32)) -> Served {
+    let agent = order.facts.scenario.agents[order.agent.at()].clone();
+    let rules: &[Rule] = match &agent.fallback {
+        Some(crate::scenario::Fallback::Rules(rules)) if agent.kind == crate::scenario::AgentKind::Llm => rules,
+        _ => &agent.rules,
+    };
+    let mut world = order.world.clone();
+    let mut served = Served { turn: order.turn, count: 0, entries: Vec::new(), failed: None };
+    let mut weight = 0;
+    for (n, (replica, message, ordinal)) in order.mail.iter().enumerate() {
+        let place = u32::try_from(n).unwrap_or(u32::MAX);
+        begin(place);
+        let turn = TurnId { wave: order.turn.wave, index: order.turn.index + place };
+        let seat = Seat { agent: order.agent, replica: *replica };
+        let names = AgentNames::new(&agent, seat, *ordinal);
+        let ids = order.facts.ids(&agent.name, turn, *replica);
+        let mut evaluation = Evaluation { order, names: &names, message, ids: &ids, world: &mut world, builtins, emits: 0 };
+        match evaluation.run(rules) {
+            Ok(entry) => {
+                weight += entry_weight(&entry);
+                if !entry.is_idle() {
+                    served.entries.push(entry);
+                }
+                served.count += 1;
+            }
+            Err(message) => {
+                served.failed = Some((*replica, Failure { class: FailureClass::Rule, message: message.into() }));
+                return served;
+            }
+        }
+        if weight > EVENT_BYTES {
+            return served;
+        }
+    }
+    served
+}
+
+fn entry_weight(entry: &Entry) -> usize {
+    let body = |b: &Body| if b.blob().is_some() { 48 } else { b.value().weight() };
+    let writes: usize = (entry.writes.iter())
+        .map(|w| match w {
+            Write::Put { record, .. } => 16 + body(record),
+            Write::State { value, .. } | Write::Own { value, .. } => 4 + body(value),
+            Write::Delete { .. } => 16,
+        })
+        .sum();
+    let sent: usize = entry.sent.iter().map(|s| 24 + body(&s.data) + s.text.as_ref().map_or(0, body)).sum();
+    8 + writes + sent + entry.says.iter().map(body).sum::<usize>()
+}
+
+struct Evaluation<'a> {
+    order: &'a Order,
+    names: &'a AgentNames<'a>,
+    message: &'a Message,
+    ids: &'a crate::names::Ids,
+    world: &'a mut World,
+    builtins: &'a dyn Builtins,
+    emits: usize,
+}
+
+impl Evaluation<'_> {
+    fn names(&self) -> Names<'_> {
+        Names {
+            agent: Some(self.names),
+            message: Some(self.message),
+            input: Some(&self.message.data),
+            ids: Some(self.ids),
+            ..Names::plain(&self.order.facts, self.world)
+        }
+    }
+
+    fn run(&mut self, rules: &[Rule]) -> Result<Entry, String> {
+        let mut entry = Entry { replica: self.names.seat.replica, ..Entry::default() };
+        let agent = &self.names.agent.name;
+        for (n, rule) in rules.iter().enumerate() {
+            let place = |e: &str| format!("agent `{agent}`, rule {}: {e}", n + 1);
+            let holds = match &rule.when {
+                None => true,
+                Some(when) => {
+                    let value = when.eval(&self.names(), self.order.facts.limit()).map_err(|e| place(&e.message))?;
+                    match value {
+                        Value::Bool(holds) => holds,
+                        other => {
+                            return Err(place(&format!("`{}` must be true or false, and is a {}", when.source(), other.kind())));
+                        }
+                    }
+                }
+            };
+            if holds {
+                for emit in &rule.emit {
+                    self.emit(emit, &mut entry).map_err(|e| place(&e))?;
+                    if entry.outcome != Outcome::Done {
+                        break;
+                    }
+                }
+                break;
+            }
+        }
+        Ok(entry)
+    }
+
+    fn eval(&self, program: &crate::expression::Program) -> Result<Value, String> {
+        program.eval(&self.names(), self.order.facts.limit()).map_err(|e| e.message)
+    }
+
+    fn build(&self, data: &Data) -> Result<Value, String> {
+        self.names().build(data).map_err(|e: EvalError| e.message)
+    }
+
+    fn body(&self, data: Option<&Data>) -> Result<Body, String> {
+        let value = data.map_or(Ok(Value::Null), |d| self.build(d))?;
+        match value.not_finite() {
+            Some(number) => Err(format!("{number} is not a finite number")),
+            None => Ok(Body::new(value, &self.order.facts.blobs)),
+        }
+    }
+
+    fn text(&self, template: Option<&Template>) -> Result<Option<Body>, String> {
+        let render = |t: &Template| t.render(&self.names()).map_err(|e| e.message);
+        Ok(template.map(render).transpose()?.map(|t| Body::new(Value::text(t), &self.order.facts.blobs)))
+    }
+
+    fn write(
+        &mut self,
+        entry: &mut Entry,
+        prepare: impl FnOnce(&Writer<'_>) -> Result<Vec<Write>, String>,
+    ) -> Result<(), String> {
+        let names = self.names();
+        let writer =
+            Writer { world: self.world, names: &names, agent: Some(self.names.seat.agent), blobs: &self.order.facts.blobs };
+        let writes = prepare(&writer)?;
+        self.take(entry, writes);
+        Ok(())
+    }
+
+    fn take(&mut self, entry: &mut Entry, writes: Vec<Write>) {
+        for write in writes {
+            self.world.apply(&self.order.facts.scenario, Some(self.names.seat), &write);
+            entry.writes.push(write);
+        }
+    }
+
+    fn emit(&mut self, emit: &Emit, entry: &mut Entry) -> Result<(), String> {
+        self.emits += 1;
+        if self.emits > MAX_EMITS {
+            return Err(format!("one turn may apply at most {MAX_EMITS} entries"));
+        }
+        match emit {
+            Emit::Put { collection, value } => {
+                let record = self.build(value)?;
+                self.write(entry, |w| Ok(vec![w.put(*collection, &record)?]))
+            }
+            Emit::Patch { collection, key, value } => {
+                let (key, change) = (self.eval(key)?, self.build(value)?);
+                self.write(entry, |w| Ok(vec![w.patch(*collection, &key, &change)?]))
+            }
+            Emit::Delete { collection, key } => {
+                let key = self.eval(key)?;
+                self.write(entry, |w| w.delete(*collection, &key))
+            }
+            Emit::Set(targets) => targets.iter().try_for_each(|(target, data)| self.set(*target, data, entry)),
+            Emit::Tell { to, replica, type_, message, data, delay } => {
+                let sent = Sent {
+                    to: *to,
+                    replica: replica.as_ref().map(|p| self.replica(*to, p)).transpose()?,
+                    label: type_.clone(),
+                    text: self.text(message.as_ref())?,
+                    data: self.body(data.as_ref())?,
+                    at: delay.map_or(self.order.facts.now, |d| step_from(self.order.facts.now, d)),
+                };
+                entry.sent.push(sent);
+                Ok(())
+            }
+            Emit::Handoff { to, message, data } => {
+                let (text, data) = (self.text(message.as_ref())?, self.body(data.as_ref())?);
+                let carry = (self.names.agent.handoffs.iter()).find(|h| h.to == *to).map_or(Carry::Full, |h| h.carry);
+                entry.outcome = Outcome::Handoff { to: *to, carry, text, data };
+                Ok(())
+            }
+            Emit::Call { tool, with, bind } => self.call(*tool, with.as_ref(), *bind, entry),
+            Emit::Metric { metric, value } => {
+                let value = self.build(value)?;
+                match value.as_f64().filter(|v| v.is_finite()) {
+                    Some(number) => entry.metrics.push((*metric, number)),
+                    None => return Err(format!("a metric must be a finite number, and this is {}", value.to_json())),
+                }
+                Ok(())
+            }
+            Emit::Say(template) => {
+                entry.says.extend(self.text(Some(template))?);
+                Ok(())
+            }
+            Emit::Finish(data) => self.finish(data, entry),
+            Emit::ForEach { list, bind, body } => self.for_each(list, *bind, body, entry),
+        }
+    }
+
+    fn set(&mut self, target: SetTarget, data: &Data, entry: &mut Entry) -> Result<(), String> {
+        let value = self.build(data)?;
+        self.write(entry, |w| Ok(vec![w.set(target, &value)?]))
+    }
+
+    fn replica(&self, to: AgentIx, program: &crate::expression::Program) -> Result<u32, String> {
+        let value = self.eval(program)?;
+        let name = &self.order.facts.scenario.agents[to.at()].name;
+        match value {
+            Value::Int(n) => u32::try_from(n).map_err(|_| format!("`{name}` has no replica {n}")),
+            other => Err(format!("a replica is a whole number from 0, and this is a {}", other.kind())),
+        }
+    }
+
+    fn call(&mut self, tool: ToolRef, with: Option<&Data>, bind: Option<u16>, entry: &mut Entry) -> Result<(), String> {
+        let input = with.map_or_else(|| Ok(Value::object::<&str>([])), |d| self.build(d))?;
+        let done = tool::perform(&self.names(), Some(self.names.seat.agent), tool, &input, self.builtins)?;
+        self.take(entry, done.writes);
+        entry.sent.extend(done.sent);
+        if let Some(bind) = bind {
+            self.names.bound.borrow_mut()[usize::from(bind)] = done.value;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, data: &Data, entry: &mut Entry) -> Result<(), String> {
+        let mut output = self.build(data)?.plain();
+        if let Some(schema) = &self.names.agent.output {
+            output = conform(output, &schema.ty);
+            matches(&output, schema).map_err(|e| format!("the output does not fit its schema: {e}"))?;
+        }
+        if let Some(number) = output.not_finite() {
+            return Err(format!("the output holds {number}, which is not a finite number"));
+        }
+        entry.outcome = Outcome::Final { output: Body::new(output, &self.order.facts.blobs) };
+        Ok(())
+    }
+
+    fn for_each(&mut self, list: &crate::expression::Program, bind: u16, body: &[Emit], entry: &mut Entry) -> Result<(), String> {
+        let items: Vec<Value> = match self.eval(list)? {
+            Value::List(items) => items.to_vec(),
+            Value::Collection(c) => c.iter().map(|(_, record)| record.clone()).collect(),
+            Value::Map(map) => map.keys().map(Key::to_value).collect(),
+            other => return Err(format!("`for_each` needs a list, and `{}` is a {}", list.source(), other.kind())),
+        };
+        for item in items {
+            self.names.bound.borrow_mut()[usize::from(bind)] = item;
+            for emit in body {
+                self.emit(emit, entry)?;
+                if entry.outcome != Outcome::Done {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A moment so much later; months keep the day of the month where they can.
+pub fn step_from(from: i64, step: Step) -> i64 {
+    let moved = if step.months == 0 { Some(from) } else { add_months(from, step.months) };
+    moved.unwrap_or(i64::MAX).saturating_add(step.ms)
+}
+
+fn add_months(from: i64, months: i64) -> Option<i64> {
+    let moment = jiff::Timestamp::from_millisecond(from).ok()?.to_zoned(jiff::tz::TimeZone::UTC);
+    moment.checked_add(jiff::Span::new().try_months(months).ok()?).ok().map(|z| z.timestamp().as_millisecond())
+}
+
+/// The agent that serves an order.
+pub fn block(order: &Order) -> &Agent {
+    &order.facts.scenario.agents[order.agent.at()]
+}

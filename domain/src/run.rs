@@ -1,0 +1,277 @@
+//! The machine of a run: what may happen in it, made true, and owed. It holds every turn and every mailbox; only its
+//! orchestrator asks it to decide. It never waits, never reads a clock, never draws on anything but its seed.
+//!
+//! ```text
+//! Created → Running ⇄ Paused      Running │ Paused → Completed │ Failed │ TimedOut │ OverBudget │ Cancelled
+//! ```
+
+mod apply;
+mod begin;
+mod commit;
+mod finish;
+mod quiet;
+mod request;
+pub mod state;
+mod wave;
+
+use std::sync::Arc;
+
+use crate::event::{Created, Event, Failure, StepOutcome, Work};
+use crate::message::{Seat, StepId, TurnId};
+use crate::names::{Facts, RunFacts};
+use crate::rules::{Order, Served};
+use crate::scenario::{ClockMode, Scenario};
+use crate::value::Value;
+
+pub use begin::{NewRun, RunInput};
+pub use request::{CallKind, ModelRequest, ToolDefinition};
+pub use state::{Counts, MetricState, State, Status};
+
+/// What can be asked of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Do the next thing that needs nobody else. `wall` is used by a real clock only.
+    Proceed {
+        /// Wall time, milliseconds since 1970 UTC.
+        wall: i64,
+    },
+    /// Rules were evaluated, as an effect asked.
+    Served(Served),
+    /// A step ended, as an effect asked.
+    StepEnded {
+        /// Which.
+        step: StepId,
+        /// What came back.
+        outcome: StepOutcome,
+    },
+    /// An agent's actor crashed over an order.
+    Crashed {
+        /// Who.
+        seat: Seat,
+        /// Over which turn.
+        turn: TurnId,
+        /// The panic's words.
+        reason: Arc<str>,
+    },
+    /// A person's words.
+    Tell {
+        /// To whom.
+        seat: Seat,
+        /// The words.
+        text: Arc<str>,
+        /// What came along.
+        data: Value,
+    },
+    /// Stand still.
+    Pause {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// Go on.
+    Resume,
+    /// End it.
+    Cancel {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The wall time of `limits.wall` is used up.
+    WallUp,
+}
+
+/// What the world still owes a run.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Rules to evaluate, at their commit position.
+    Serve(Box<Order>),
+    /// A step of an `llm` turn.
+    Perform {
+        /// Which.
+        step: StepId,
+        /// Whose.
+        seat: Seat,
+        /// What to call.
+        work: Work,
+    },
+    /// Ask again at this moment of wall time.
+    Wake {
+        /// Milliseconds since 1970 UTC.
+        at: i64,
+    },
+}
+
+/// The run said no; nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Something is owed first; `pending` names it.
+    #[error("the run waits for what it is owed")]
+    Owed,
+    /// Nothing happens before this moment of wall time.
+    #[error("nothing happens before {0}")]
+    Wait(i64),
+    /// The run is over.
+    #[error("the run is over: {0}")]
+    Over(&'static str),
+    /// The run stands still.
+    #[error("the run is paused")]
+    Paused,
+    /// The report is for something that is not owed (any more).
+    #[error("{0} is not owed")]
+    Stale(String),
+    /// It cannot be done in this state.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// One execution of a scenario version.
+#[derive(Clone, Debug)]
+pub struct Run {
+    scenario: Arc<Scenario>,
+    state: State,
+    /// The wave at hand, worked out from the state after each event; never stored.
+    wave: Option<wave::Wave>,
+}
+
+impl Run {
+    /// A run of which nothing is known but its first event.
+    pub fn new(scenario: Arc<Scenario>, created: Created) -> Run {
+        let state = State::new(&scenario, created);
+        Run { scenario, state, wave: None }
+    }
+
+    /// The run as a snapshot has it.
+    pub fn restore(scenario: Arc<Scenario>, snapshot: &[u8]) -> Result<Run, postcard::Error> {
+        let mut run = Run { scenario, state: postcard::from_bytes(snapshot)?, wave: None };
+        run.renew_wave();
+        Ok(run)
+    }
+
+    /// The state as bytes, for a snapshot: a cache, never an authority.
+    pub fn snapshot(&self) -> Vec<u8> {
+        postcard::to_stdvec(&self.state).expect("a state holds no collection values and always encodes")
+    }
+
+    /// The scenario.
+    pub fn scenario(&self) -> &Arc<Scenario> {
+        &self.scenario
+    }
+
+    /// The state, to read.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// May it happen, and what then is true?
+    pub fn decide(&self, command: Command) -> Result<Vec<Event>, Refusal> {
+        if let Some(word) = self.state.status.ended() {
+            return Err(Refusal::Over(word));
+        }
+        match command {
+            Command::Proceed { .. } if self.state.status.is_paused() => Err(Refusal::Paused),
+            Command::Proceed { wall } => self.proceed(wall),
+            Command::Served(served) => self.decide_served(served),
+            Command::StepEnded { step, outcome } => self.decide_step(step, outcome),
+            Command::Crashed { seat, turn, reason } => self.decide_crash(seat, turn, reason),
+            Command::Tell { seat, text, data } => self.decide_tell(seat, &text, data),
+            Command::Pause { reason } => match self.state.status {
+                Status::Running => Ok(vec![Event::RunPaused { reason }]),
+                _ => Err(Refusal::Invalid("only a running run can be paused".into())),
+            },
+            Command::Resume => match self.state.status {
+                Status::Paused { .. } => Ok(vec![Event::RunResumed]),
+                _ => Err(Refusal::Invalid("only a paused run can be resumed".into())),
+            },
+            Command::Cancel { reason } => Ok(vec![Event::RunCancelled(Box::new(self.ended(Some(reason))))]),
+            Command::WallUp => {
+                let cause = format!("`limits.wall` of {} s is used up", self.scenario.limits.wall_ms / 1000);
+                Ok(vec![Event::RunTimedOut(Box::new(self.ended(Some(cause.into()))))])
+            }
+        }
+    }
+
+    /// Makes an event true. Total: an event of this run's log always applies.
+    pub fn apply(&mut self, event: &Event) {
+        apply::apply(self, event);
+    }
+
+    /// What is owed, read from the state.
+    pub fn pending(&self) -> Vec<Effect> {
+        if self.state.status != Status::Running {
+            return Vec::new();
+        }
+        let mut effects: Vec<Effect> = Vec::new();
+        for turn in self.state.turns.values() {
+            effects.extend(turn.pending().into_iter().map(|(step, work)| Effect::Perform { step, seat: turn.seat, work }));
+        }
+        if let Some(order) = self.order() {
+            effects.push(Effect::Serve(Box::new(order)));
+        } else if self.is_real()
+            && let Some(at) = self.next_moment()
+        {
+            effects.push(Effect::Wake { at });
+        }
+        effects
+    }
+
+    fn proceed(&self, wall: i64) -> Result<Vec<Event>, Refusal> {
+        if self.state.status == Status::Created {
+            return Ok(vec![self.started()]);
+        }
+        if let Some(end) = self.must_end() {
+            return Ok(vec![end]);
+        }
+        match self.wave_at_hand() {
+            Some(wave) => {
+                let begun = self.begin_turns(wave);
+                if begun.is_empty() { self.commit_next(wave) } else { Ok(begun) }
+            }
+            None => self.quiet(wall),
+        }
+    }
+
+    /// What all expressions see now.
+    pub fn facts(&self) -> Facts {
+        self.facts_at(self.state.tick, self.state.now)
+    }
+
+    fn facts_at(&self, tick: u64, now: i64) -> Facts {
+        Facts {
+            scenario: self.scenario.clone(),
+            params: self.state.params.clone(),
+            seed: self.state.created.seed,
+            tick,
+            now,
+            run: self.run_facts(),
+            blobs: self.state.blobs(),
+        }
+    }
+
+    /// `run` in expressions.
+    pub fn run_facts(&self) -> RunFacts {
+        let state = &self.state;
+        RunFacts {
+            status: state.status.word(),
+            mode: state.mode(),
+            ticks: state.created.ticks.unwrap_or(0),
+            turns: state.counts.turns,
+            handoffs: state.counts.handoffs,
+            model_calls: u64::from(state.usage.model_calls),
+            tokens_in: state.usage.tokens_in,
+            tokens_out: state.usage.tokens_out,
+            cost_usd: state.usage.cost_usd,
+            degraded: state.counts.degraded > 0,
+            failed: matches!(state.status, Status::Failed),
+        }
+    }
+
+    fn is_real(&self) -> bool {
+        self.scenario.clock.mode == ClockMode::Real
+    }
+
+    fn stale(what: impl std::fmt::Display) -> Refusal {
+        Refusal::Stale(what.to_string())
+    }
+
+    fn failure(class: crate::event::FailureClass, message: impl std::fmt::Display) -> Failure {
+        Failure { class, message: message.to_string().into() }
+    }
+}

@@ -1,0 +1,312 @@
+//! Turns begin together and commit in wave order; a step's outcome is decided when it comes.
+
+use std::sync::Arc;
+
+use crate::body::Body;
+use crate::event::{AnsweredBy, Completed, Entry, Event, Failure, FailureClass, Outcome, StepOutcome, Then, Usage, Work, Write};
+use crate::message::{MessageKind, Seat, StepId, TurnId};
+use crate::names::Names;
+use crate::rules::Served;
+use crate::run::wave::Wave;
+use crate::run::{Refusal, Run};
+use crate::scenario::{AgentKind, GuardrailAt, OnExhausted};
+use crate::turn::{Phase, Turn, TurnView};
+use crate::value::Value;
+use crate::world::{World, Writer};
+
+impl Run {
+    /// Plans the first step of every `llm` turn of the wave that has not begun, and brings answers home.
+    pub(super) fn begin_turns(&self, wave: &Wave) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (n, slot) in wave.slots.iter().enumerate() {
+            if self.slot_by_rules(slot.seat) {
+                continue;
+            }
+            let turn = wave.turn(n, self.is_real());
+            match self.state.turns.get(&slot.seat) {
+                None if self.input_trip(slot.seat, &slot.message).is_none() => events.push(Event::StepPlanned {
+                    step: StepId { turn, n: 0 },
+                    seat: slot.seat,
+                    at: self.state.now,
+                    work: Work::Model,
+                }),
+                Some(open) if matches!(open.phase, Phase::Asking { .. }) => {
+                    let call_id = slot.message.chain.as_ref().and_then(|c| c.answers.clone()).unwrap_or_default();
+                    let output = Body::new(slot.message.data.clone(), &self.state.blobs());
+                    events.push(Event::DelegateReturned { turn: open.id, seat: slot.seat, resumes: turn, call_id, output });
+                    // Its message is gone once applied: the wave is worked out anew before the next one begins.
+                    return events;
+                }
+                _ => {}
+            }
+        }
+        events
+    }
+
+    /// What an agent's input guardrails say of a message.
+    fn input_trip(&self, seat: Seat, message: &Arc<crate::message::Message>) -> Option<(Vec<crate::event::Trip>, Failure)> {
+        let agent = &self.scenario.agents[seat.agent.at()];
+        if !agent.guardrails.iter().any(|g| g.at == GuardrailAt::Input) {
+            return None;
+        }
+        let facts = self.facts();
+        let view = TurnView { facts: &facts, world: self.base_world() };
+        let probe = Turn::new(StepId { turn: TurnId { wave: 0, index: 0 }, n: 0 }, seat, message.clone(), self.state.now);
+        let mut trips = Vec::new();
+        let input = match (&message.data, &message.text) {
+            (Value::Null, Some(text)) => Value::Text(text.clone()),
+            (data, _) => data.clone(),
+        };
+        match probe.check(&view, &GuardrailAt::Input, &input, &mut trips) {
+            Ok(()) => None,
+            Err(crate::turn::Verdict::Reject(words)) => {
+                Some((trips, Self::failure(FailureClass::Guardrail, format!("the input was refused: {words}"))))
+            }
+            Err(crate::turn::Verdict::Fail(failure)) => Some((trips, failure)),
+        }
+    }
+
+    /// The world the turns of the wave read: as it stood at the wave's start.
+    pub(super) fn base_world(&self) -> &World {
+        match &self.state.base {
+            Some(base) if !self.is_real() && self.wave.as_ref().is_none_or(|w| w.number == self.state.wave) => base,
+            _ => &self.state.world,
+        }
+    }
+
+    /// Commits the next turn of the wave, if it is ready.
+    pub(super) fn commit_next(&self, wave: &Wave) -> Result<Vec<Event>, Refusal> {
+        let ready = |n: usize| {
+            let slot = &wave.slots[n];
+            if self.slot_by_rules(slot.seat) {
+                return None;
+            }
+            match self.state.turns.get(&slot.seat) {
+                None => {
+                    let turn = wave.turn(n, self.is_real());
+                    let (trips, failure) = self.input_trip(slot.seat, &slot.message)?;
+                    let mut events: Vec<Event> =
+                        trips.into_iter().map(|trip| Event::GuardrailTripped { turn, seat: slot.seat, trip }).collect();
+                    events.push(Event::TurnFailed { turn, seat: slot.seat, at: self.state.now, failure });
+                    Some(events)
+                }
+                Some(turn) => self.commit_turn(turn),
+            }
+        };
+        let reach = if self.is_real() { wave.slots.len() } else { 1 };
+        (0..reach.min(wave.slots.len())).find_map(ready).ok_or(Refusal::Owed)
+    }
+
+    fn commit_turn(&self, turn: &Turn) -> Option<Vec<Event>> {
+        let tripped = |trip: &crate::event::Trip| Event::GuardrailTripped { turn: turn.id, seat: turn.seat, trip: trip.clone() };
+        let mut events: Vec<Event> = turn.trips.iter().map(tripped).collect();
+        match &turn.phase {
+            Phase::Ready { outcome } => {
+                if let Some(end) = self.handoff_limit(outcome) {
+                    return Some(vec![end]);
+                }
+                events.push(Event::TurnCompleted(Box::new(self.complete(turn, outcome))));
+            }
+            Phase::WillAsk { asks } => {
+                events.push(Event::DelegateAsked { turn: turn.id, seat: turn.seat, at: self.state.now, asks: asks.clone() });
+            }
+            Phase::Failed(failure) => {
+                events.push(Event::TurnFailed { turn: turn.id, seat: turn.seat, at: self.state.now, failure: failure.clone() });
+            }
+            _ => return None,
+        }
+        Some(events)
+    }
+
+    fn complete(&self, turn: &Turn, outcome: &Outcome) -> Completed {
+        let (mut writes, mut refused) = (Vec::new(), Vec::new());
+        let facts = self.facts();
+        let mut world = self.state.world.clone();
+        for write in &turn.writes {
+            let names = Names::plain(&facts, &world);
+            let writer = Writer { world: &world, names: &names, agent: Some(turn.seat.agent), blobs: &facts.blobs };
+            match writer.recheck(write) {
+                Ok(()) => {
+                    world.apply(&self.scenario, Some(turn.seat), write);
+                    writes.push(write.clone());
+                }
+                Err(why) => refused.push((write.clone(), why.into())),
+            }
+        }
+        let entry = Entry {
+            replica: turn.seat.replica,
+            writes,
+            sent: turn.sent.clone(),
+            says: Vec::new(),
+            metrics: Vec::new(),
+            refused,
+            outcome: outcome.clone(),
+        };
+        Completed {
+            turn: turn.id,
+            agent: turn.seat.agent,
+            at: self.state.now,
+            by: turn.by,
+            served: vec![(turn.seat.replica, 1)],
+            entries: vec![entry],
+            said: turn.said.clone(),
+            usage: turn.usage,
+        }
+    }
+
+    fn handoff_limit(&self, outcome: &Outcome) -> Option<Event> {
+        let limit = self.scenario.limits.handoffs;
+        let over = matches!(outcome, Outcome::Handoff { .. }) && self.state.counts.handoffs >= limit;
+        over.then(|| self.exceeded("handoffs", &format!("{limit}")))
+    }
+
+    /// Rules were evaluated: the turns they served are committed.
+    pub(super) fn decide_served(&self, served: Served) -> Result<Vec<Event>, Refusal> {
+        let order = self.order().filter(|o| o.turn == served.turn).ok_or_else(|| Self::stale(served.turn))?;
+        if served.count > order.mail.len() || (served.count == 0 && served.failed.is_none()) {
+            return Err(Refusal::Invalid(format!("{} mailboxes were served, {} were ordered", served.count, order.mail.len())));
+        }
+        let mut events = Vec::new();
+        if served.count > 0 {
+            if let Some(end) = served.entries.iter().find_map(|e| self.handoff_limit(&e.outcome)) {
+                return Ok(vec![end]);
+            }
+            events.push(Event::TurnCompleted(Box::new(Completed {
+                turn: served.turn,
+                agent: order.agent,
+                at: self.state.now,
+                by: AnsweredBy::Rules,
+                served: ranges(order.mail[..served.count].iter().map(|m| m.0)),
+                entries: served.entries,
+                said: Vec::new(),
+                usage: Usage::default(),
+            })));
+        }
+        if let Some((replica, failure)) = served.failed {
+            let index = served.turn.index + u32::try_from(served.count).unwrap_or(u32::MAX);
+            let turn = TurnId { wave: served.turn.wave, index };
+            events.push(Event::TurnFailed { turn, seat: Seat { agent: order.agent, replica }, at: self.state.now, failure });
+        }
+        Ok(events)
+    }
+
+    /// A step ended: its outcome is recorded, and what follows from it is decided.
+    pub(super) fn decide_step(&self, step: StepId, outcome: StepOutcome) -> Result<Vec<Event>, Refusal> {
+        let turn = self.state.turns.values().find(|t| t.owes(step)).ok_or_else(|| Self::stale(step))?;
+        let facts = self.facts();
+        let world = self.turn_world(turn);
+        let recorded = turn.decide(&TurnView { facts: &facts, world: &world }, step, outcome);
+        let mut events = Vec::new();
+        if matches!(recorded.then, Then::Fallback) {
+            let why: Arc<str> = match &recorded.outcome {
+                StepOutcome::Failed(failure) => failure.message.clone(),
+                _ => "the model gave no usable answer".into(),
+            };
+            events.push(Event::TurnDegraded { turn: turn.id, reason: why });
+        }
+        events.insert(0, Event::StepRecorded(Box::new(recorded)));
+        Ok(events)
+    }
+
+    /// The world an `llm` turn sees: the wave's, and its own writes.
+    pub fn turn_world(&self, turn: &Turn) -> World {
+        let mut world = self.base_world().clone();
+        for write in &turn.writes {
+            world.apply(&self.scenario, Some(turn.seat), write);
+        }
+        world
+    }
+
+    /// A crash counts against the message in hand. Past the intensity the message is set aside as `on_exhausted` says.
+    pub(super) fn decide_crash(&self, seat: Seat, turn: TurnId, reason: Arc<str>) -> Result<Vec<Event>, Refusal> {
+        if !self.state.mail.contains_key(&seat) && !self.state.turns.contains_key(&seat) {
+            return Err(Self::stale(turn));
+        }
+        let agent = &self.scenario.agents[seat.agent.at()];
+        let crashes = self.state.crashes.get(&seat).copied().unwrap_or(0) + 1;
+        let mut events = vec![Event::AgentFailed { seat, turn, reason: reason.clone() }];
+        if crashes <= agent.supervision.max_restarts {
+            events.push(Event::AgentRestarted { seat, restarts: crashes });
+            return Ok(events);
+        }
+        let message = format!("`{}` crashed {crashes} times over one message: {reason}", agent.name);
+        if agent.supervision.on_exhausted != Some(OnExhausted::FailRun) {
+            events.push(Event::AgentQuarantined { seat, reason: message.as_str().into() });
+        }
+        let failure = Self::failure(FailureClass::Crash, message);
+        events.push(Event::TurnFailed { turn, seat, at: self.state.now, failure });
+        Ok(events)
+    }
+
+    /// A person's words, for an agent that is there.
+    pub(super) fn decide_tell(&self, seat: Seat, text: &str, data: Value) -> Result<Vec<Event>, Refusal> {
+        let Some(replicas) = self.state.created.replicas.get(seat.agent.at()) else {
+            return Err(Refusal::Invalid("there is no such agent".into()));
+        };
+        if seat.replica >= *replicas {
+            return Err(Refusal::Invalid(format!("there is no replica {} of {replicas}", seat.replica)));
+        }
+        let blobs = self.state.blobs();
+        let (text, data) = (Body::new(Value::text(text), &blobs), Body::new(data, &blobs));
+        Ok(vec![Event::InputReceived { seat, text, data, at: self.state.now }])
+    }
+
+    /// What a failed turn does to the run: the caller of a question gets an error, else the agent's supervision says.
+    pub(super) fn after_failure(&self, seat: Seat, failure: &Failure, asked: bool) -> AfterFailure {
+        let supervision = &self.scenario.agents[seat.agent.at()].supervision;
+        match (supervision.on_exhausted, failure.class) {
+            _ if asked => AfterFailure::Answer,
+            (None, FailureClass::Crash) | (Some(OnExhausted::Quarantine | OnExhausted::Fallback), _) => AfterFailure::SetAside,
+            (None | Some(OnExhausted::FailRun), _) => AfterFailure::FailRun,
+        }
+    }
+
+    /// Whether a seat counts towards `limits.turns`.
+    pub(super) fn counts_turns(&self, seat: Seat) -> bool {
+        self.scenario.agents[seat.agent.at()].kind != AgentKind::Rules
+    }
+
+    /// Turns that wait for an answer nobody owes any more: no message can come for them.
+    pub(super) fn stranded(&self) -> Option<&Turn> {
+        let waits = |t: &&Turn| matches!(t.phase, Phase::Asking { .. });
+        let coming = |t: &Turn| {
+            let seats = self.state.mail.values().flatten();
+            seats.into_iter().any(|m| {
+                m.kind == MessageKind::Return
+                    || m.chain.as_ref().is_some_and(|c| c.stack.iter().any(|caller| caller.seat == t.seat))
+            })
+        };
+        self.state.turns.values().filter(waits).find(|t| !coming(t))
+    }
+}
+
+/// What follows a failed turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AfterFailure {
+    /// Whoever asked gets an error.
+    Answer,
+    /// The message is set aside and the agent with it; the run goes on.
+    SetAside,
+    /// The run fails.
+    FailRun,
+}
+
+/// Replicas as ranges: first, count.
+fn ranges(replicas: impl Iterator<Item = u32>) -> Vec<(u32, u32)> {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for replica in replicas {
+        match ranges.last_mut() {
+            Some((first, count)) if *first + *count == replica => *count += 1,
+            _ => ranges.push((replica, 1)),
+        }
+    }
+    ranges
+}
+
+/// The writes of an event, with the seat that made them.
+pub(super) fn puts(writes: &[Write]) -> impl Iterator<Item = (crate::id::CollectionIx, &crate::value::Key)> {
+    writes.iter().filter_map(|w| match w {
+        Write::Put { collection, key, .. } => Some((*collection, key)),
+        _ => None,
+    })
+}

@@ -1,0 +1,625 @@
+//! The machine of one `llm` turn: what a step's outcome leads to. Decides nothing outside itself; the run commits it.
+//!
+//! ```text
+//! Model ──answer──▶ Ready │ Tools ──all done──▶ Model │ Ready      Model ──ask_──▶ Asking ──all back──▶ Model
+//!   └──── repair, retry ───┘                                       any ──failure──▶ Fallback │ Failed
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::body::Body;
+use crate::event::{
+    AnsweredBy, Ask, Failure, FailureClass, Outcome, Recorded, Sent, StepOutcome, Then, Trip, Usage, Work, Write,
+};
+use crate::id::AgentIx;
+use crate::message::{Call, Chat, MAX_DEPTH, Message, Seat, StepId, TurnId};
+use crate::names::{Facts, Names};
+use crate::scenario::{Agent, AgentKind, Carry, Fallback, GuardrailAt, GuardrailCheck, GuardrailThen, Scenario, ToolRef};
+use crate::value::Value;
+use crate::world::{World, conform, matches};
+
+/// How often an output that does not fit its schema is sent back.
+pub const MAX_REPAIRS: u32 = 2;
+/// Calls one answer may hold; further ones are answered that they were ignored.
+pub const MAX_CALLS: usize = 64;
+
+/// A turn of an `llm` agent that has begun.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// Which.
+    pub id: TurnId,
+    /// Its place in the wave it commits in; another one than `id` after an answer came back.
+    pub slot: TurnId,
+    /// Whose.
+    pub seat: Seat,
+    /// What it handles.
+    pub message: Arc<Message>,
+    /// Run time it began at.
+    pub at: i64,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The next step's number.
+    pub next_step: u32,
+    /// What it added to its conversation.
+    pub said: Vec<Chat>,
+    /// What its tools changed.
+    pub writes: Vec<Write>,
+    /// What its tools sent.
+    pub sent: Vec<Sent>,
+    /// Guardrails that were not met.
+    pub trips: Vec<Trip>,
+    /// Output repairs so far.
+    pub repairs: u32,
+    /// Retries so far, by guardrail.
+    pub retries: BTreeMap<u16, u32>,
+    /// Answers of the model so far.
+    pub asked: u32,
+    /// Tokens and money.
+    pub usage: Usage,
+    /// Who answered last.
+    pub by: AnsweredBy,
+}
+
+/// Where a turn stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Phase {
+    /// The model is asked.
+    Model {
+        /// The step.
+        step: StepId,
+    },
+    /// Tools run.
+    Tools {
+        /// The steps, in the order of the calls.
+        steps: Vec<ToolStep>,
+        /// What follows instead of the model.
+        after: Option<Box<Outcome>>,
+    },
+    /// Questions are decided and committed in wave order.
+    WillAsk {
+        /// The questions.
+        asks: Vec<Ask>,
+    },
+    /// Delegates work.
+    Asking {
+        /// The calls that are still open.
+        open: Vec<Arc<str>>,
+    },
+    /// It can be committed.
+    Ready {
+        /// How it ends.
+        outcome: Box<Outcome>,
+    },
+    /// The agent's rules take it, at its commit position.
+    Fallback,
+    /// It can be committed as failed.
+    Failed(Failure),
+}
+
+/// A tool step of a turn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolStep {
+    /// The step.
+    pub step: StepId,
+    /// The call it answers.
+    pub call_id: Arc<str>,
+    /// The tool.
+    pub tool: ToolRef,
+    /// Its input.
+    pub input: Body,
+    /// Its result, once it is there: the content for the model, writes, messages.
+    pub done: Option<(Body, Vec<Write>, Vec<Sent>)>,
+}
+
+/// What a turn needs to see to decide.
+pub struct TurnView<'a> {
+    /// The facts of its moment.
+    pub facts: &'a Facts,
+    /// The world it reads.
+    pub world: &'a World,
+}
+
+impl TurnView<'_> {
+    fn scenario(&self) -> &Scenario {
+        &self.facts.scenario
+    }
+}
+
+/// The name a model calls a handoff by: `transfer_to_<agent>`, lower case, other characters as `_`
+/// (the OpenAI Agents SDK's convention).
+pub fn handoff_name(agent: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    format!("transfer_to_{}", agent.chars().map(plain).collect::<String>())
+}
+
+/// The name a model asks a delegate by.
+pub fn ask_name(agent: &str) -> String {
+    handoff_name(agent).replacen("transfer_to_", "ask_", 1)
+}
+
+impl Turn {
+    /// A turn that begins with its model's first step.
+    pub fn new(step: StepId, seat: Seat, message: Arc<Message>, at: i64) -> Turn {
+        Turn {
+            id: step.turn,
+            slot: step.turn,
+            seat,
+            message,
+            at,
+            phase: Phase::Model { step },
+            next_step: step.n + 1,
+            said: Vec::new(),
+            writes: Vec::new(),
+            sent: Vec::new(),
+            trips: Vec::new(),
+            repairs: 0,
+            retries: BTreeMap::new(),
+            asked: 0,
+            usage: Usage::default(),
+            by: AnsweredBy::Model,
+        }
+    }
+
+    /// The steps that are owed.
+    pub fn pending(&self) -> Vec<(StepId, Work)> {
+        match &self.phase {
+            Phase::Model { step } => vec![(*step, Work::Model)],
+            Phase::Tools { steps, .. } => (steps.iter().filter(|s| s.done.is_none()))
+                .map(|s| (s.step, Work::Tool { call_id: s.call_id.clone(), tool: s.tool, input: s.input.clone() }))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether a step is owed.
+    pub fn owes(&self, step: StepId) -> bool {
+        match &self.phase {
+            Phase::Model { step: s } => *s == step,
+            Phase::Tools { steps, .. } => steps.iter().any(|s| s.step == step && s.done.is_none()),
+            _ => false,
+        }
+    }
+
+    /// What a step's outcome leads to. The caller has checked that the step is owed.
+    pub fn decide(&self, view: &TurnView<'_>, step: StepId, outcome: StepOutcome) -> Recorded {
+        let mut trips = Vec::new();
+        let then = match (&self.phase, &outcome) {
+            (Phase::Model { .. }, StepOutcome::Answered { text, calls, .. }) => self.answered(view, text, calls, &mut trips),
+            (Phase::Model { .. }, StepOutcome::Failed(failure)) => self.give_up(view, failure.clone()),
+            (Phase::Model { .. }, StepOutcome::Done { .. }) => Then::Failed(Failure {
+                class: FailureClass::Model,
+                message: "a tool's result came back for a model's step".into(),
+            }),
+            (Phase::Tools { steps, after }, outcome) => {
+                let last = steps.iter().filter(|s| s.done.is_none()).count() <= 1;
+                self.tool_verdict(view, step, outcome, &mut trips).unwrap_or_else(|| match (last, after) {
+                    (false, _) => Then::Wait,
+                    (true, Some(after)) => Then::Ready { answers: Vec::new(), outcome: after.clone() },
+                    (true, None) => self.again(view, Vec::new(), None),
+                })
+            }
+            _ => Then::Wait,
+        };
+        Recorded { step, outcome: self.withheld(view, step, outcome, &mut trips), then, trips }
+    }
+
+    /// The model is asked again, unless the turn has used up its calls.
+    fn again(&self, view: &TurnView<'_>, answers: Vec<(Arc<str>, Body)>, words: Option<Body>) -> Then {
+        let steps = self.agent(view).limits.steps;
+        if self.asked_now() >= steps {
+            let message = format!("the model was called {steps} times in one turn (`limits.steps`) without a final output");
+            return self.give_up(view, Failure { class: FailureClass::Steps, message: message.into() });
+        }
+        Then::Again { answers, words }
+    }
+
+    /// Calls of the model so far, the open one included.
+    fn asked_now(&self) -> u32 {
+        self.asked + u32::from(matches!(self.phase, Phase::Model { .. }))
+    }
+
+    fn agent<'a>(&self, view: &'a TurnView<'_>) -> &'a Agent {
+        &view.scenario().agents[self.seat.agent.at()]
+    }
+
+    fn give_up(&self, view: &TurnView<'_>, failure: Failure) -> Then {
+        match (&self.agent(view).fallback, failure.class) {
+            (Some(Fallback::Rules(_)), FailureClass::Model | FailureClass::Timeout) => Then::Fallback,
+            _ => Then::Failed(failure),
+        }
+    }
+
+    fn answered(&self, view: &TurnView<'_>, text: &Body, calls: &[Call], trips: &mut Vec<Trip>) -> Then {
+        if calls.is_empty() {
+            return self.final_output(view, text, trips);
+        }
+        let agent = self.agent(view);
+        let scenario = view.scenario();
+        let (mut planned, mut asks, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut handoff: Option<Outcome> = None;
+        let reply = |text: &str| Body::new(Value::text(text), &view.facts.blobs);
+        for (n, call) in calls.iter().enumerate() {
+            let name = &*call.name;
+            if n >= MAX_CALLS {
+                answers.push((call.id.clone(), reply("Too many calls in one answer; this one was ignored.")));
+            } else if let Some(spec) = agent.handoffs.iter().find(|h| handoff_name(&scenario.agents[h.to.at()].name) == name) {
+                answers.push((call.id.clone(), self.handoff(view, spec, call, text, &mut handoff, trips)));
+            } else if let Some(to) = agent.delegates.iter().find(|d| ask_name(&scenario.agents[d.at()].name) == name) {
+                match self.may_ask(*to) {
+                    Ok(()) => asks.push(Ask { call_id: call.id.clone(), to: *to, text: question(call, view) }),
+                    Err(why) => answers.push((call.id.clone(), reply(why))),
+                }
+            } else if let Some(tool) = agent.tools.iter().find(|t| crate::event::tool_name(scenario, **t) == name) {
+                match self.check(view, &GuardrailAt::Tool(*tool), call.input.value(), trips) {
+                    Ok(()) => planned.push((call.id.clone(), *tool, call.input.clone())),
+                    Err(Verdict::Reject(words)) => answers.push((call.id.clone(), reply(&words))),
+                    Err(Verdict::Fail(failure)) => return Then::Failed(failure),
+                }
+            } else {
+                answers.push((call.id.clone(), reply(&format!("There is no tool `{name}`."))));
+            }
+        }
+        if !planned.is_empty() {
+            // Questions asked in the same answer are put off: their calls are answered, the model may ask again.
+            for ask in asks {
+                answers.push((ask.call_id, reply("Ask again once the other calls are done.")));
+            }
+            return Then::Tools { planned, answers, after: handoff.map(Box::new) };
+        }
+        match handoff {
+            Some(outcome) => {
+                answers.extend(asks.into_iter().map(|a| (a.call_id, reply("Ignored: the floor was handed off."))));
+                Then::Ready { answers, outcome: Box::new(outcome) }
+            }
+            None if asks.is_empty() => self.again(view, answers, None),
+            None => Then::Ask { asks, answers },
+        }
+    }
+
+    /// The first handoff of an answer wins, if its guardrails hold and it is offered now.
+    fn handoff(
+        &self,
+        view: &TurnView<'_>,
+        spec: &crate::scenario::HandoffSpec,
+        call: &Call,
+        text: &Body,
+        taken: &mut Option<Outcome>,
+        trips: &mut Vec<Trip>,
+    ) -> Body {
+        let scenario = view.scenario();
+        let reply = |text: String| Body::new(Value::text(text), &view.facts.blobs);
+        if taken.is_some() {
+            return reply("Multiple handoffs detected, ignoring this one.".into());
+        }
+        if !offered(view, spec) {
+            return reply(format!("`{}` cannot take over now.", scenario.agents[spec.to.at()].name));
+        }
+        let name = scenario.agents[spec.to.at()].name.clone();
+        let input = Value::object([("to", Value::Text(name.clone())), ("input", call.input.value().clone())]);
+        match self.check(view, &GuardrailAt::Handoff, &input, trips) {
+            Err(Verdict::Reject(words)) => return reply(words),
+            Err(Verdict::Fail(failure)) => return reply(failure.message.to_string()),
+            Ok(()) => {}
+        }
+        let words = Some(text.clone()).filter(|t| *t.value() != Value::Null);
+        *taken = Some(Outcome::Handoff { to: spec.to, carry: spec.carry, text: words, data: call.input.clone() });
+        Body::small(Value::object([("assistant", Value::Text(name))]))
+    }
+
+    fn may_ask(&self, to: AgentIx) -> Result<(), &'static str> {
+        let stack = self.message.chain.as_ref().map_or(&[][..], |c| &c.stack);
+        if to == self.seat.agent || stack.iter().any(|c| c.seat.agent == to) {
+            return Err("Refused: that agent waits for this answer itself.");
+        }
+        if stack.len() + 1 > MAX_DEPTH { Err("Refused: questions nest too deep.") } else { Ok(()) }
+    }
+
+    fn final_output(&self, view: &TurnView<'_>, text: &Body, trips: &mut Vec<Trip>) -> Then {
+        let agent = self.agent(view);
+        let output = match &agent.output {
+            None => text.value().clone(),
+            Some(schema) => {
+                let parsed = text.value().as_str().map_or_else(
+                    || Ok(text.value().clone()),
+                    |t| serde_json::from_str(t).map(|j| Value::from_json(&j)).map_err(|e| format!("it is no JSON: {e}")),
+                );
+                match parsed.and_then(|v| {
+                    let v = conform(v, &schema.ty);
+                    matches(&v, schema).map(|()| v)
+                }) {
+                    Ok(value) => value,
+                    Err(e) if self.repairs < MAX_REPAIRS => {
+                        let words = format!("The answer does not fit the output schema: {e}. Answer again with JSON only.");
+                        return self.again(view, Vec::new(), Some(Body::new(Value::text(words), &view.facts.blobs)));
+                    }
+                    Err(e) => {
+                        let message = format!("the output does not fit its schema after {MAX_REPAIRS} repairs: {e}");
+                        return self.give_up(view, Failure { class: FailureClass::Output, message: message.into() });
+                    }
+                }
+            }
+        };
+        match self.check(view, &GuardrailAt::Output, &output, trips) {
+            Ok(()) => {
+                let output = Body::new(output, &view.facts.blobs);
+                Then::Ready { answers: Vec::new(), outcome: Box::new(Outcome::Final { output }) }
+            }
+            Err(Verdict::Reject(words)) if trips.last().is_some_and(|t| &*t.then == "retry") => {
+                self.again(view, Vec::new(), Some(Body::new(Value::text(words), &view.facts.blobs)))
+            }
+            Err(Verdict::Reject(words)) => {
+                let output = Body::new(Value::text(words), &view.facts.blobs);
+                Then::Ready { answers: Vec::new(), outcome: Box::new(Outcome::Final { output }) }
+            }
+            Err(Verdict::Fail(failure)) => Then::Failed(failure),
+        }
+    }
+
+    /// A tool result that a guardrail fails the turn over.
+    fn tool_verdict(&self, view: &TurnView<'_>, step: StepId, outcome: &StepOutcome, trips: &mut Vec<Trip>) -> Option<Then> {
+        let (StepOutcome::Done { value, .. }, Some(tool)) = (outcome, self.tool_of(step)) else { return None };
+        match self.check(view, &GuardrailAt::ToolResult(tool), value.value(), &mut Vec::new()) {
+            Err(Verdict::Fail(failure)) => {
+                trips.extend(self.last_trip(view, tool, "fail"));
+                Some(Then::Failed(failure))
+            }
+            _ => None,
+        }
+    }
+
+    /// A tool result with what a guardrail rejects withheld.
+    fn withheld(&self, view: &TurnView<'_>, step: StepId, outcome: StepOutcome, trips: &mut Vec<Trip>) -> StepOutcome {
+        let (StepOutcome::Done { value, writes, sent }, Some(tool)) = (&outcome, self.tool_of(step)) else { return outcome };
+        match self.check(view, &GuardrailAt::ToolResult(tool), value.value(), trips) {
+            Err(Verdict::Reject(words)) => {
+                let value = Body::new(Value::text(words), &view.facts.blobs);
+                StepOutcome::Done { value, writes: writes.clone(), sent: sent.clone() }
+            }
+            _ => outcome,
+        }
+    }
+
+    fn last_trip(&self, view: &TurnView<'_>, tool: ToolRef, then: &str) -> Option<Trip> {
+        let at = GuardrailAt::ToolResult(tool);
+        let n = self.agent(view).guardrails.iter().position(|g| g.at == at)?;
+        Some(Trip { guardrail: u16::try_from(n).unwrap_or(u16::MAX), at: place(view.scenario(), &at).into(), then: then.into() })
+    }
+
+    fn tool_of(&self, step: StepId) -> Option<ToolRef> {
+        match &self.phase {
+            Phase::Tools { steps, .. } => steps.iter().find(|s| s.step == step).map(|s| s.tool),
+            _ => None,
+        }
+    }
+
+    /// All guardrails at a place; the first that is not met decides.
+    pub fn check(&self, view: &TurnView<'_>, at: &GuardrailAt, value: &Value, trips: &mut Vec<Trip>) -> Result<(), Verdict> {
+        for (n, guardrail) in self.agent(view).guardrails.iter().enumerate().filter(|(_, g)| g.at == *at) {
+            let names = Names {
+                input: Some(value),
+                output: Some(value),
+                message: Some(&self.message),
+                ..Names::plain(view.facts, view.world)
+            };
+            let holds = match &guardrail.check {
+                GuardrailCheck::Expr(program) => match program.eval(&names, view.facts.limit()) {
+                    Ok(value) => value == Value::Bool(true),
+                    Err(e) => {
+                        let message = format!("guardrail `{}`: {}", program.source(), e.message);
+                        return Err(Verdict::Fail(Failure { class: FailureClass::Guardrail, message: message.into() }));
+                    }
+                },
+                GuardrailCheck::DenyRegex(pattern) => !crate::expression::found(pattern, &as_text(value)),
+                GuardrailCheck::Llm => true,
+            };
+            if holds {
+                continue;
+            }
+            let number = u16::try_from(n).unwrap_or(u16::MAX);
+            let place = place(view.scenario(), at);
+            let words = guardrail.say.as_deref().map_or_else(|| format!("Refused by a guardrail at {place}."), str::to_owned);
+            let retries = self.retries.get(&number).copied().unwrap_or(0);
+            let then = match guardrail.then {
+                GuardrailThen::Retry if retries < guardrail.max => "retry",
+                GuardrailThen::Reject => "reject",
+                GuardrailThen::Retry | GuardrailThen::Fail | GuardrailThen::Escalate => "fail",
+            };
+            trips.push(Trip { guardrail: number, at: place.as_str().into(), then: then.into() });
+            return Err(if then == "fail" {
+                let message = format!("a guardrail at {place} was not met: {words}");
+                Verdict::Fail(Failure { class: FailureClass::Guardrail, message: message.into() })
+            } else {
+                Verdict::Reject(words)
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes a recorded outcome true.
+    pub fn apply(&mut self, recorded: &Recorded) {
+        for trip in &recorded.trips {
+            if &*trip.then == "retry" {
+                *self.retries.entry(trip.guardrail).or_default() += 1;
+            }
+        }
+        self.trips.extend(recorded.trips.iter().cloned());
+        match &recorded.outcome {
+            StepOutcome::Answered { text, calls, by, usage } => {
+                self.asked += 1;
+                self.usage.add(usage);
+                self.by = *by;
+                self.said.push(Chat::Assistant { agent: self.seat.agent, text: text.clone(), calls: calls.clone() });
+            }
+            StepOutcome::Done { value, writes, sent } => {
+                self.tool_done(recorded.step, (value.clone(), writes.clone(), sent.clone()));
+            }
+            StepOutcome::Failed(failure) => {
+                let value = Body::small(Value::object([("error", Value::Text(failure.message.clone()))]));
+                self.tool_done(recorded.step, (value, Vec::new(), Vec::new()));
+            }
+        }
+        self.follow(&recorded.then);
+    }
+
+    fn tool_done(&mut self, step: StepId, result: (Body, Vec<Write>, Vec<Sent>)) {
+        if let Phase::Tools { steps, .. } = &mut self.phase
+            && let Some(found) = steps.iter_mut().find(|s| s.step == step)
+        {
+            found.done = Some(result);
+        }
+    }
+
+    fn follow(&mut self, then: &Then) {
+        if !matches!(then, Then::Wait) {
+            self.gather();
+        }
+        match then {
+            Then::Wait => {}
+            Then::Again { answers, words } => {
+                self.reply(answers);
+                if let Some(text) = words {
+                    self.repairs += 1;
+                    self.said.push(Chat::User { text: text.clone() });
+                }
+                self.phase = Phase::Model { step: self.step() };
+            }
+            Then::Tools { planned, answers, after } => {
+                self.reply(answers);
+                let steps = (planned.iter())
+                    .map(|(call_id, tool, input)| ToolStep {
+                        step: self.step(),
+                        call_id: call_id.clone(),
+                        tool: *tool,
+                        input: input.clone(),
+                        done: None,
+                    })
+                    .collect();
+                self.phase = Phase::Tools { steps, after: after.clone() };
+            }
+            Then::Ask { asks, answers } => {
+                self.reply(answers);
+                self.phase = Phase::WillAsk { asks: asks.clone() };
+            }
+            Then::Ready { answers, outcome } => {
+                self.reply(answers);
+                self.phase = Phase::Ready { outcome: outcome.clone() };
+            }
+            Then::Fallback => self.phase = Phase::Fallback,
+            Then::Failed(failure) => self.phase = Phase::Failed(failure.clone()),
+        }
+    }
+
+    /// The next step's id.
+    pub fn step(&mut self) -> StepId {
+        let step = StepId { turn: self.id, n: self.next_step };
+        self.next_step += 1;
+        step
+    }
+
+    /// Tool results join the conversation in the order of their calls, whatever order they came in.
+    fn gather(&mut self) {
+        let Phase::Tools { steps, .. } = &mut self.phase else { return };
+        for step in std::mem::take(steps) {
+            let Some((content, writes, sent)) = step.done else { continue };
+            let name = self.called(&step.call_id);
+            self.said.push(Chat::Tool { call_id: step.call_id, name, content });
+            self.writes.extend(writes);
+            self.sent.extend(sent);
+        }
+    }
+
+    /// A delegate's answer.
+    pub fn returned(&mut self, call_id: &Arc<str>, output: &Body) {
+        let name = self.called(call_id);
+        self.said.push(Chat::Tool { call_id: call_id.clone(), name, content: output.clone() });
+        if let Phase::Asking { open } = &mut self.phase {
+            open.retain(|id| id != call_id);
+            if open.is_empty() {
+                self.phase = Phase::Model { step: self.step() };
+            }
+        }
+    }
+
+    fn reply(&mut self, answers: &[(Arc<str>, Body)]) {
+        for (call_id, content) in answers {
+            let name = self.called(call_id);
+            self.said.push(Chat::Tool { call_id: call_id.clone(), name, content: content.clone() });
+        }
+    }
+
+    fn called(&self, call_id: &Arc<str>) -> Arc<str> {
+        let calls = self.said.iter().rev().find_map(|chat| match chat {
+            Chat::Assistant { calls, .. } => calls.iter().find(|c| c.id == *call_id),
+            _ => None,
+        });
+        calls.map_or_else(|| call_id.clone(), |c| c.name.clone())
+    }
+}
+
+/// What a guardrail says.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The value is withheld, with these words.
+    Reject(String),
+    /// The turn fails.
+    Fail(Failure),
+}
+
+/// Whether a handoff is offered now.
+pub fn offered(view: &TurnView<'_>, spec: &crate::scenario::HandoffSpec) -> bool {
+    let names = Names::plain(view.facts, view.world);
+    spec.when.as_ref().is_none_or(|when| matches!(when.eval(&names, view.facts.limit()), Ok(Value::Bool(true))))
+}
+
+fn question(call: &Call, view: &TurnView<'_>) -> Body {
+    let input = call.input.value();
+    let text = ["question", "text", "message"].iter().find_map(|f| input.get(f)).and_then(Value::as_str).map(str::to_owned);
+    Body::new(Value::text(text.unwrap_or_else(|| as_text(input))), &view.facts.blobs)
+}
+
+/// A value as the text a model reads: text as it is, everything else as JSON.
+pub fn as_text(value: &Value) -> String {
+    match value {
+        Value::Text(t) => t.to_string(),
+        other => other.to_json().to_string(),
+    }
+}
+
+fn place(scenario: &Scenario, at: &GuardrailAt) -> String {
+    match at {
+        GuardrailAt::Input => "input".into(),
+        GuardrailAt::Output => "output".into(),
+        GuardrailAt::Handoff => "handoff".into(),
+        GuardrailAt::Tool(tool) => format!("tool.{}", crate::event::tool_name(scenario, *tool)),
+        GuardrailAt::ToolResult(tool) => format!("tool.{}.result", crate::event::tool_name(scenario, *tool)),
+    }
+}
+
+/// How much of a conversation goes along with a handoff: the history before the turn and what the turn said.
+pub fn carried(carry: Carry, history: &imbl::Vector<Chat>, said: &[Chat], summary: Option<&Body>) -> imbl::Vector<Chat> {
+    match carry {
+        Carry::None => imbl::Vector::new(),
+        Carry::Full => history.iter().chain(said).cloned().collect(),
+        Carry::Summary => summary.map(|text| Chat::User { text: text.clone() }).into_iter().collect(),
+        Carry::Last => {
+            let last = said
+                .iter()
+                .chain(history)
+                .rev()
+                .find(|c| matches!(c, Chat::Assistant { text, .. } if *text.value() != Value::Null));
+            last.cloned().into_iter().collect()
+        }
+    }
+}
+
+/// Whether an agent's turns are decided by rules: its kind, or an `llm` agent without a model that has rules to fall back on.
+pub fn by_rules(agent: &Agent, offline: bool) -> bool {
+    match agent.kind {
+        AgentKind::Rules => true,
+        AgentKind::Llm => offline && matches!(agent.fallback, Some(Fallback::Rules(_))),
+        AgentKind::Human => false,
+    }
+}
