@@ -51,9 +51,7 @@ pub fn carry_out(run: &Run, effect: &Effect) -> Option<Command> {
                             writes: done.writes,
                             sent: done.sent,
                         },
-                        Err(message) => {
-                            StepOutcome::Failed(Failure { class: FailureClass::Tool, message: message.into() })
-                        }
+                        Err(message) => StepOutcome::Failed(Failure { class: FailureClass::Tool, message: message.into() }),
                     }
                 }
             };
