@@ -80,7 +80,10 @@ impl Actor for AgentActor {
     }
 
     async fn handle(
-        &self, _myself: ActorRef<AgentMsg>, message: AgentMsg, state: &mut AgentState,
+        &self,
+        _myself: ActorRef<AgentMsg>,
+        message: AgentMsg,
+        state: &mut AgentState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             AgentMsg::Serve { order, at } => {

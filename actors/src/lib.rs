@@ -1,2 +1,26 @@
-//! actors
+//! Everything of commedia that runs.
+//!
+//! ```text
+//! Supervisor ─┬─ Orchestrator (one per live run) ─┬─ Agent (while it has work; a shard of a population likewise)
+//!             │                                   └─ …
+//! Store ──────┴─ writer thread (group commit)
+//! ```
+//! References point down, reports go up by type. No actor holds truth that is not in the log.
+
+pub mod agent;
+pub mod clock;
+pub mod live;
+pub mod log;
+mod meta;
+pub mod metrics;
+pub mod model;
+pub mod orchestrator;
+mod recovery;
+pub mod registry;
+pub mod run_id;
+pub mod runtime;
 pub mod store;
+pub mod subscribers;
+mod supervisor;
+pub mod tool;
+pub mod verify;

@@ -59,7 +59,11 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn new(
-        id: RunId, scenario: Arc<Scenario>, created: Option<Created>, follow: bool, permit: OwnedSemaphorePermit,
+        id: RunId,
+        scenario: Arc<Scenario>,
+        created: Option<Created>,
+        follow: bool,
+        permit: OwnedSemaphorePermit,
     ) -> (Arc<Live>, oneshot::Receiver<Result<LoadedRun, LoadError>>) {
         let (sender, receiver) = oneshot::channel();
         let live = Live {

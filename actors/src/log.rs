@@ -83,10 +83,6 @@ impl LogWriter {
         &self.stream
     }
 
-    pub(crate) fn wall_ms(&self) -> i64 {
-        self.cause.wall_ms
-    }
-
     /// Whether anything waits to be appended.
     pub(crate) fn is_dirty(&self) -> bool {
         self.frame.is_some()

@@ -133,7 +133,10 @@ impl Actor for Orchestrator {
     }
 
     async fn handle(
-        &self, myself: ActorRef<OrchestratorMsg>, message: OrchestratorMsg, state: &mut State,
+        &self,
+        myself: ActorRef<OrchestratorMsg>,
+        message: OrchestratorMsg,
+        state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             OrchestratorMsg::Go => state.woken = None,
@@ -162,7 +165,10 @@ impl Actor for Orchestrator {
     }
 
     async fn handle_supervisor_evt(
-        &self, myself: ActorRef<OrchestratorMsg>, event: SupervisionEvent, state: &mut State,
+        &self,
+        myself: ActorRef<OrchestratorMsg>,
+        event: SupervisionEvent,
+        state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(who, reason) => {
@@ -272,7 +278,8 @@ impl State {
             Event::TurnCompleted(done) => {
                 let turns: u64 = done.served.iter().map(|(_, n)| u64::from(*n)).sum();
                 metrics.turns_total.with_label_values(&[done.by.word(), "completed"]).inc_by(turns);
-                let handoffs = done.entries.iter().filter(|e| matches!(e.outcome, commedia_domain::event::Outcome::Handoff { .. }));
+                let handoffs =
+                    done.entries.iter().filter(|e| matches!(e.outcome, commedia_domain::event::Outcome::Handoff { .. }));
                 metrics.handoffs_total.inc_by(handoffs.count() as u64);
             }
             Event::TurnFailed { failure, .. } => {
@@ -354,7 +361,8 @@ impl State {
     async fn serve(&mut self, order: Order, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
         self.order = Some(order.turn);
         let first = Seat { agent: order.agent, replica: order.mail.first().map_or(0, |m| m.0) };
-        let actor = self.agent(first, myself).await?;
+        let shard = first.replica / u32::try_from(SHARD).unwrap_or(1024);
+        let actor = self.agent((first.agent, shard), myself).await?;
         let at = Arc::new(AtomicU32::new(0));
         let doing = Doing {
             agent: order.agent,
@@ -369,7 +377,11 @@ impl State {
     }
 
     async fn step(
-        &mut self, step: StepId, seat: Seat, work: Work, myself: &ActorRef<OrchestratorMsg>,
+        &mut self,
+        step: StepId,
+        seat: Seat,
+        work: Work,
+        myself: &ActorRef<OrchestratorMsg>,
     ) -> Result<(), ActorProcessingErr> {
         let message = match work {
             Work::Model => match self.run.model_request(step) {
@@ -401,7 +413,8 @@ impl State {
             }
         };
         self.steps.insert(step);
-        let actor = self.agent(seat, myself).await?;
+        // Models and tools of each replica run side by side: each has an actor, told apart from shards from the other end.
+        let actor = self.agent((seat.agent, u32::MAX - seat.replica), myself).await?;
         let doing = Doing {
             agent: seat.agent,
             replicas: vec![seat.replica],
@@ -414,10 +427,13 @@ impl State {
         Ok(())
     }
 
-    /// The actor of an agent, started at its first order.
-    async fn agent(&mut self, seat: Seat, myself: &ActorRef<OrchestratorMsg>) -> Result<ActorRef<AgentMsg>, ActorProcessingErr> {
-        let shard = seat.replica / u32::try_from(SHARD).unwrap_or(1024);
-        if let Some(actor) = self.agents.get(&(seat.agent, shard)) {
+    /// An agent's actor, started at its first order.
+    async fn agent(
+        &mut self,
+        key: (AgentIx, u32),
+        myself: &ActorRef<OrchestratorMsg>,
+    ) -> Result<ActorRef<AgentMsg>, ActorProcessingErr> {
+        if let Some(actor) = self.agents.get(&key) {
             return Ok(actor.clone());
         }
         self.stop_idle();
@@ -428,7 +444,7 @@ impl State {
             blobs: BlobKey::of_workspace(WORKSPACE),
         };
         let (actor, _) = Actor::spawn_linked(None, AgentActor, arguments, myself.get_cell()).await?;
-        self.agents.insert((seat.agent, shard), actor.clone());
+        self.agents.insert(key, actor.clone());
         Ok(actor)
     }
 
@@ -478,9 +494,8 @@ impl State {
         self.agents.retain(|_, actor| actor.get_id() != who.get_id());
         let Some(doing) = self.doing.remove(&who.get_id()) else { return Ok(()) };
         match doing.step {
-            Some(step) => {
-                self.steps.remove(&step);
-            }
+            // Whatever else of that turn was in its mailbox is gone with it, and owed again.
+            Some(_) => self.steps.retain(|s| s.turn != doing.turn),
             None => self.order = None,
         }
         let at = doing.at.load(Ordering::Relaxed);
@@ -552,4 +567,3 @@ impl State {
         self.live.finish(Ok(self.loaded()));
     }
 }
-

@@ -11,6 +11,8 @@ mod machine;
 mod operators;
 mod parser;
 mod program;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::BTreeSet;

@@ -17,7 +17,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use load::{FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, inside, json_schema, load};
+pub use load::{FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, inside, json_schema, load, read_data};
 
 use crate::collection::Shape;
 use crate::expression::{Program, Type};
@@ -105,6 +105,8 @@ pub struct Bundle {
 pub struct Unbuilt {
     /// What it is, such as "agent `approver` of kind `human`".
     pub what: String,
+    /// The file, as the user named it.
+    pub file: String,
     /// Where it stands in the author's file.
     pub span: crate::diagnostic::Span,
 }
@@ -978,23 +980,4 @@ pub enum Overflow {
     FailRun,
     /// The message is refused, and counted.
     Refuse,
-}
-
-impl Late<i64> {
-    /// Milliseconds.
-    pub fn moment(&self, _scope: &dyn crate::expression::Scope) -> Result<i64, crate::expression::EvalError> {
-        match self {
-            Late::Given(v) => Ok(*v),
-            Late::Template(_) => Ok(0),
-        }
-    }
-}
-impl Late<u64> {
-    /// A number.
-    pub fn number(&self, _scope: &dyn crate::expression::Scope, _most: u64) -> Result<u64, crate::expression::EvalError> {
-        match self {
-            Late::Given(v) => Ok(*v),
-            Late::Template(_) => Ok(0),
-        }
-    }
 }

@@ -15,6 +15,10 @@ use crate::value::{Key, Map, Value};
 
 /// Violations told of one value.
 const MAX_VIOLATIONS: usize = 20;
+/// Patterns of one document.
+const MAX_PATTERNS: usize = 200;
+/// Bytes of a pattern's text.
+const MAX_PATTERN: usize = 1000;
 /// Bytes of a compiled pattern.
 const PATTERN_BYTES: usize = 1 << 18;
 /// Keywords of ours that no JSON Schema knows; they are left out of what is compiled.
@@ -437,6 +441,7 @@ impl Lint<'_> {
                 self.faults.warn("unknown_keyword", key.at, message).help(help);
             }
         }
+        self.patterns(node);
         self.types(node);
         self.bounds(node);
         self.required(node);
@@ -447,6 +452,20 @@ impl Lint<'_> {
             let near = closest(text, FORMATS);
             let message = format!("the format `{}` is not known, so it is not checked", shorten(text));
             self.faults.warn("unknown_format", format.at, message).maybe_help(near.map(|n| format!("did you mean `{n}`?")));
+        }
+    }
+
+    fn patterns(&mut self, node: &Node) {
+        let keys = node.get("patternProperties").into_iter().flat_map(|p| p.entries().iter().map(|e| (e.0.text.clone(), e.0.at)));
+        let own = node.get("pattern").and_then(|p| Some((p.as_text()?.clone(), p.at)));
+        for (text, at) in keys.chain(own) {
+            self.faults.patterns += 1;
+            if self.faults.patterns > MAX_PATTERNS {
+                let message = format!("the document has more than {MAX_PATTERNS} patterns");
+                self.faults.error("too_many_patterns", at, message);
+            } else if text.len() > MAX_PATTERN {
+                self.faults.error("bad_pattern", at, format!("a pattern has at most {MAX_PATTERN} characters"));
+            }
         }
     }
 

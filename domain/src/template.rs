@@ -17,6 +17,10 @@ pub const MAX_RENDERED: usize = 64 * 1024;
 const FUEL: u64 = 100_000;
 /// Functions that every template has.
 const FUNCTIONS: [&str; 4] = ["range", "dict", "namespace", "loop"];
+/// Names, signs and literals of one `{{ … }}`.
+const MAX_PARTS: usize = 256;
+/// `elif` of one template.
+const MAX_ELIFS: usize = 64;
 const NAME: &str = "template";
 
 /// A compiled template.
@@ -43,12 +47,19 @@ impl Template {
         Template { source: text.into(), engine: None, reads: Vec::new() }
     }
 
-    /// Compiles a template; each name and each field of a known type it reads must be there. All faults are told at once.
-    pub fn compile(source: &str, env: &Env) -> Result<Template, Vec<Fault>> {
+    /// Compiles a template; each name and each field of a known type it reads must be there. All faults are told at once;
+    /// fields that a map may have without declaring them are warnings.
+    pub fn compile(source: &str, env: &Env) -> Result<(Template, Vec<Fault>), Vec<Fault>> {
         if !["{{", "{%", "{#"].iter().any(|open| source.contains(open)) {
-            return Ok(Template::plain(source));
+            return Ok((Template::plain(source), Vec::new()));
         }
         let whole = (0, source.chars().count());
+        let Scan { tokens, too_complex } = scan(source);
+        if let Some((at, what)) = too_complex {
+            let message = format!("a template here cannot have {what}");
+            let help = Some("work it out in an expression (CEL), such as a `let` or a view".to_owned());
+            return Err(vec![Fault { code: "template_too_complex", message, help, at, warning: false }]);
+        }
         let mut engine = Environment::new();
         engine.set_undefined_behavior(UndefinedBehavior::Strict);
         engine.set_fuel(Some(FUEL));
@@ -61,7 +72,6 @@ impl Template {
         }
         let mut faults = Vec::new();
         let mut reads: BTreeMap<Arc<str>, Read> = BTreeMap::new();
-        let tokens = tokens(source);
         let mut paths: Vec<String> =
             engine.get_template(NAME).map(|t| t.undeclared_variables(true).into_iter().collect()).unwrap_or_default();
         paths.sort();
@@ -73,19 +83,17 @@ impl Template {
                 continue;
             }
             match bind(env, name, &fields) {
-                Ok(read) => merge(&mut reads, read),
-                Err((depth, message, help)) => {
-                    let shown: Vec<&str> = path.split('.').take(depth + 1).collect();
-                    for at in places(&tokens, &shown, whole) {
-                        let (message, help) = (message.clone(), help.clone());
-                        faults.push(Fault { code: "template_unbound", message, help, at, warning: false });
-                    }
+                Ok((read, doubt)) => {
+                    merge(&mut reads, read);
+                    faults.extend(doubt.into_iter().flat_map(|d| d.faults(&tokens, &path, whole)));
                 }
+                Err(wrong) => faults.extend(wrong.faults(&tokens, &path, whole)),
             }
         }
         filters(&engine, &tokens, &mut faults);
-        if faults.is_empty() {
-            Ok(Template { source: source.into(), engine: Some(Arc::new(engine)), reads: reads.into_values().collect() })
+        if faults.iter().all(|f| f.warning) {
+            let reads = reads.into_values().collect();
+            Ok((Template { source: source.into(), engine: Some(Arc::new(engine)), reads }, faults))
         } else {
             Err(faults)
         }
@@ -175,34 +183,66 @@ impl io::Write for Bounded {
     }
 }
 
-/// What of the environment a path reads, or how far it leads, what is wrong and the remedy.
-fn bind(env: &Env, name: &str, fields: &[&str]) -> Result<Read, (usize, String, Option<String>)> {
+/// Whether a scope gives the fields of a name one by one.
+fn by_position(root: Root) -> bool {
+    matches!(root, Root::Params | Root::State | Root::Draws | Root::Own | Root::Message | Root::Run)
+}
+
+/// What is wrong with a path, or may be.
+struct Wrong {
+    /// Which part of the path it is about.
+    part: usize,
+    message: String,
+    help: Option<String>,
+    doubtful: bool,
+}
+
+impl Wrong {
+    /// A fault for each place of the path.
+    fn faults(self, tokens: &[Token], path: &str, whole: (usize, usize)) -> Vec<Fault> {
+        let shown: Vec<&str> = path.split('.').take(self.part + 1).collect();
+        let at = places(tokens, &shown, whole).into_iter();
+        let Wrong { message, help, doubtful: warning, .. } = self;
+        at.map(|at| Fault { code: "template_unbound", message: message.clone(), help: help.clone(), at, warning }).collect()
+    }
+}
+
+/// What of the environment a path reads, with a doubt; or what is wrong with it.
+fn bind(env: &Env, name: &str, fields: &[&str]) -> Result<(Read, Option<Wrong>), Wrong> {
     let Some((root, ty)) = env.find(name) else {
         let help = suggestion(name, "names", env.names().map(|n| &**n.0));
-        return Err((0, format!("unknown name `{}` in the template", shorten(name)), help));
+        let message = format!("unknown name `{}` in the template", shorten(name));
+        return Err(Wrong { part: 0, message, help, doubtful: false });
     };
+    let mut doubt = None;
     let mut here = ty;
     for (depth, field) in fields.iter().enumerate() {
         let Type::Object(object) = here else { break };
         match object.fields.iter().find(|f| &*f.0 == *field) {
             Some((_, ty)) => here = ty,
-            None if object.open => break,
             None => {
                 let owner = std::iter::once(name).chain(fields[..depth].iter().copied()).collect::<Vec<_>>().join(".");
                 let help = suggestion(field, "fields", object.fields.iter().map(|f| &*f.0));
-                return Err((depth + 1, format!("unknown field `{}` of `{}`", shorten(field), shorten(&owner)), help));
+                let how = if object.open { "undeclared" } else { "unknown" };
+                let message = format!("{how} field `{}` of `{}`", shorten(field), shorten(&owner));
+                let wrong = Wrong { part: depth + 1, message, help, doubtful: object.open };
+                if !wrong.doubtful {
+                    return Err(wrong);
+                }
+                doubt = Some(wrong);
+                break;
             }
         }
     }
     let fields = match (ty, fields.first()) {
-        (Type::Object(object), first) => {
+        (Type::Object(object), first) if by_position(root) => {
             let all = object.fields.iter().enumerate().filter(|(_, f)| first.is_none_or(|name| &*f.0 == *name));
             let all: Vec<_> = all.map(|(n, f)| (f.0.clone(), u16::try_from(n).unwrap_or(u16::MAX))).collect();
             if all.is_empty() && first.is_some() { None } else { Some(all) }
         }
         _ => None,
     };
-    Ok(Read { name: name.into(), root, fields })
+    Ok((Read { name: name.into(), root, fields }, doubt))
 }
 
 fn merge(reads: &mut BTreeMap<Arc<str>, Read>, read: Read) {
@@ -228,60 +268,100 @@ struct Token {
     at: (usize, usize),
 }
 
-/// The names of a template. Only for places: what is read is known from the engine.
-fn tokens(source: &str) -> Vec<Token> {
+/// Parts of a template, read as the engine's lexer reads it: where names stand, and whether it is too complex for the
+/// engine, whose parser recurses over operators, fields and `elif` without a bound of its own.
+struct Scan {
+    tokens: Vec<Token>,
+    too_complex: Option<((usize, usize), &'static str)>,
+}
+
+fn scan(source: &str) -> Scan {
     let chars: Vec<char> = source.chars().collect();
-    let mut out = Vec::new();
-    let (mut n, mut inside) = (0, None);
+    let mut out = Scan { tokens: Vec::new(), too_complex: None };
+    // Open brackets count on over the ends of regions, as they do in the engine.
+    let (mut n, mut inside, mut open, mut start, mut parts, mut elifs) = (0, None, 0i64, 0, 0, 0);
     while n < chars.len() {
         let two = (chars[n], chars.get(n + 1).copied().unwrap_or(' '));
-        match inside {
-            None => {
-                inside = match two {
-                    ('{', '{') => Some('}'),
-                    ('{', '%') => Some('%'),
-                    ('{', '#') => Some('#'),
-                    _ => None,
-                };
-                n += if inside.is_some() { 2 } else { 1 };
+        let Some(close) = inside else {
+            inside = match two {
+                ('{', '{') => Some('}'),
+                ('{', '%') => Some('%'),
+                ('{', '#') => Some('#'),
+                _ => None,
+            };
+            (start, parts) = (n, 0);
+            n += if inside.is_some() { 2 } else { 1 };
+            continue;
+        };
+        if two == (close, '}') && (open == 0 || close == '#') {
+            inside = None;
+            n += 2;
+            continue;
+        }
+        if close == '#' || chars[n].is_whitespace() {
+            n += 1;
+            continue;
+        }
+        parts += 1;
+        if matches!(chars[n], '"' | '\'') {
+            let quote = chars[n];
+            n += 1;
+            while n < chars.len() && chars[n] != quote {
+                n += if chars[n] == '\\' { 2 } else { 1 };
             }
-            Some(close) if two == (close, '}') => {
-                inside = None;
-                n += 2;
+            n += 1;
+        } else if chars[n].is_alphabetic() || chars[n] == '_' {
+            let token = name(&chars, &mut n);
+            parts += 2 * (token.path.len() - 1);
+            match token.path.first().map(String::as_str) {
+                Some("raw") if parts == 1 && close == '%' => out.too_complex = Some(((start, n), "`raw` blocks")),
+                Some("elif") => elifs += 1,
+                _ => {}
             }
-            Some('#') => n += 1,
-            Some(_) if matches!(chars[n], '"' | '\'') => {
-                let quote = chars[n];
+            out.tokens.push(token);
+        } else if chars[n].is_ascii_digit() {
+            while chars.get(n).is_some_and(|c| c.is_ascii_alphanumeric() || *c == '.') {
                 n += 1;
-                while n < chars.len() && chars[n] != quote {
-                    n += if chars[n] == '\\' { 2 } else { 1 };
-                }
-                n += 1;
             }
-            Some(_) if chars[n].is_alphabetic() || chars[n] == '_' => {
-                let before = chars[..n].iter().rev().find(|c| !c.is_whitespace()).copied();
-                let start = n;
-                let mut path = vec![String::new()];
-                loop {
-                    while n < chars.len() && (chars[n].is_alphanumeric() || chars[n] == '_') {
-                        if let Some(part) = path.last_mut() {
-                            part.push(chars[n]);
-                        }
-                        n += 1;
-                    }
-                    if chars.get(n) == Some(&'.') && chars.get(n + 1).is_some_and(|c| c.is_alphabetic() || *c == '_') {
-                        path.push(String::new());
-                        n += 1;
-                    } else {
-                        break;
-                    }
-                }
-                out.push(Token { path, filter: before == Some('|'), at: (start, n) });
+        } else {
+            match chars[n] {
+                '(' | '[' | '{' => open += 1,
+                ')' | ']' | '}' => open -= 1,
+                // A sign before the end of a region belongs to it, and to `{%- raw`.
+                '-' | '+' if n == start + 2 => parts = 0,
+                _ => {}
             }
-            Some(_) => n += 1,
+            n += 1;
+        }
+        if parts > MAX_PARTS {
+            out.too_complex = out.too_complex.or(Some(((start, start + 2), "so many parts in one `{{ … }}`")));
         }
     }
+    if elifs > MAX_ELIFS {
+        out.too_complex = Some(((0, chars.len()), "so many `elif`"));
+    }
     out
+}
+
+/// A dotted path from here on.
+fn name(chars: &[char], n: &mut usize) -> Token {
+    let before = chars[..*n].iter().rev().find(|c| !c.is_whitespace()).copied();
+    let start = *n;
+    let mut path = vec![String::new()];
+    loop {
+        while *n < chars.len() && (chars[*n].is_alphanumeric() || chars[*n] == '_') {
+            if let Some(part) = path.last_mut() {
+                part.push(chars[*n]);
+            }
+            *n += 1;
+        }
+        if chars.get(*n) == Some(&'.') && chars.get(*n + 1).is_some_and(|c| c.is_alphabetic() || *c == '_') {
+            path.push(String::new());
+            *n += 1;
+        } else {
+            return Token { path, filter: before == Some('|'), at: (start, *n) };
+        }
+    }
 }
 
 /// Where a path stands; the whole text where it is not found.

@@ -96,9 +96,7 @@ pub fn encode(model: &str, request: &ModelRequest) -> Vec<u8> {
                 .collect(),
             tool_call_id: None,
         },
-        Chat::Tool { call_id, content, .. } => {
-            Message { tool_call_id: Some(call_id), ..plain("tool", as_text(content.value())) }
-        }
+        Chat::Tool { call_id, content, .. } => Message { tool_call_id: Some(call_id), ..plain("tool", as_text(content.value())) },
     });
     let body = Request {
         model,
@@ -163,11 +161,6 @@ pub fn decode(bytes: &[u8], by: AnsweredBy) -> Result<Answer, ModelError> {
         calls.push((call.id, call.function.name, Value::from_json(&json)));
     }
     let tokens = completion.usage.unwrap_or(Tokens { prompt_tokens: 0, completion_tokens: 0 });
-    let usage = Usage {
-        model_calls: 1,
-        tokens_in: tokens.prompt_tokens,
-        tokens_out: tokens.completion_tokens,
-        cost_usd: 0.0,
-    };
+    let usage = Usage { model_calls: 1, tokens_in: tokens.prompt_tokens, tokens_out: tokens.completion_tokens, cost_usd: 0.0 };
     Ok(Answer { text: choice.message.content, calls, usage, by })
 }

@@ -26,9 +26,14 @@ impl Typed {
         Typed { node, ty }
     }
 
-    /// What stands for a part with a fault.
+    /// What stands for a part with a fault: of no known type, and no constant, so that nothing is concluded from it.
     fn unknown() -> Typed {
-        Typed { node: Node::Const(Value::Null), ty: Type::Dyn }
+        Typed::faulty(Type::Dyn)
+    }
+
+    /// As `unknown`, where the type is known all the same.
+    fn faulty(ty: Type) -> Typed {
+        Typed { node: Node::Coalesce(Box::new([])), ty }
     }
 }
 
@@ -134,12 +139,13 @@ impl<'e> Checker<'e> {
 
     fn map(&mut self, entries: &[(Expr, Expr)], at: At) -> Typed {
         let mut object = ObjectType::default();
-        let (mut nodes, mut value_type, mut named) = (Vec::new(), None::<Type>, true);
+        let (mut nodes, mut value_type, mut named, mut twice) = (Vec::new(), None::<Type>, true, false);
         for (key, value) in entries {
             let (typed, item) = (self.key(key), self.expr(value));
             if let Some(Value::Text(name)) = typed.node.constant() {
                 if object.fields.iter().any(|f| f.0 == *name) {
                     self.fault("cel_type", format!("the key '{name}' stands twice"), None, key.at);
+                    twice = true;
                 }
                 object.fields.push((name.clone(), item.ty.clone()));
             } else {
@@ -156,7 +162,7 @@ impl<'e> Checker<'e> {
         } else {
             Type::Map(Box::new(value_type.unwrap_or(Type::Dyn)))
         };
-        let constant = nodes.iter().all(|(k, v)| k.constant().is_some() && v.constant().is_some());
+        let constant = !twice && nodes.iter().all(|(k, v)| k.constant().is_some() && v.constant().is_some());
         let node = Node::Map(nodes.into(), at);
         Typed::new(if constant { self.fold(node, at) } else { node }, ty)
     }
@@ -183,7 +189,7 @@ impl<'e> Checker<'e> {
         let typed = self.expr(inner);
         if typed.ty.kinds() & BOOL == 0 {
             self.fault("cel_type", format!("`!` takes a bool, not {}", typed.ty.name()), None, inner.at);
-            return Typed::new(Node::Const(Value::Null), Type::Bool);
+            return Typed::faulty(Type::Bool);
         }
         let constant = typed.node.constant().is_some();
         let node = Node::Not(Box::new(typed.node), at);

@@ -9,6 +9,7 @@ use super::functions::FunctionDoc;
 use super::lexer::At;
 use super::machine::{Machine, extent, show};
 use super::operators::binary;
+use super::types::{kind_of, kinds_text};
 use super::{EvalError, Root, suggest};
 use crate::value::{Key, Map, Value};
 
@@ -193,6 +194,13 @@ fn junction(parts: &[Node], decisive: bool, at: At, m: &mut Machine<'_>) -> Eval
 #[inline(never)]
 fn call(function: &'static FunctionDoc, args: &[Node], at: At, m: &mut Machine<'_>) -> Evaluated {
     let run = |values: &[Value], m: &mut Machine<'_>| {
+        for (place, value) in values.iter().enumerate() {
+            if kind_of(value) & function.kinds(place) == 0 {
+                let (kind, wanted) = (value.kind(), kinds_text(function.kinds(place)));
+                let what = format!("argument {} of `{}` is {kind}, not {wanted}: {}", place + 1, function.name, show(value));
+                return Err(m.fail(what, at));
+            }
+        }
         if function.linear {
             m.charge(values.iter().map(extent).sum())?;
         }

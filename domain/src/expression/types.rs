@@ -3,6 +3,7 @@
 
 use super::ast::Op;
 use super::{EvalError, Type};
+use crate::value::Value;
 
 /// A set of kinds, one bit each.
 pub(super) type Kinds = u16;
@@ -46,6 +47,22 @@ pub(super) fn kinds_text(kinds: Kinds) -> String {
         [] => "nothing".to_owned(),
         [one] => (*one).to_owned(),
         [init @ .., last] => format!("{} or {last}", init.join(", ")),
+    }
+}
+
+/// The kind of a value.
+pub(super) fn kind_of(value: &Value) -> Kinds {
+    match value {
+        Value::Null => NULL,
+        Value::Bool(_) => BOOL,
+        Value::Int(_) => INT,
+        Value::Double(_) => DOUBLE,
+        Value::Text(_) => TEXT,
+        Value::List(_) => LIST,
+        Value::Map(_) => MAP,
+        Value::Timestamp(_) => TIME,
+        Value::Duration(_) => SPAN,
+        Value::Collection(_) => COLL,
     }
 }
 

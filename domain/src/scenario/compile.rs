@@ -64,6 +64,10 @@ pub(crate) struct Compiler<'a> {
     /// Metrics that a rule gives a value.
     emitted: Vec<bool>,
     agents: Vec<Arc<Agent>>,
+    /// The types each agent may be told, where it lists any.
+    told: Vec<Option<Vec<Arc<str>>>>,
+    /// Expressions with their places, for the estimate of their cost.
+    costs: Vec<(Program, Place)>,
     /// `params state tick now` and the collections.
     world: Env,
     /// The same with `seed` and `run`.
@@ -93,6 +97,8 @@ impl<'a> Compiler<'a> {
             metric_names: Vec::new(),
             emitted: Vec::new(),
             agents: Vec::new(),
+            told: Vec::new(),
+            costs: Vec::new(),
             world: Env::default(),
             run: Env::default(),
             params: Env::default(),
@@ -105,6 +111,7 @@ impl<'a> Compiler<'a> {
         self.agent_names = doc.agents.names().map(Arc::from).collect();
         self.metric_names = doc.metrics.names().map(Arc::from).collect();
         self.emitted = vec![false; self.metric_names.len()];
+        self.told = doc.agents.iter().map(|(_, agent)| tell_types(agent)).collect();
         self.parameters(doc);
         self.models(doc);
         let clock = self.clock(&doc.clock);
@@ -122,6 +129,7 @@ impl<'a> Compiler<'a> {
         self.injections(doc);
         if doc.at.written() && self.faults.errors() == 0 {
             self.graph(doc, &starts, &triggers, &clock);
+            self.cost(limits.cel_steps);
         }
         let owned = |t: &Option<Text>| t.as_ref().map(|t| t.it.to_string());
         let scenario = Scenario {
@@ -175,7 +183,40 @@ impl<'a> Compiler<'a> {
     }
 
     fn unbuilt(&mut self, at: Place, what: String) {
-        self.unbuilt.push(Unbuilt { what, span: at.span });
+        let file = self.faults.sources.get(usize::from(at.file)).map(|s| s.name.clone()).unwrap_or_default();
+        self.unbuilt.push(Unbuilt { what, file, span: at.span });
+    }
+
+    /// Tells where an agent may not be told a type.
+    fn may_be_told(&mut self, to: AgentIx, type_: &str, at: Place) {
+        let Some(Some(types)) = self.told.get(to.at()) else { return };
+        if !types.iter().any(|t| **t == *type_) {
+            let help = suggestion(type_, "types", types.iter().map(|t| &**t));
+            let message = format!("agent `{}` handles no messages of type `{}`", self.agent_names[to.at()], shorten(type_));
+            self.faults.error("unhandled_type", at, message).maybe_help(help);
+        }
+    }
+
+    /// Warns of expressions that would take more steps than a run allows, with the collections as they begin.
+    fn cost(&mut self, limit: u64) {
+        let sizes: Vec<u64> = self.collections.iter().map(|c| (c.seed.len() as u64).max(32)).collect();
+        let size_of = |root: expression::Root| match root {
+            expression::Root::Collection(n) => sizes.get(usize::from(n)).copied().unwrap_or(32),
+            _ => 32,
+        };
+        for (program, at) in std::mem::take(&mut self.costs) {
+            let steps = program.estimate(&size_of);
+            if steps > limit {
+                let scans: Vec<String> = program.scans().iter().map(|(c, f)| format!("`index: [{f}]` on `{c}`")).collect();
+                let help = if scans.is_empty() {
+                    "look at fewer records at a time, or raise `limits.cel_steps`".to_owned()
+                } else {
+                    format!("add {}", scans.join(", "))
+                };
+                let message = format!("this expression may take about {steps} steps; `limits.cel_steps` is {limit}");
+                self.faults.warn("cel_cost", at, message).help(help);
+            }
+        }
     }
 
     /// Whether a block has exactly one of its fields; tells where it has not.
@@ -236,6 +277,9 @@ impl<'a> Compiler<'a> {
                     let message = format!("this expression must give {expected}, it gives {}", type_word(&compiled.ty));
                     self.faults.error("cel_type", node.at, message);
                 }
+                if node.at.written() {
+                    self.costs.push((compiled.program.clone(), node.at));
+                }
                 (compiled.program, compiled.ty)
             }
             Err(faults) => {
@@ -248,7 +292,7 @@ impl<'a> Compiler<'a> {
     fn text_faults(&mut self, node: &Node, found: Vec<Fault>, warnings: bool) {
         let braces = node.scalar().is_some_and(|s| s.text.contains("{{"));
         for fault in found.into_iter().take(MAX_PER_TEXT) {
-            let at = locate::within(&self.faults, node, fault.at.0, fault.at.1);
+            let at = locate::within(&mut self.faults, node, fault.at.0, fault.at.1);
             let help = if braces && fault.code == "cel_syntax" {
                 Some("this is an expression, not a template: write names without `{{ }}`".to_owned())
             } else {
@@ -270,7 +314,10 @@ impl<'a> Compiler<'a> {
     fn template_node(&mut self, node: &Node, env: &Env) -> Template {
         let Some(text) = node.scalar().map(|s| s.text.clone()) else { return Template::plain("") };
         match Template::compile(&text, env) {
-            Ok(template) => template,
+            Ok((template, doubts)) => {
+                self.text_faults(node, doubts, true);
+                template
+            }
             Err(faults) => {
                 self.text_faults(node, faults, false);
                 Template::plain(text)
@@ -336,6 +383,14 @@ impl<'a> Compiler<'a> {
             self.faults.error("cel_type", at, message);
         }
     }
+}
+
+/// The types an agent may be told; `None`: any.
+fn tell_types(agent: &super::document::AgentDoc) -> Option<Vec<Arc<str>>> {
+    use super::document::HandleDoc;
+    let types: Vec<Arc<str>> =
+        agent.handles.iter().filter_map(|h| if let HandleDoc::Tell(t) = h { Some(t.it.clone()) } else { None }).collect();
+    (!types.is_empty()).then_some(types)
 }
 
 /// Whether a value of a type may be what is wanted.

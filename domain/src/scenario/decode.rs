@@ -1,11 +1,15 @@
 //! One declaration per block of the document gives its type, its reading with all faults, its JSON Schema and its JSON.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map as JsonMap, Value as Json, json};
 
 use super::faults::{Faults, Place, closest, listed, shorten};
 use super::node::{Key, Kind, Node, Plain};
+
+/// Unknown fields of one block for which a meaning is guessed.
+const MAX_GUESSES: usize = 100;
 
 /// The definitions of a JSON Schema under construction.
 #[derive(Default)]
@@ -52,6 +56,8 @@ impl<'n> Fields<'n> {
             return None;
         };
         let mut fields = Fields { at: node.owner(), entries: Vec::new(), extra: Vec::new() };
+        let present: BTreeSet<&str> = map.iter().map(|e| &*e.0.text).collect();
+        let mut unknown = 0;
         for (key, value) in map {
             let name = &*key.text;
             if let Some(field) = known.iter().find(|k| **k == name) {
@@ -59,8 +65,11 @@ impl<'n> Fields<'n> {
             } else if name.starts_with("x-") {
                 fields.extra.push((key.clone(), value.clone()));
             } else {
-                let free = known.iter().copied().filter(|k| !map.iter().any(|e| &*e.0.text == *k));
-                let near = closest(name, free).or_else(|| closest(name, known.iter().copied()));
+                unknown += 1;
+                let free = known.iter().copied().filter(|k| !present.contains(k));
+                let near = (unknown <= MAX_GUESSES)
+                    .then(|| closest(name, free).or_else(|| closest(name, known.iter().copied())))
+                    .flatten();
                 let help = match (obsolete(name), near) {
                     (Some(words), _) => words.to_owned(),
                     (None, Some(near)) => format!("did you mean `{near}`?"),
@@ -70,7 +79,7 @@ impl<'n> Fields<'n> {
                 let message = format!("unknown field `{}` in `{}`", shorten(name), faults.path());
                 faults.error("unknown_field", key.at, message).help(help);
                 if let Some(near) = near
-                    && !map.iter().any(|e| &*e.0.text == near)
+                    && !present.contains(near)
                     && !fields.entries.iter().any(|e| e.0 == near)
                 {
                     fields.entries.push((near_in(known, near), value));

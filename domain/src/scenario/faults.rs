@@ -55,6 +55,10 @@ pub(crate) struct Faults {
     /// Places whose content was replaced after a fault was told: what else is found there only follows from it.
     muted: BTreeSet<(u16, u32, u32, u32)>,
     path: Vec<Arc<str>>,
+    /// Patterns compiled so far, over all schemas; bounded, because each takes time.
+    pub(crate) patterns: usize,
+    /// Places searched for within scalars so far.
+    pub(crate) located: usize,
 }
 
 /// A fault that was just added and may be said more about.

@@ -4,8 +4,16 @@ use super::faults::{Faults, Place, Source};
 use super::node::{Node, Style};
 use crate::diagnostic::Span;
 
+/// Faults that are told at single characters.
+const MAX_LOCATED: usize = 300;
+
 /// The place of the characters `from..to` (exclusive) of a scalar's text; the whole scalar where they cannot be found.
-pub(crate) fn within(faults: &Faults, node: &Node, from: usize, to: usize) -> Place {
+pub(crate) fn within(faults: &mut Faults, node: &Node, from: usize, to: usize) -> Place {
+    // Each search walks over the lines of the scalar; of very many faults the first ones are told precisely.
+    faults.located += 1;
+    if faults.located > MAX_LOCATED {
+        return node.at;
+    }
     found(faults, node, from, to).map_or(node.at, |span| Place { file: node.at.file, span })
 }
 

@@ -34,18 +34,18 @@ pub(crate) fn span(line: u32, column: u32, length: u32) -> Span {
     Span { line, column, end_line: line, end_column: column + length.max(1) - 1 }
 }
 
-/// The first `{{ … }}` without quotes in this line or the two before it.
+/// The first `{{ … }}` without quotes in this line or the two before it; within a text only in the line itself.
 pub(crate) fn unquoted_near(lines: &[&str], line: usize) -> Option<Unquoted> {
-    let mut candidates = [line, line.wrapping_sub(1), line.wrapping_sub(2)].into_iter();
-    candidates.find_map(|n| {
+    let candidates = [(line, false), (line.wrapping_sub(1), false), (line.wrapping_sub(2), false), (line, true)];
+    candidates.into_iter().find_map(|(n, within)| {
         let text = lines.get(n.wrapping_sub(1))?;
-        let (from, length) = unquoted(text)?;
+        let (from, length) = unquoted(text, within)?;
         Some(Unquoted { line: n, from, length })
     })
 }
 
-/// Where `{{ … }}` begins a value without quotes: first character and length.
-fn unquoted(line: &str) -> Option<(usize, usize)> {
+/// Where `{{ … }}` begins a value without quotes (or stands `within` one in brackets): first character and length.
+fn unquoted(line: &str, within: bool) -> Option<(usize, usize)> {
     let chars: Vec<char> = line.chars().collect();
     let mut quote = None;
     let mut before = None;
@@ -58,7 +58,10 @@ fn unquoted(line: &str) -> Option<(usize, usize)> {
             Some(_) => {}
             None if c == '#' && (n == 0 || chars[n - 1].is_whitespace()) => return None,
             None if matches!(c, '"' | '\'') && matches!(before, None | Some(':' | '-' | '[' | '{' | ',')) => quote = Some(c),
-            None if c == '{' && chars.get(n + 1) == Some(&'{') && matches!(before, None | Some(':' | '-' | '[' | ',' | '?')) => {
+            None if c == '{'
+                && chars.get(n + 1) == Some(&'{')
+                && (matches!(before, None | Some(':' | '-' | '[' | ',' | '?')) || within && line.contains(['[', '}'])) =>
+            {
                 let end = (n + 2..chars.len()).find(|e| chars[*e] == '}' && chars.get(e + 1) == Some(&'}'));
                 let end = end.map_or(chars.len(), |e| e + 2);
                 return Some((n, end - n));
@@ -104,6 +107,12 @@ fn tab_near(lines: &[&str], line: usize) -> Option<usize> {
 fn said(info: &str, line: &str, column: usize) -> (String, Option<String>) {
     let at: String = line.chars().skip(column).take_while(|c| !c.is_whitespace() && *c != ',').collect();
     let say = |message: &str, help: &str| (message.to_owned(), Some(help.to_owned()));
+    if info.contains("recursion limit") {
+        return say(
+            "lists and maps are nested deeper than 64 levels",
+            "a scenario needs far fewer levels: is a bracket missing?",
+        );
+    }
     if info.contains("mapping values are not allowed") {
         return say(
             "syntax error: a `:` is not expected here",

@@ -148,7 +148,7 @@ fn tell_unquoted(text: &str, found: syntax::Unquoted, file: u16, faults: &mut Fa
     let shown: String = line.chars().skip(found.from).take(found.length).collect();
     let at = Place { file, span: syntax::span(found.line as u32, found.from as u32 + 1, found.length as u32) };
     faults
-        .error("template_unquoted", at, format!("a value that begins with `{{{{` must stand in quotes: `{}`", shorten(&shown)))
+        .error("template_unquoted", at, format!("a value with `{{{{ … }}}}` must stand in quotes here: `{}`", shorten(&shown)))
         .label("YAML reads `{` as the start of a map")
         .help("put the whole value in quotes: \"{{ … }} …\"");
     faults.mute(at);
@@ -178,6 +178,8 @@ struct Frame {
     at: Place,
     anchor: usize,
     content: Content,
+    /// Whether it is written in brackets.
+    flow: bool,
     /// Counts at the start, for what an alias of it costs.
     nodes: usize,
     bytes: usize,
@@ -352,7 +354,8 @@ impl<'t, 'f> Reader<'t, 'f> {
         let content =
             if map { Content::Map { entries: Vec::new(), seen: HashMap::new(), key: None } } else { Content::List(Vec::new()) };
         let (nodes, bytes) = (self.budget.nodes + 1, self.budget.bytes);
-        self.stack.push(Frame { at, anchor, content, nodes, bytes, deepest: 1 });
+        let flow = !span.is_empty();
+        self.stack.push(Frame { at, anchor, content, flow, nodes, bytes, deepest: 1 });
         Ok(())
     }
 
@@ -374,13 +377,13 @@ impl<'t, 'f> Reader<'t, 'f> {
             Content::List(items) => Kind::List(items),
             Content::Map { entries, .. } => Kind::Map(entries),
         };
-        // `[…]` and `{…}` in one line are marked whole; of a block, its first line's start.
-        let opens = self.lines.get(at.span.line as usize - 1).and_then(|l| l.chars().nth(at.span.column as usize - 1));
-        if matches!(opens, Some('[' | '{' | '&' | '!')) && end.line == at.span.line {
-            at.span.end_column = end.end_column.max(at.span.column);
+        // `[…]` and `{…}` in one line are marked whole; of a block, its first key.
+        if frame.flow {
+            if end.line == at.span.line {
+                at.span.end_column = end.end_column.max(at.span.column);
+            }
         } else if let Kind::Map(entries) = &kind
             && let Some((key, _)) = entries.first()
-            && !matches!(opens, Some('[' | '{'))
         {
             at = key.at;
         }
@@ -433,8 +436,8 @@ impl<'t, 'f> Reader<'t, 'f> {
                 let (line, outer) = (node.at.span.line, frame.at);
                 let key = match &node.kind {
                     Kind::Scalar(s) => Key { text: s.text.clone(), at: node.at },
-                    Kind::Map(_) if self.lines.get(line as usize - 1).is_some_and(|l| l.contains("{{")) => {
-                        return Err(Stop::Unquoted(line.max(outer.span.line)));
+                    Kind::Map(_) if outer.span.line == line && outer.span.column + 1 == node.at.span.column => {
+                        return Err(Stop::Unquoted(line));
                     }
                     _ => {
                         self.faults.error("complex_key", node.at, "a list or a map cannot be a key here").help("keys are words");

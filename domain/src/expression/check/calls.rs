@@ -36,12 +36,12 @@ impl Checker<'_> {
             exprs.iter().map(|e| self.expr(e)).collect()
         };
         if target.is_some() && !function.method {
-            let help = Some(format!("write `{}`", function.signature));
+            let help = Some(format!("write `{}`", form(function.signature)));
             self.fault("cel_unknown_function", format!("`{}` is not called on a value", function.name), help, name.at);
         }
         if typed.len() < function.least || typed.len() > function.most {
             self.arity(function, typed.len(), name.at);
-            return Typed::new(Node::Const(Value::Null), Type::Dyn);
+            return Typed::unknown();
         }
         let faults = self.faults.iter().filter(|f| !f.warning).count();
         for (place, (arg, expr)) in typed.iter().zip(&exprs).enumerate() {
@@ -51,14 +51,16 @@ impl Checker<'_> {
         let sound = faults == self.faults.iter().filter(|f| !f.warning).count();
         let types: Vec<Type> = typed.iter().map(|t| t.ty.clone()).collect();
         let ty = (function.returns)(&types);
+        if !sound {
+            return Typed::faulty(ty);
+        }
         let nodes = typed.into_iter().map(|t| t.node).collect();
-        let node = if sound { self.lower(function, nodes, &exprs, at) } else { Node::Const(Value::Null) };
-        Typed::new(node, ty)
+        Typed::new(self.lower(function, nodes, &exprs, at), ty)
     }
 
     fn unknown_function(&mut self, target: Option<&Expr>, name: &Word) {
         let help = if let Some(one) = MACROS.iter().find(|m| *m.name == *name.text) {
-            Some(format!("write `{}`", one.signature))
+            Some(format!("write `{}`", form(one.signature)))
         } else {
             let known = FUNCTIONS.iter().map(|f| f.name).chain(MACROS.iter().map(|m| m.name));
             let near = suggest(&name.text, known).map(|near| format!("did you mean `{near}`?"));
@@ -78,7 +80,7 @@ impl Checker<'_> {
             format!("{least} to {most}")
         };
         let word = if wanted == "1" { "argument" } else { "arguments" };
-        let help = Some(format!("write `{}`", function.signature));
+        let help = Some(format!("write `{}`", form(function.signature)));
         self.fault("cel_arity", format!("`{}` takes {wanted} {word}, not {given}", function.name), help, at);
     }
 
@@ -90,7 +92,7 @@ impl Checker<'_> {
                 (LIST, COLL) => Some(format!("`{text}` holds records; take a field of each: `{text}.map(r, r.…)`")),
                 (TEXT, _) if given & NUM == given => Some(format!("`string({text})` makes text of it")),
                 _ if wanted & NUM == wanted && given == TEXT => Some(format!("`double({text})` makes a number of it")),
-                _ => Some(format!("write `{}`", function.signature)),
+                _ => Some(format!("write `{}`", form(function.signature))),
             };
             let what = format!("`{}` takes {}, not {}", function.name, kinds_text(wanted), arg.ty.name());
             self.fault("cel_type", what, help, expr.at);
@@ -165,7 +167,7 @@ impl Checker<'_> {
                         Ok(_) => {}
                         Err(why) => {
                             self.fault("cel_type", why, None, exprs[1].at);
-                            return Node::Const(Value::Null);
+                            return Typed::unknown().node;
                         }
                     }
                 }
@@ -176,6 +178,11 @@ impl Checker<'_> {
         let node = Node::Call(function, nodes.into(), at);
         if constant { self.fold(node, at) } else { node }
     }
+}
+
+/// How a function is called, without what comes back.
+fn form(signature: &str) -> &str {
+    signature.split(" -> ").next().unwrap_or(signature)
 }
 
 /// What a function known from other languages is called here.

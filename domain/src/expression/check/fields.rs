@@ -47,7 +47,7 @@ impl Checker<'_> {
         let [Expr { kind: ExprKind::Select { base, field }, .. }] = args else {
             let help = Some("write `has(x.field)`; whether a key is there: `key in x`".to_owned());
             self.fault("cel_arity", "`has` takes one field", help, at);
-            return Typed::new(Node::Const(Value::Null), Type::Bool);
+            return Typed::faulty(Type::Bool);
         };
         let node = if let Some((root, index, _)) = self.declared(base, field) {
             self.reads.fields.insert((root, index));

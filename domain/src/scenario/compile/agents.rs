@@ -36,12 +36,12 @@ impl Compiler<'_> {
     pub(super) fn agents(&mut self, doc: &ScenarioDoc) {
         let shared = doc.supervision.clone();
         for (n, (key, agent)) in doc.agents.iter().enumerate() {
-            let compiled = self.one_agent(n, key, agent, &shared, doc);
+            let compiled = self.one_agent(n, key, agent, &shared);
             self.agents.push(Arc::new(compiled));
         }
     }
 
-    fn one_agent(&mut self, n: usize, key: &Key, doc: &AgentDoc, shared: &SupervisionDoc, all: &ScenarioDoc) -> Agent {
+    fn one_agent(&mut self, n: usize, key: &Key, doc: &AgentDoc, shared: &SupervisionDoc) -> Agent {
         let kind = doc.kind.it;
         let name = shorten(&key.text);
         if kind == AgentKind::Human {
@@ -65,12 +65,14 @@ impl Compiler<'_> {
         let tools = self.agent_tools(n, &doc.tools);
         let output = doc.output.as_ref().map(|o| schema::compile(&o.0, &mut self.faults));
         let output_type = output.as_ref().map_or(Type::Dyn, |o| o.ty.clone());
-        let handoffs = self.handoffs(n, doc, &frame.env);
+        let turn = self.turn_env();
+        let run = self.run.clone();
+        let handoffs = self.handoffs(n, doc, &run);
         let delegates = self.delegates(n, doc);
         let next = doc.next.as_ref().and_then(|t| self.agent(t));
-        let guardrails = doc.guardrails.iter().filter_map(|g| self.guardrail(g, &tools, &frame.env, &output_type)).collect();
+        let guardrails = doc.guardrails.iter().filter_map(|g| self.guardrail(g, &tools, &turn, &output_type)).collect();
         if let Some(approval) = &doc.approval {
-            self.approval(&name, approval, &tools, &frame.env);
+            self.approval(&name, approval, &tools, &turn);
         }
         let replicas = doc.replicas.as_ref().map_or(Late::Given(1), |r| {
             let path = format!("agents.{name}.replicas");
@@ -92,7 +94,7 @@ impl Compiler<'_> {
             next,
             output,
             guardrails,
-            handles: self.handles(n, &doc.handles, all),
+            handles: self.handles(n, &doc.handles),
             own: frame.own,
             draws,
             lets,
@@ -127,6 +129,11 @@ impl Compiler<'_> {
         env.declare("message", Root::Message, message());
         env.declare("self", Root::Own, own(own_state));
         env
+    }
+
+    /// What is known around a model's turn: no draws, no `self`.
+    fn turn_env(&self) -> Env {
+        self.run.with("message", Root::Message, message())
     }
 
     /// What instructions may name: no collections, which would not fit a prompt.
@@ -268,7 +275,10 @@ impl Compiler<'_> {
         let mut out = Vec::new();
         for (n, (key, value)) in doc.lets.iter().enumerate() {
             let (program, ty) = self.program(&value.0, &frame.env, Want::Any);
-            frame.env.declare(key.text.clone(), Root::Let(u16::try_from(n).unwrap_or(u16::MAX)), ty);
+            let hides = crate::scenario::scalars::root_fault(&key.text).is_some() || self.run.find(&key.text).is_some();
+            if !hides {
+                frame.env.declare(key.text.clone(), Root::Let(u16::try_from(n).unwrap_or(u16::MAX)), ty);
+            }
             self.reads_allowed(frame.agent, &program, value.0.at);
             out.push((key.text.clone(), program));
         }
@@ -345,7 +355,7 @@ impl Compiler<'_> {
         out
     }
 
-    fn handles(&mut self, agent: usize, docs: &[HandleDoc], _all: &ScenarioDoc) -> Handles {
+    fn handles(&mut self, agent: usize, docs: &[HandleDoc]) -> Handles {
         let mut out = Handles::default();
         for doc in docs {
             match doc {

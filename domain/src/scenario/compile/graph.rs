@@ -10,6 +10,9 @@ use crate::scenario::faults::{Place, shorten};
 use crate::scenario::scalars::Text;
 use crate::scenario::{Clock, Start, ToolKind, ToolRef, Trigger, TriggerAction};
 
+/// Agents shown at either end of a long ring.
+const SHOWN: usize = 4;
+
 /// A pass of the floor: to whom, and where it is written.
 type Edge = (usize, Place);
 
@@ -132,7 +135,10 @@ impl Compiler<'_> {
     }
 
     fn ring(&mut self, ring: &[usize], at: Place) {
-        let names: Vec<String> = ring.iter().chain(ring.first()).map(|n| format!("`{}`", self.agent_names[*n])).collect();
+        let mut names: Vec<String> = ring.iter().chain(ring.first()).map(|n| format!("`{}`", self.agent_names[*n])).collect();
+        if names.len() > 2 * SHOWN {
+            names.splice(SHOWN..names.len() - SHOWN, ["…".to_owned()]);
+        }
         let message = format!("handoffs form a cycle without a bound of its own: {}", names.join(" → "));
         self.faults
             .warn("handoff_cycle", at, message)

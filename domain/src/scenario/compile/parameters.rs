@@ -25,7 +25,9 @@ impl Compiler<'_> {
             let text = |field: &str| node.get(field).and_then(Node::scalar).map(|s| s.text.to_string());
             let default = node.get("default").map(|default| self.preset(key, default, &schema));
             if let Some(extract) = node.get("extract") {
+                self.faults.enter(format!("parameters.{}.extract", shorten(&key.text)).into());
                 self.extract(&key.text, extract, &schema, node);
+                self.faults.leave();
             }
             self.text_field(node, "unit");
             let (unit, description) = (text("unit"), text("description"));

@@ -297,6 +297,8 @@ impl Compiler<'_> {
         let message = doc.message.as_ref().map(|m| self.template(m, &template_env(env)));
         let data = doc.data.as_ref().map(|d| self.read_data(frame.agent, &d.0, env));
         let delay = doc.delay.as_ref().map(|d| d.it);
+        let at = doc.type_.as_ref().map_or(doc.tell.as_ref()?.at, |t| t.at);
+        self.may_be_told(to?, &type_, at);
         Some(Emit::Tell { to: to?, replica, type_, message, data, delay })
     }
 

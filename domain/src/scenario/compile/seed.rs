@@ -35,12 +35,15 @@ impl Row {
 impl Compiler<'_> {
     pub(super) fn seeds(&mut self, blocks: &[(&NodeKey, &CollectionDoc)]) {
         let mut all: Vec<Vec<Row>> = Vec::with_capacity(blocks.len());
+        let mut whole = Vec::with_capacity(blocks.len());
         for (n, (_, block)) in blocks.iter().enumerate() {
+            let before = self.faults.errors();
             let rows = block.seed.as_ref().map(|seed| self.rows(n, seed)).unwrap_or_default();
             all.push(self.put_rows(n, rows));
+            whole.push(self.faults.errors() == before);
         }
         for (n, rows) in all.iter().enumerate() {
-            self.seed_references(n, rows);
+            self.seed_references(n, rows, &whole);
         }
     }
 
@@ -114,8 +117,9 @@ impl Compiler<'_> {
         out
     }
 
-    fn seed_references(&mut self, n: usize, rows: &[Row]) {
-        for reference in self.collections[n].references.clone() {
+    /// Whether what the rows point at is there; not asked of collections whose own rows have faults.
+    fn seed_references(&mut self, n: usize, rows: &[Row], whole: &[bool]) {
+        for reference in self.collections[n].references.clone().into_iter().filter(|r| whole[r.to.at()]) {
             let target = &self.collections[reference.to.at()];
             let (seed, name) = (target.seed.clone(), target.shape.name.clone());
             let mut told = BTreeSet::new();

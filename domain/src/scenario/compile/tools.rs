@@ -75,8 +75,12 @@ impl Compiler<'_> {
                 if tool.to.is_none() {
                     missing(self, "to");
                 }
-                let to = tool.to.as_ref().and_then(|t| self.agent(t)).unwrap_or(crate::id::AgentIx(0));
+                let to = tool.to.as_ref().and_then(|t| self.agent(t));
                 let type_ = tool.type_.as_ref().map_or_else(|| key.text.clone(), |t| t.it.clone());
+                if let Some(to) = to {
+                    self.may_be_told(to, &type_, tool.type_.as_ref().map_or(key.at, |t| t.at));
+                }
+                let to = to.unwrap_or(crate::id::AgentIx(0));
                 let data = tool.data.as_ref().map(|d| self.data(&d.0, &env).0);
                 ToolKind::Message { to, type_, data }
             }

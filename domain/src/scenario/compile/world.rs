@@ -85,9 +85,9 @@ impl Compiler<'_> {
         let index = self.field_names(&block.index, &known, "index", properties);
         let mut defaults = Map::new();
         for (name, property) in properties.iter().flat_map(|p| p.entries()) {
-            let own = Schema { ty: schema::type_of(&property.to_json()), ..Schema::any() };
-            if let Some(default) = property.get("default").filter(|d| !d.is_broken()) {
-                let value = self.property_default(default, property, &own, &name.text);
+            if let Some(default) = property.get("default").filter(|d| !d.has_broken()) {
+                let own = schema::type_of(&property.to_json());
+                let value = self.property_default(default, &schema, &own, &name.text);
                 defaults.insert(crate::value::Key::Text(name.text.clone()), value);
             }
         }
@@ -109,12 +109,20 @@ impl Compiler<'_> {
         }
     }
 
-    fn property_default(&mut self, default: &Node, property: &Node, own: &Schema, name: &str) -> Value {
-        // The property's own faults are told with the whole schema.
-        let mut quiet = crate::scenario::faults::Faults::default();
-        let compiled = schema::compile(property, &mut quiet);
-        let schema = if quiet.errors() == 0 { &compiled } else { own };
-        self.checked(default, schema, &format!("the default of `{}`", shorten(name)), "default_out_of_range")
+    /// The default of a field, checked by the collection's whole schema.
+    fn property_default(&mut self, default: &Node, schema: &Schema, own: &Type, name: &str) -> Value {
+        let value = schema::conform(own, &Value::from_json(&default.to_json()));
+        let alone = serde_json::json!({ name: value.to_json() });
+        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        for violation in schema.violations(&alone) {
+            let Some(rest) = violation.pointer.strip_prefix(&pointer).filter(|r| r.is_empty() || r.starts_with('/')) else {
+                continue;
+            };
+            let at = default.pointed(rest).at;
+            let message = format!("the default of `{}` does not fit: {}", shorten(name), violation.message);
+            self.faults.error("default_out_of_range", at, message);
+        }
+        value
     }
 
     fn field_names(&mut self, names: &[Text], known: &[&str], what: &str, properties: Option<&Node>) -> Vec<Arc<str>> {
@@ -131,6 +139,7 @@ impl Compiler<'_> {
                     let help = suggestion(&name.it, "fields", known.iter().copied());
                     let message = format!("`{what}` names `{}`, which the schema's `properties` do not have", shorten(&name.it));
                     self.faults.error("unknown_property", name.at, message).maybe_help(help);
+                    continue;
                 }
                 None => {}
             }

@@ -1,0 +1,141 @@
+//! The root actor: starts an orchestrator for each run and brings a run back from its log when its orchestrator dies. One
+//! run's death never touches another: strategies beyond one-for-one would repair nothing, because actors hold no truth.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+
+use crate::live::{Live, Shared};
+use crate::log::LoadError;
+use crate::orchestrator::{Begin, Orchestrator, Origin};
+use crate::recovery::{Scenarios, recover};
+
+/// How often one run's orchestrator is started again.
+const MAX_RESTARTS: u32 = 3;
+
+pub(crate) enum SupervisorMsg {
+    /// Start a run's orchestrator.
+    Start { live: Arc<Live>, origin: Origin, reply: RpcReplyPort<Result<(), LoadError>> },
+    /// A run was read again after a crash.
+    Again { live: Arc<Live>, restarts: u32, origin: Result<Origin, LoadError> },
+}
+
+pub(crate) struct Supervisor;
+
+pub(crate) struct SupervisorState {
+    shared: Arc<Shared>,
+    scenarios: Arc<Scenarios>,
+    runs: HashMap<ActorId, (Arc<Live>, u32)>,
+}
+
+impl Actor for Supervisor {
+    type Msg = SupervisorMsg;
+    type State = SupervisorState;
+    type Arguments = (Arc<Shared>, Arc<Scenarios>);
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<SupervisorMsg>,
+        (shared, scenarios): Self::Arguments,
+    ) -> Result<SupervisorState, ActorProcessingErr> {
+        Ok(SupervisorState { shared, scenarios, runs: HashMap::new() })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<SupervisorMsg>,
+        message: SupervisorMsg,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SupervisorMsg::Start { live, origin, reply } => {
+                let started = state.start(live, 0, origin, &myself).await;
+                if reply.send(started).is_err() {
+                    tracing::debug!("nobody waited for the run's start");
+                }
+            }
+            SupervisorMsg::Again { live, restarts, origin } => {
+                let started = match origin {
+                    Ok(origin) => state.start(live.clone(), restarts, origin, &myself).await,
+                    Err(e) => Err(e),
+                };
+                if let Err(e) = started {
+                    live.finish(Err(e));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<SupervisorMsg>,
+        event: SupervisionEvent,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorTerminated(who, ..) => {
+                state.ended(who.get_id());
+                Ok(())
+            }
+            SupervisionEvent::ActorFailed(who, reason) => {
+                state.failed(who.get_id(), &reason.to_string(), myself);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl SupervisorState {
+    /// An orchestrator that cannot even begin ends its run's wait with the reason.
+    async fn start(
+        &mut self,
+        live: Arc<Live>,
+        restarts: u32,
+        origin: Origin,
+        myself: &ActorRef<SupervisorMsg>,
+    ) -> Result<(), LoadError> {
+        let begin = Begin { live: live.clone(), shared: self.shared.clone(), origin };
+        let spawned = Actor::spawn_linked(None, Orchestrator, begin, myself.get_cell()).await;
+        let (actor, _) = spawned.map_err(|e| LoadError::Stopped(e.to_string()))?;
+        self.runs.insert(actor.get_id(), (live, restarts));
+        #[expect(clippy::cast_possible_wrap, reason = "a count of live runs")]
+        self.shared.metrics.runs_active.set(self.runs.len() as i64);
+        Ok(())
+    }
+
+    fn ended(&mut self, who: ActorId) {
+        if let Some((live, _)) = self.runs.remove(&who) {
+            // Harmless where the run has told its end already.
+            live.finish(Err(LoadError::Stopped("its orchestrator stopped".into())));
+        }
+        #[expect(clippy::cast_possible_wrap, reason = "a count of live runs")]
+        self.shared.metrics.runs_active.set(self.runs.len() as i64);
+    }
+
+    /// The working state is gone; the log is not. It is read beside the mailbox, then the run goes on from there.
+    fn failed(&mut self, who: ActorId, reason: &str, myself: ActorRef<SupervisorMsg>) {
+        let Some((live, restarts)) = self.runs.remove(&who) else { return };
+        self.shared.registry.remove(&live.id);
+        tracing::warn!(run = %live.id, reason, restarts, "an orchestrator failed; its run is rebuilt from the log");
+        self.shared.metrics.actor_restarts_total.with_label_values(&[&*live.scenario.name, "orchestrator"]).inc();
+        if restarts >= MAX_RESTARTS {
+            live.finish(Err(LoadError::Stopped(format!("its orchestrator failed {} times: {reason}", restarts + 1))));
+            return;
+        }
+        let (store, scenarios) = (self.shared.store.clone(), self.scenarios.clone());
+        tokio::spawn(async move {
+            let origin = match (recover(&store, &scenarios, &live.id).await, &live.created) {
+                (Ok(recovered), _) => Ok(Origin::Stored(Box::new(recovered))),
+                (Err(LoadError::Unknown(_)), Some(created)) => Ok(Origin::New(Box::new(created.clone()))),
+                (Err(e), _) => Err(e),
+            };
+            let again = SupervisorMsg::Again { live, restarts: restarts + 1, origin };
+            if myself.cast(again).is_err() {
+                tracing::debug!("the runtime is gone; the run goes on at the next start");
+            }
+        });
+    }
+}

@@ -1,0 +1,326 @@
+//! What only an engine with files can show: locks, kills, flipped bits, lost ends.
+//!
+//! `COMMEDIA_KILLS`, `COMMEDIA_FLIPS`: how often (10, 30); `COMMEDIA_KILL_SEED`, `COMMEDIA_FLIP_SEED`: the same again.
+
+mod store_support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use commedia_actors::store::blob::{Blob, Snapshot};
+use commedia_actors::store::engine::Durability;
+use commedia_actors::store::{Append, AppendError, Head, OpenError, Options, ReadError, Store, StreamId};
+use commedia_domain::id::Hash32;
+use store_support::*;
+
+async fn open_error(dir: &Path) -> OpenError {
+    Store::open(&url(dir), Durability::Fsync, Options::default()).await.err().expect("it must not open")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_has_one_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sled(dir.path()).await;
+    assert!(matches!(open_error(dir.path()).await, OpenError::Locked { pid, .. } if pid == std::process::id()));
+    store.close().await.unwrap();
+    let store = open_sled(dir.path()).await;
+    let cell = store.cell();
+    drop(store);
+    cell.wait(None).await.unwrap();
+    open_sled(dir.path()).await.close().await.unwrap();
+    for url in ["sled://", "redb:///tmp/x", "memory", ""] {
+        assert!(matches!(Store::open(url, Durability::Fsync, Options::default()).await, Err(OpenError::Url(_))), "{url}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_durabilities_survive_closing_and_count_their_syncs() {
+    for (durability, syncs) in [(Durability::Fsync, 2), (Durability::Process, 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&url(dir.path()), durability, Options::default()).await.unwrap();
+        fill(&store, &run("warm"), &[1]).await;
+        let before = store.stats().syncs;
+        let head = fill(&store, &run("a"), &[5]).await;
+        assert_eq!(store.stats().syncs - before, syncs, "the log and the high-water mark");
+        assert_eq!(store.engine().0, "sled");
+        store.close().await.unwrap();
+        let store = open_sled(dir.path()).await;
+        assert_eq!(verify(&store, &run("a"), 1).await, head);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_row_gets_into_an_unsynced_file_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_sled(dir.path()).await;
+    let blobs: Vec<Blob> = (0..6_u8).map(|n| Blob::new("default", vec![n; 700_000])).collect();
+    store.put_blobs("default", blobs).await.unwrap();
+    for n in 0..30 {
+        let stream = run(&format!("r{n}"));
+        let mut head = Head::START;
+        for _ in 0..4 {
+            let mut builder = commedia_actors::store::frame::FrameBuilder::new(1, &head, 1, cause());
+            builder.push(lane(0), &vec![n; 60_000]).unwrap();
+            let request = Append { frame: builder.encode().unwrap(), ..append_of(&store, &stream, &head, 1) };
+            head = store.append(request).await.unwrap();
+        }
+        let bytes = vec![n; 200_000];
+        let snapshot = Snapshot { seq: 4, head_hash: head.hash, digest: head.hash, state_version: 1, bytes };
+        store.put_snapshot(&stream, snapshot).await.unwrap();
+    }
+    store.close().await.unwrap();
+    assert_eq!(files(&dir.path().join("sled/blobs")), Vec::<std::path::PathBuf>::new());
+}
+
+/// A store with some streams, blobs and a snapshot, closed; what each stream's head was.
+async fn sample(dir: &Path, runs: u64) -> BTreeMap<StreamId, Head> {
+    let store = open_sled(dir).await;
+    let mut heads = BTreeMap::new();
+    for n in 0..runs {
+        let stream = run(&format!("r{n}"));
+        let blob = Blob::new("default", vec![n as u8; 9000]);
+        let request = Append {
+            frame: frame_with(&stream, &Head::START, 3, std::slice::from_ref(&blob)),
+            blobs: vec![blob],
+            ..append_of(&store, &stream, &Head::START, 3)
+        };
+        let head = store.append(request).await.unwrap();
+        let snapshot = Snapshot { seq: 3, head_hash: head.hash, digest: head.hash, state_version: 1, bytes: vec![1; 3000] };
+        store.put_snapshot(&stream, snapshot).await.unwrap();
+        heads.insert(stream.clone(), fill(&store, &stream, &[1, 30, 2, n % 5 + 1]).await);
+    }
+    store.close().await.unwrap();
+    heads
+}
+
+/// Opens what may be damaged. `None`: all is as it was. Else what the store says is wrong, once it is sure that whatever
+/// it serves is right.
+async fn examine(dir: &Path, heads: &BTreeMap<StreamId, Head>) -> Option<String> {
+    let store = match Store::open(&url(dir), Durability::Fsync, Options::default()).await {
+        Ok(store) => store,
+        Err(e) => return Some(format!("refused: {e}")),
+    };
+    let report = store.check().await.unwrap();
+    let mut said: Vec<String> = report.damage.iter().map(ToString::to_string).collect();
+    for (stream, head) in heads {
+        let whole = match store.head(stream).await {
+            Ok(found) => {
+                assert_eq!(found, *head, "{stream}: another head, and nothing said");
+                let mut at = Head::START;
+                loop {
+                    match store.read_after(stream, &at, 1000).await {
+                        Ok(frames) if frames.is_empty() => break at == *head,
+                        Ok(frames) => {
+                            frames.iter().for_each(|frame| check_payloads(stream, frame));
+                            at = frames.last().unwrap().head();
+                        }
+                        Err(ReadError::Damaged(_)) => break false,
+                        Err(e) => panic!("{e}"),
+                    }
+                }
+            }
+            Err(ReadError::Damaged(damage)) => {
+                assert_eq!(damage.stream.as_ref(), Some(stream));
+                let refused = append(&store, stream, head, 1).await;
+                assert!(matches!(refused, Err(AppendError::Damaged(_))), "{refused:?}");
+                false
+            }
+            Err(e) => panic!("{e}"),
+        };
+        let named = report.damage.iter().any(|damage| damage.stream.as_ref() == Some(stream));
+        assert!(whole || named, "{stream} is damaged and not named: {said:?}");
+        let checked = report.streams.iter().find(|s| s.stream == *stream);
+        assert_eq!(checked.is_some_and(|s| s.whole && s.head == *head), whole, "{stream}");
+    }
+    if let Err(e) = store.close().await {
+        said.push(format!("closing: {e}"));
+    }
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_is_named_or_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    let heads = sample(&whole, 12).await;
+    assert_eq!(examine(&copied(&whole, dir.path(), "untouched"), &heads).await, None);
+    let mut random = Random::from_env("COMMEDIA_FLIP_SEED");
+    let paths: Vec<_> = files(&whole).into_iter().filter(|path| !path.ends_with("lock")).collect();
+    let mut named = 0;
+    for n in 0..count_from_env("COMMEDIA_FLIPS", 30) {
+        let copy = copied(&whole, dir.path(), "flipped");
+        // Most of the bytes are in the log, most of the mischief in the small files.
+        let path = &paths[random.below(paths.len() as u64) as usize];
+        let path = copy.join(path.strip_prefix(&whole).unwrap());
+        let mut bytes = fs::read(&path).unwrap();
+        let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+        if used == 0 {
+            continue;
+        }
+        let (at, bit) = (random.below(used as u64) as usize, random.below(8));
+        bytes[at] ^= 1 << bit;
+        fs::write(&path, &bytes).unwrap();
+        let said = examine(&copy, &heads).await;
+        println!("{n}: {} byte {at} bit {bit}: {}", path.display(), said.as_deref().unwrap_or("no harm"));
+        named += u32::from(said.is_some());
+    }
+    println!("{named} named");
+}
+
+fn copied(from: &Path, dir: &Path, name: &str) -> std::path::PathBuf {
+    let to = dir.join(name);
+    if to.exists() {
+        fs::remove_dir_all(&to).unwrap();
+    }
+    copy_dir(from, &to);
+    to
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_end_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    let heads = sample(&whole, 12).await;
+    let len = fs::metadata(whole.join("sled/db")).unwrap().len();
+    for kept in [0, 10, 30, 50, 70, 80, 90] {
+        let copy = copied(&whole, dir.path(), "cut");
+        fs::File::options().write(true).open(copy.join("sled/db")).unwrap().set_len(len * kept / 100).unwrap();
+        for entry in files(&copy.join("sled")).iter().filter(|path| path.to_string_lossy().contains("snap.")) {
+            fs::remove_file(entry).unwrap();
+        }
+        let said = examine(&copy, &heads).await.unwrap_or_else(|| panic!("{kept} % of the log, and nothing said"));
+        println!("{kept} %: {said}");
+        assert!(said.contains("refused") || said.contains("are missing"), "{said}");
+    }
+    let copy = copied(&whole, dir.path(), "emptied");
+    fs::remove_dir_all(copy.join("sled")).unwrap();
+    assert!(examine(&copy, &heads).await.unwrap().contains("acknowledged groups are missing at the end"));
+    assert!(examine(&copy, &heads).await.unwrap().contains("acknowledged events 1 to "), "and it stays named");
+    let copy = copied(&whole, dir.path(), "unmarked");
+    fs::write(copy.join("high-water"), "").unwrap();
+    assert!(examine(&copy, &heads).await.unwrap().contains("missing from the end of the high-water mark"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_written_snapshot_of_sled_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let heads = sample(dir.path(), 2).await;
+    fs::write(dir.path().join("sled/snap.FFFFFFFFFFFFFFFF.generating"), "half").unwrap();
+    assert_eq!(examine(dir.path(), &heads).await, None);
+}
+
+/// What the child appends to, told by `COMMEDIA_KILL_DIR`; without it there is nothing to do.
+#[test]
+#[ignore = "the process that the kill test kills"]
+fn killed_child() {
+    let Ok(dir) = std::env::var("COMMEDIA_KILL_DIR") else { return };
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(async {
+        let store = open_sled(Path::new(&dir)).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for writer in 0..6_u64 {
+            tasks.spawn(write_for_ever(store.clone(), writer));
+        }
+        tasks.join_all().await;
+    });
+}
+
+/// Appends to three streams in turn and reports each head once it is acknowledged.
+async fn write_for_ever(store: Store, writer: u64) {
+    let streams = [0, 1, 2].map(|n| run(&format!("w{writer}-{n}")));
+    let mut heads = [Head::START; 3];
+    for (head, stream) in heads.iter_mut().zip(&streams) {
+        *head = store.head(stream).await.unwrap();
+    }
+    for turn in 0_u64.. {
+        let n = turn as usize % 3;
+        let (stream, head) = (&streams[n], heads[n]);
+        let count = if turn.is_multiple_of(50) { 200 } else { 1 + turn % 7 };
+        let blob = Blob::new("default", payload(stream, head.seq + 1_000_000));
+        let request = Append {
+            frame: frame_with(stream, &head, count, std::slice::from_ref(&blob)),
+            blobs: vec![blob],
+            meta: turn.is_multiple_of(4).then(|| vec![1; 30]),
+            ..append_of(&store, stream, &head, count)
+        };
+        heads[n] = store.append(request).await.unwrap();
+        report(stream, &heads[n]);
+        if turn.is_multiple_of(20) {
+            let (seq, head_hash) = (heads[n].seq, heads[n].hash);
+            let snapshot = Snapshot { seq, head_hash, digest: head_hash, state_version: 1, bytes: vec![7; 20_000] };
+            store.put_snapshot(stream, snapshot).await.unwrap();
+        }
+    }
+}
+
+fn report(stream: &StreamId, head: &Head) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\nacknowledged {stream} {} {}", head.seq, head.hash).unwrap();
+    out.flush().unwrap();
+}
+
+fn spawn_child(dir: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "killed_child", "--ignored", "--nocapture", "--test-threads", "1"])
+        .env("COMMEDIA_KILL_DIR", dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Takes note of an acknowledgement; a line cut off by the kill is none.
+fn note(line: &str, acknowledged: &mut BTreeMap<StreamId, (u64, Hash32)>) -> bool {
+    let words: Vec<&str> = line.split(' ').collect();
+    let ["acknowledged", stream, seq, hash] = words[..] else { return false };
+    let (Ok(stream), Ok(seq), Some(hash)) = (stream.parse(), seq.parse(), Hash32::from_hex(hash)) else { return false };
+    acknowledged.insert(stream, (seq, hash));
+    true
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_to_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random::from_env("COMMEDIA_KILL_SEED");
+    let mut acknowledged = BTreeMap::new();
+    let (mut lines, kills) = (0_u64, count_from_env("COMMEDIA_KILLS", 10));
+    for kill in 0..kills {
+        let mut child = spawn_child(dir.path());
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let early = random.below(5) == 0;
+        if !early {
+            // Until the first acknowledgement.
+            let mut line = String::new();
+            while out.read_line(&mut line).unwrap() > 0 && !note(line.trim_end(), &mut acknowledged) {
+                line.clear();
+            }
+        }
+        let reader = std::thread::spawn(move || out.lines().map_while(Result::ok).collect::<Vec<_>>());
+        std::thread::sleep(Duration::from_micros(random.below(if early { 80_000 } else { 250_000 })));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let read = reader.join().unwrap();
+        lines += read.iter().filter(|line| note(line, &mut acknowledged)).count() as u64;
+
+        let store = open_sled(dir.path()).await;
+        assert_eq!(store.damage(), [], "kill {kill}");
+        let report = store.check().await.unwrap();
+        assert_eq!(report.damage, [], "kill {kill}");
+        let full = kill + 1 == kills;
+        for (stream, (seq, hash)) in &acknowledged {
+            let found = report.streams.iter().find(|s| s.stream == *stream).unwrap();
+            assert!(found.whole && found.head.seq >= *seq, "kill {kill}: {stream} was at {seq}, is at {}", found.head.seq);
+            let frames = store.read(stream, *seq, 1).await.unwrap();
+            assert_eq!(frames[0].head(), Head { seq: *seq, hash: *hash }, "kill {kill}: {stream}");
+            if full {
+                assert_eq!(verify(&store, stream, 100_000).await, found.head);
+            }
+        }
+        store.close().await.unwrap();
+    }
+    println!("{kills} kills, {lines} acknowledged appends, {} streams", acknowledged.len());
+    assert!(lines > 0);
+}
