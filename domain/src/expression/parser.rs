@@ -132,6 +132,7 @@ impl Parser {
         Ok(())
     }
 
+    #[expect(clippy::boxed_local, reason = "a box keeps the callers' frames small")]
     fn alternatives(&mut self, cond: Box<Expr>) -> Parsed {
         let then = self.expression()?;
         if !self.eat(":") {
@@ -180,6 +181,7 @@ impl Parser {
     }
 
     /// Two operands as one; further parts of one chain of `&&` or `||` join it.
+    #[expect(clippy::boxed_local, reason = "a box keeps the callers' frames small")]
     fn join(&mut self, joint: Joint, chained: bool, left: Box<Expr>, right: Box<Expr>) -> Parsed {
         let at = (left.at.0, right.at.1);
         let parts = |left: Expr, right: Expr| match left.kind {

@@ -258,7 +258,9 @@ fn call(function: &'static FunctionDoc, args: &[Node], at: At, m: &mut Machine<'
         } else {
             values.iter().try_for_each(|v| m.read_text(v))?;
         }
-        (function.call)(values, m).map_err(|e| m.place(e, at))
+        let value = (function.call)(values, m).map_err(|e| m.place(e, at))?;
+        m.read_text(&value)?;
+        Ok(value)
     };
     match args {
         [] => run(&[], m),
