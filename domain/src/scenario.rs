@@ -1,7 +1,7 @@
 //! A scenario as the machines use it: immutable, names resolved to positions, programs and templates compiled.
 
 mod compile;
-mod decode;
+pub(crate) mod decode;
 mod document;
 pub(crate) mod faults;
 mod include;

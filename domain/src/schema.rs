@@ -9,6 +9,7 @@ use serde_json::{Map as JsonMap, Value as Json, json};
 
 use crate::expression::{ObjectType, Type};
 use crate::scenario::Schema;
+use crate::scenario::decode::{COMMA, comma};
 use crate::scenario::faults::{Faults, Place, closest, listed, shorten};
 use crate::scenario::node::{Kind, Node};
 use crate::value::{Key, Map, Value};
@@ -287,22 +288,6 @@ fn named_type(name: &str, map: &JsonMap<String, Json>) -> Type {
     }
 }
 
-/// A pattern that is searched for in text, in linear time.
-#[derive(Clone, Debug)]
-pub struct Pattern(Arc<Validator>);
-
-impl Pattern {
-    /// A pattern from its text (the syntax of the `regex` crate).
-    pub fn new(pattern: &str) -> Result<Pattern, String> {
-        let built = options().build(&json!({"type": "string", "pattern": pattern}));
-        built.map(|v| Pattern(Arc::new(v))).map_err(|_| format!("`{}` is no pattern", shorten(pattern)))
-    }
-    /// Whether it is found in the text.
-    pub fn found_in(&self, text: &str) -> bool {
-        self.0.is_valid(&Json::from(text))
-    }
-}
-
 fn options<'o>() -> jsonschema::ValidationOptions<'o> {
     jsonschema::options()
         .with_draft(jsonschema::Draft::Draft202012)
@@ -437,7 +422,11 @@ impl Lint<'_> {
                 let all = ONE.iter().chain(&LIST).chain(&MAP).chain(&PLAIN).copied();
                 let near = closest(name, all);
                 let message = format!("`{}` is no keyword of JSON Schema, so it has no effect", shorten(name));
-                let help = near.map_or_else(|| "words of your own begin with `x-`".into(), |n| format!("did you mean `{n}`?"));
+                let help = match near {
+                    _ if comma(name, value) => COMMA.into(),
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "words of your own begin with `x-`".into(),
+                };
                 self.faults.warn("unknown_keyword", key.at, message).help(help);
             }
         }

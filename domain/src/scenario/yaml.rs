@@ -116,7 +116,7 @@ pub(crate) fn parse(text: &str, file: u16, faults: &mut Faults, budget: &mut Bud
         match Reader::new(&text, file, faults, budget).run() {
             Ok(root) => return root,
             Err(Stop::Fatal) => return None,
-            Err(Stop::Syntax(error)) => {
+            Err(Stop::Syntax(error, open)) => {
                 let lines = syntax::lines(&text);
                 match syntax::unquoted_near(&lines, error.marker().line()) {
                     // A second fault that stands behind the first one is told too: the text is mended and read again.
@@ -125,13 +125,17 @@ pub(crate) fn parse(text: &str, file: u16, faults: &mut Faults, budget: &mut Bud
                         (budget.nodes, budget.bytes) = (nodes, bytes);
                     }
                     None => {
-                        syntax::explain(&lines, &error, file, faults);
+                        syntax::explain(&lines, &error, open, file, faults);
                         return None;
                     }
                 }
             }
             Err(Stop::Unquoted(line)) => {
-                let found = syntax::unquoted_near(&syntax::lines(&text), line as usize)?;
+                let Some(found) = syntax::unquoted_near(&syntax::lines(&text), line as usize) else {
+                    let at = Place { file, span: syntax::span(line, 1, 1) };
+                    faults.error("complex_key", at, "a list or a map cannot be a key here").help("keys are words");
+                    return None;
+                };
                 text = tell_unquoted(&text, found, file, faults).into();
                 (budget.nodes, budget.bytes) = (nodes, bytes);
             }
@@ -161,8 +165,8 @@ fn tell_unquoted(text: &str, found: syntax::Unquoted, file: u16, faults: &mut Fa
 enum Stop {
     /// Told; nothing can be read.
     Fatal,
-    /// The parser stopped.
-    Syntax(ScanError),
+    /// The parser stopped; the innermost list or map that was open, and whether it is written in brackets.
+    Syntax(ScanError, Option<(Place, bool)>),
     /// `{{ … }}` without quotes was read as a map, in this line.
     Unquoted(u32),
 }
@@ -214,7 +218,10 @@ impl<'t, 'f> Reader<'t, 'f> {
     fn run(mut self) -> Result<Option<Node>, Stop> {
         let mut documents = 0;
         while let Some(event) = self.parser.next_event() {
-            let (event, span) = event.map_err(Stop::Syntax)?;
+            let (event, span) = match event {
+                Ok(event) => event,
+                Err(e) => return Err(Stop::Syntax(e, self.stack.last().map(|f| (f.at, f.flow)))),
+            };
             match event {
                 Event::DocumentStart(_) => {
                     documents += 1;
@@ -314,9 +321,12 @@ impl<'t, 'f> Reader<'t, 'f> {
             let message = format!("the text holds a control character (U+{:04X})", u32::from(c));
             self.faults.error("control_character", at, message).help("leave the escape out");
         }
-        let mut value = if style == Style::Plain && tag.is_none() { self.resolved(text, at) } else { Plain::Text };
-        if let Some(tag) = tag.as_deref().filter(|t| *t != "str") {
-            value = self.resolved(text, at);
+        // Keys are words, whatever they look like.
+        let plain = style == Style::Plain && tag.is_none() && !is_key;
+        let tag = tag.filter(|t| t != "str" && !is_key);
+        let resolved = if plain || tag.is_some() { self.resolved(text, at) } else { Some(Plain::Text) };
+        let Some(mut value) = resolved else { return self.attach(Node::broken(at)) };
+        if let Some(tag) = tag {
             let fits = match value {
                 Plain::Null => tag == "null",
                 Plain::Bool(_) => tag == "bool",
@@ -338,11 +348,14 @@ impl<'t, 'f> Reader<'t, 'f> {
         self.attach(node)
     }
 
-    fn resolved(&mut self, text: &str, at: Place) -> Plain {
-        resolve(text).unwrap_or_else(|why| {
-            self.faults.error("bad_number", at, format!("`{}`: {why}", shorten(text))).help("if it is text, put it in quotes");
-            Plain::Null
-        })
+    fn resolved(&mut self, text: &str, at: Place) -> Option<Plain> {
+        resolve(text)
+            .map_err(|why| {
+                self.faults
+                    .error("bad_number", at, format!("`{}`: {why}", shorten(text)))
+                    .help("if it is text, put it in quotes");
+            })
+            .ok()
     }
 
     fn open(&mut self, map: bool, anchor: usize, tag: Option<&Tag>, span: &saphyr_parser::Span) -> Result<(), Stop> {

@@ -397,7 +397,7 @@ impl Compiler<'_> {
             GuardrailKindDoc::Expr => GuardrailCheck::Expr(self.program(&doc.check.0, &env, Want::Bool).0),
             GuardrailKindDoc::Regex => {
                 let pattern = doc.check.0.scalar().map(|s| s.text.clone()).unwrap_or_else(|| "".into());
-                if let Err(why) = schema::Pattern::new(&pattern) {
+                if let Some(why) = crate::expression::pattern_fault(&pattern) {
                     self.faults.error("bad_pattern", doc.check.0.at, why).help("patterns are those of the Rust crate `regex`");
                 }
                 GuardrailCheck::DenyRegex(pattern)
