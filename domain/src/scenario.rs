@@ -7,11 +7,14 @@ pub(crate) mod faults;
 mod include;
 mod load;
 mod locate;
+mod naming;
 pub(crate) mod node;
 mod scalars;
 mod secrets;
 mod syntax;
+mod text;
 pub mod time;
+mod words;
 mod yaml;
 
 use std::collections::BTreeMap;
