@@ -284,6 +284,11 @@ pub fn suggest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&
     near.filter(|(distance, k)| *distance <= most && *distance < k.chars().count()).min_by_key(|n| n.0).map(|n| n.1)
 }
 
+/// What is wrong with a regular expression, if anything.
+pub fn pattern_fault(pattern: &str) -> Option<String> {
+    functions::text::pattern(pattern).err()
+}
+
 /// Whether a regular expression is found in a text; one that does not compile is found nowhere.
 pub fn found(pattern: &str, text: &str) -> bool {
     functions::text::pattern(pattern).is_ok_and(|regex| regex.is_match(text))
