@@ -9,7 +9,7 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 
 use crate::expression::{Env, EvalError, Fault, Root, Scope, Type};
 use crate::scenario::faults::{closest, shorten, suggestion};
-use crate::value::{Key, Value};
+use crate::value::Value;
 
 /// Bytes of a rendered text.
 pub const MAX_RENDERED: usize = 64 * 1024;
@@ -137,7 +137,7 @@ impl Template {
                             Err(e) => unread = unread.or(Some(e)),
                         }
                     }
-                    Ok(minijinja::Value::from_iter(map))
+                    Ok(minijinja::Value::from(map))
                 }
             };
             match value {
@@ -149,7 +149,7 @@ impl Template {
         }
         let template = engine.get_template(NAME).map_err(|e| EvalError::new(words(&e)))?;
         let mut out = Bounded(Vec::new());
-        match template.render_captured_to(minijinja::Value::from_iter(context), &mut out) {
+        match template.render_captured_to(minijinja::Value::from(context), &mut out) {
             Ok(_) => String::from_utf8(out.0).map_err(|_| EvalError::new("the rendered text is not UTF-8")),
             Err(e) => Err(match (e.kind(), unread) {
                 (ErrorKind::UndefinedError, Some(cause)) => cause,
@@ -434,13 +434,9 @@ fn to_jinja(value: &Value) -> minijinja::Value {
         Value::Double(d) => (*d).into(),
         Value::Text(t) => minijinja::Value::from(&**t),
         Value::List(items) => items.iter().map(to_jinja).collect::<Vec<_>>().into(),
-        Value::Map(map) => minijinja::Value::from_iter(map.iter().map(|(k, v)| {
-            let key = match k {
-                Key::Text(t) => t.to_string(),
-                other => other.to_string(),
-            };
-            (key, to_jinja(v))
-        })),
+        Value::Map(map) => minijinja::Value::from(
+            map.iter().map(|(k, v)| (k.to_string(), to_jinja(v))).collect::<BTreeMap<String, minijinja::Value>>(),
+        ),
         Value::Timestamp(ms) => crate::value::timestamp_text(*ms).into(),
         Value::Duration(ms) => crate::value::duration_text(*ms).into(),
         Value::Collection(_) => to_jinja(&value.plain()),

@@ -71,7 +71,7 @@ pub fn wall(text: &str) -> Result<u64, String> {
 /// Wall time as the document writes it.
 pub fn wall_text(ms: u64) -> String {
     for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
-        if ms >= size && ms % size == 0 {
+        if ms >= size && ms.is_multiple_of(size) {
             return format!("{}{unit}", ms / size);
         }
     }

@@ -185,7 +185,7 @@ impl Compiler<'_> {
         let lines = Lines::of(text);
         let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::None).from_reader(bytes);
         let headers = match reader.headers() {
-            Ok(headers) if !(headers.len() == 0 || headers.len() == 1 && headers.get(0) == Some("")) => headers.clone(),
+            Ok(headers) if !(headers.is_empty() || headers.len() == 1 && headers.get(0) == Some("")) => headers.clone(),
             _ => {
                 let message = format!("`{}` is empty: its first line names the columns", shorten(&path));
                 self.faults.error("bad_csv", file.at, message);
