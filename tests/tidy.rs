@@ -15,9 +15,6 @@ const RUN_COMMAND: &str = "cargo run --release -- run retail-season";
 const SOURCES: [&str; 3] = ["src", "actors/src", "domain/src"];
 /// Lines of code that a file may have; tests, comments and empty lines are not counted.
 const LONGEST_FILE: usize = 600;
-/// Files that may be longer, and why.
-const LONG_FILES: [(&str, &str); 1] =
-    [("domain/src/scenario/document.rs", "one declaration for each block of the language: a table, not logic")];
 /// Lines of `//!` a file opens with at most; a crate's own page may be longer.
 const LONGEST_OPENING: usize = 8;
 
@@ -372,16 +369,8 @@ fn files_are_short_and_say_what_they_are_for() {
             faults.push(format!("{file} begins with {opening} lines; {LONGEST_OPENING} are enough"));
         }
         let length = if is_test_file(&file) { 0 } else { code(without_tests(&text)).count() };
-        let may = LONG_FILES.iter().any(|(long, _)| *long == file);
-        if length > LONGEST_FILE && !may {
+        if length > LONGEST_FILE {
             faults.push(format!("{file} has {length} lines of code without its tests; the bound is {LONGEST_FILE}"));
-        } else if length <= LONGEST_FILE && may {
-            faults.push(format!("{file} is short enough now: take it off the list of long files"));
-        }
-    }
-    for (file, why) in LONG_FILES {
-        if !root().join(file).exists() {
-            faults.push(format!("{file} may be long ({why}), and is not there"));
         }
     }
     tell(&faults);
