@@ -262,7 +262,9 @@ impl Program {
         let mut machine = machine::Machine::new(scope, &self.0.source, limit);
         machine.charge(usize::try_from(self.0.cost).unwrap_or(usize::MAX))?;
         let value = self.0.node.eval(&mut machine)?;
-        machine.walk(&value, machine::MAX_VALUE_DEPTH)?;
+        if matches!(value, Value::List(_) | Value::Map(_)) {
+            machine.walk(&value, machine::MAX_VALUE_DEPTH)?;
+        }
         Ok(value)
     }
     /// As `eval`, for conditions: anything but a bool is an error.
