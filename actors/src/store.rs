@@ -343,8 +343,8 @@ impl Store {
 
     /// Reads everything and says what is wrong.
     pub async fn check(&self) -> Result<CheckReport, ReadError> {
-        let (shared, home) = (self.0.shared.clone(), self.0.home.clone());
-        blocking(move || check::check(&shared.reader, &home)).await.map_err(ReadError::Unavailable)?
+        let shared = self.0.shared.clone();
+        blocking(move || check::check(&shared.reader)).await.map_err(ReadError::Unavailable)?
     }
 
     /// What was found wrong when the store was opened.
@@ -371,7 +371,7 @@ impl Store {
         (engine.name(), self.0.home.durability(), engine.size_bytes())
     }
 
-    /// Writes what is queued, syncs and lets go of all files. Every later call is refused.
+    /// Writes what is queued, syncs and lets go of all files. Every later write is refused, and with files every read.
     pub async fn close(&self) -> Result<(), String> {
         self.0.queue.close();
         let (reply, answer) = oneshot::channel();

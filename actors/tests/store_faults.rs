@@ -184,6 +184,42 @@ async fn a_damaged_stream_is_refused_and_the_rest_served() {
 }
 
 #[tokio::test]
+async fn what_comes_before_a_bad_place_is_served_and_the_place_is_never_taken_for_the_end() {
+    let engine = Faulty::new();
+    let store = engine.open(Options::default()).await;
+    let stream = run("bad");
+    fill(&store, &stream, &[2, 3, 4, 1]).await;
+    engine.damage(&[b"bad\0", &6_u64.to_be_bytes()[..]].concat());
+    for (from, expect) in
+        [(1, Some(vec![2, 5])), (2, Some(vec![2, 5])), (3, Some(vec![5])), (5, Some(vec![5])), (6, None), (7, None)]
+    {
+        let read = store.read(&stream, from, usize::MAX).await;
+        let heads = read.as_ref().map(|frames| frames.iter().map(|f| f.head().seq).collect::<Vec<_>>());
+        assert_eq!(heads.ok(), expect, "from {from}: {read:?}");
+    }
+    assert_eq!(store.head(&stream).await.unwrap().seq, 10);
+    let report = store.check().await.unwrap();
+    assert_eq!((report.damage[0].seq, report.streams[0].head.seq, report.streams[0].whole), (Some(6), 5, false));
+}
+
+#[tokio::test]
+async fn half_a_group_in_the_engine_is_not_seen() {
+    let engine = Faulty::new();
+    let store = engine.open(Options::default()).await;
+    let stream = run("a");
+    let head = fill(&store, &stream, &[3, 2]).await;
+    engine.fail_next(Fault::Half);
+    engine.refuse_opens(u64::MAX);
+    assert_eq!(append(&store, &stream, &head, 200).await, Err(AppendError::Unknown));
+    assert!(append(&store, &run("b"), &Head::START, 1).await.is_err());
+    assert_eq!(store.head(&stream).await, Ok(head));
+    for page_bytes in [1, 500, usize::MAX] {
+        assert_eq!(verify(&store, &stream, page_bytes).await, head);
+    }
+    assert_eq!(store.read(&stream, 6, 1).await, Ok(vec![]));
+}
+
+#[tokio::test]
 async fn a_dead_store_actor_can_be_revived() {
     let engine = Faulty::new();
     let store = engine.open(Options::default()).await;

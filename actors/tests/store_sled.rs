@@ -324,3 +324,48 @@ async fn nothing_acknowledged_is_lost_to_a_kill() {
     println!("{kills} kills, {lines} acknowledged appends, {} streams", acknowledged.len());
     assert!(lines > 0);
 }
+
+/// On a small file system of its own, named by `COMMEDIA_SMALL_DISK` (a tmpfs of some 24 MiB, say).
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a small file system"]
+async fn a_full_disk_stops_writes_only_and_only_while_it_is_full() {
+    let Ok(disk) = std::env::var("COMMEDIA_SMALL_DISK") else { return };
+    let ballast = Path::new(&disk).join("ballast");
+    let dir = Path::new(&disk).join("store");
+    let store = open_sled(&dir).await;
+    let stream = run("a");
+    let mut head = fill(&store, &stream, &[3, 5]).await;
+    let epoch = store.epoch();
+    let mut file = fs::File::create(&ballast).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    let spare = Random::from_env("COMMEDIA_DISK_SEED").below(2_000_000);
+    file.set_len(file.metadata().unwrap().len() - spare).unwrap();
+    let error = loop {
+        match append(&store, &stream, &head, 50).await {
+            Ok(new) => head = new,
+            Err(e) => break e,
+        }
+    };
+    println!("full after {} events: {error}", head.seq);
+    assert_eq!(error, AppendError::Unknown);
+    for _ in 0..3 {
+        let refused = append(&store, &stream, &head, 1).await;
+        assert!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
+        assert_eq!(store.head(&stream).await, Ok(head));
+        assert_eq!(verify(&store, &stream, 100_000).await, head);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    drop(file);
+    fs::remove_file(&ballast).unwrap();
+    while store.epoch() == epoch {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let found = store.head(&stream).await.unwrap();
+    assert!(found == head || found.seq == head.seq + 50, "{found:?} after {head:?}");
+    let head = append(&store, &stream, &found, 50).await.unwrap();
+    assert_eq!(verify(&store, &stream, 100_000).await, head);
+    assert_eq!(store.check().await.unwrap().damage, []);
+    store.close().await.unwrap();
+    let store = open_sled(&dir).await;
+    assert_eq!(verify(&store, &stream, 100_000).await, head);
+}

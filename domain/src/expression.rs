@@ -262,7 +262,9 @@ impl Program {
         let mut machine = machine::Machine::new(scope, &self.0.source, limit);
         machine.charge(usize::try_from(self.0.cost).unwrap_or(usize::MAX))?;
         let value = self.0.node.eval(&mut machine)?;
-        machine.walk(&value, machine::MAX_VALUE_DEPTH)?;
+        if matches!(value, Value::List(_) | Value::Map(_)) {
+            machine.walk(&value, machine::MAX_VALUE_DEPTH)?;
+        }
         Ok(value)
     }
     /// As `eval`, for conditions: anything but a bool is an error.
@@ -280,6 +282,11 @@ pub fn suggest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&
     let lower = word.to_lowercase();
     let near = known.filter(|k| *k != word).map(|k| (strsim::damerau_levenshtein(&lower, &k.to_lowercase()), k));
     near.filter(|(distance, k)| *distance <= most && *distance < k.chars().count()).min_by_key(|n| n.0).map(|n| n.1)
+}
+
+/// What is wrong with a regular expression, if anything.
+pub fn pattern_fault(pattern: &str) -> Option<String> {
+    functions::text::pattern(pattern).err()
 }
 
 /// Whether a regular expression is found in a text; one that does not compile is found nowhere.

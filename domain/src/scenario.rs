@@ -1,17 +1,20 @@
 //! A scenario as the machines use it: immutable, names resolved to positions, programs and templates compiled.
 
 mod compile;
-mod decode;
+pub(crate) mod decode;
 mod document;
 pub(crate) mod faults;
 mod include;
 mod load;
 mod locate;
+mod naming;
 pub(crate) mod node;
 mod scalars;
 mod secrets;
 mod syntax;
+mod text;
 pub mod time;
+mod words;
 mod yaml;
 
 use std::collections::BTreeMap;

@@ -136,7 +136,8 @@ impl Value {
         }
     }
 
-    /// The key this value can be, if any. A whole double is the int of the same size.
+    /// The key this value can be, if any. A whole double is the int of the same size; a list of at most 16 scalars is a
+    /// composite key.
     pub fn as_key(&self) -> Option<Key> {
         match self {
             Value::Bool(b) => Some(Key::Bool(*b)),
@@ -144,7 +145,7 @@ impl Value {
             #[expect(clippy::cast_possible_truncation, reason = "guarded: whole and within i64")]
             Value::Double(d) if d.fract() == 0.0 && d.abs() < 9.0e15 => Some(Key::Int(*d as i64)),
             Value::Text(t) => Some(Key::Text(t.clone())),
-            Value::List(items) => items.iter().map(Value::as_key).collect::<Option<Vec<_>>>().map(|k| Key::List(k.into())),
+            Value::List(items) => composite(items, Value::as_key),
             _ => None,
         }
     }
@@ -154,7 +155,7 @@ impl Value {
     pub fn exact_key(&self) -> Option<Key> {
         match self {
             Value::Int(i) if i.unsigned_abs() >= 9_000_000_000_000_000 => None,
-            Value::List(items) => items.iter().map(Value::exact_key).collect::<Option<Vec<_>>>().map(|k| Key::List(k.into())),
+            Value::List(items) => composite(items, Value::exact_key),
             other => other.as_key(),
         }
     }
@@ -248,6 +249,15 @@ impl Value {
             J::Object(fields) => Value::object(fields.iter().map(|(k, v)| (k.as_str(), Value::from_json(v)))),
         }
     }
+}
+
+/// The composite key of some parts; bounded, so that looking something up never takes long.
+fn composite(parts: &[Value], key: fn(&Value) -> Option<Key>) -> Option<Key> {
+    let part = |v: &Value| if matches!(v, Value::List(_)) { None } else { key(v) };
+    if parts.len() > 16 {
+        return None;
+    }
+    parts.iter().map(part).collect::<Option<Vec<_>>>().map(|k| Key::List(k.into()))
 }
 
 fn key_weight(key: &Key) -> usize {

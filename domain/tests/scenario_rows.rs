@@ -315,6 +315,12 @@ fn each_error_is_told_where_it_is() {
         ("title: A harbour", "title: .nan", ".nan", &["finite"]),
         ("title: A harbour", "? [a, b]\n: c", "? [a", &["key"]),
         ("title: A harbour", "title: \"a\\0b\"", "title", &["control", "0000"]),
+        ("    kind: llm # harbourmaster", "     kind: llm # harbourmaster", "     kind: llm", &["indented", "5", "4"]),
+        ("  weatherman:\n", " weatherman:\n", " weatherman:", &["indentation"]),
+        ("    handles: [user]", "    handles: [user", "handles: [user", &["bracket", "not closed"]),
+        ("limits: {turns: 50,", "limits: {turns: 50, {", "limits: {turns: 50, {", &["bracket"]),
+        ("triggers:\n", "triggers\n", "triggers", &["triggers", ":"]),
+        ("    next: clerk_two", "    next:clerk_two", "next:clerk_two", &["next", "space"]),
         ("read: [\"*\"], write: [pilot]", "read: [*], write: [pilot]", "read: [*]", &["\"*\"", "quotes"]),
     ];
     let mut failed = Vec::new();

@@ -9,7 +9,6 @@ use super::digest::Digest;
 use super::error::{Damage, ReadError};
 use super::frame::Lane;
 use super::highwater;
-use super::home::Home;
 use super::reader::{Reader, open_meta};
 use super::stream::{Head, StreamId};
 
@@ -48,10 +47,10 @@ pub struct CheckReport {
 }
 
 /// Checks all streams with their blobs and snapshots, and the high-water mark.
-pub(crate) fn check(reader: &Reader, home: &Home) -> Result<CheckReport, ReadError> {
+pub(crate) fn check(reader: &Reader) -> Result<CheckReport, ReadError> {
     let mut report = CheckReport { damage: reader.opened().damage.clone(), ..CheckReport::default() };
     let mut streams = indexed(reader, &mut report)?;
-    if let Some(path) = home.high_water() {
+    if let Some(path) = &reader.opened().high_water {
         let marked = highwater::streams(path).map_err(|e| ReadError::Unavailable(e.to_string()))?;
         for (stream, _) in marked {
             streams.entry(stream).or_insert(None);
@@ -133,7 +132,9 @@ fn walk(
     damage: &mut Vec<Damage>,
 ) -> Result<(), ReadError> {
     let mut digest = Digest::new();
-    loop {
+    // A live stream goes on growing: what comes later is not this check's.
+    let end = reader.head(&found.stream).map_or(u64::MAX, |head| head.seq);
+    while found.head.seq < end {
         let frames = reader.read(&found.stream, found.head.seq + 1, PAGE_BYTES)?;
         if frames.is_empty() {
             return Ok(());
@@ -154,6 +155,7 @@ fn walk(
             found.digest = digest.value();
         }
     }
+    Ok(())
 }
 
 fn check_blob(

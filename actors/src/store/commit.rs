@@ -174,6 +174,8 @@ pub(crate) struct Committer {
     hides: bool,
     epoch: u64,
     group: u64,
+    /// The control row as it stands in the engine.
+    control: [u8; 24],
     heads: HashMap<StreamId, Head>,
     before: HashMap<StreamId, Before>,
     batch: Batch,
@@ -203,6 +205,7 @@ pub(crate) fn claim(
     }
     let (epoch, group) = stored.flatten().unwrap_or((0, 0));
     let (mut high_water, marks) = high_water.map_or((None, None), |(file, marks)| (Some(file), Some(marks)));
+    let path = high_water.as_ref().map(|file| file.path().to_path_buf());
     let mut damage = Vec::new();
     if let Some(marks) = &marks {
         damage.extend(marks.damage.iter().map(Damage::of_store));
@@ -227,7 +230,7 @@ pub(crate) fn claim(
         push_line(&mut lines, group, epoch, None);
         file.append(&lines, durability).map_err(|e| OpenError::Failed(format!("cannot write the high-water mark: {e}")))?;
     }
-    Ok(Claimed { opened: Opened { engine, marks, damage }, high_water, durability, epoch, group })
+    Ok(Claimed { opened: Opened { engine, marks, damage, high_water: path }, high_water, durability, epoch, group })
 }
 
 impl Committer {
@@ -248,6 +251,7 @@ impl Committer {
             hides,
             epoch,
             group,
+            control: control(epoch, group),
             heads: HashMap::new(),
             before: HashMap::new(),
             batch: Batch::default(),
@@ -303,7 +307,7 @@ impl Committer {
     fn still_ours(&self, answers: &[Answer]) -> Result<u32, EngineError> {
         if answers.iter().any(Answer::conflicts) {
             let row = self.engine.get(key::CONTROL)?;
-            if row.as_deref() != Some(&control(self.epoch, self.group)) {
+            if row.as_deref() != Some(&self.control) {
                 return Err(EngineError::Fenced(row));
             }
         }
@@ -395,8 +399,9 @@ impl Committer {
 
     /// Applies and syncs the batch, and then the high-water mark.
     fn write(&mut self, shared: &Shared) -> Result<u32, EngineError> {
-        let (held, group) = (control(self.epoch, self.group), self.group + 1);
-        self.batch.put(key::CONTROL, &control(self.epoch, group));
+        let group = self.group + 1;
+        let control = control(self.epoch, group);
+        self.batch.put(key::CONTROL, &control);
         self.lines.clear();
         if self.high_water.is_some() {
             for stream in self.before.keys() {
@@ -409,14 +414,14 @@ impl Committer {
         if self.hides {
             std::mem::swap(&mut self.before, &mut *shared.reader.unacked.write().unwrap_or_else(PoisonError::into_inner));
         }
-        self.engine.apply(Guard { key: key::CONTROL, holds: Some(&held) }, &self.batch)?;
+        self.engine.apply(Guard { key: key::CONTROL, holds: Some(&self.control) }, &self.batch)?;
         let mut syncs = self.engine.sync(self.durability)?;
         if let Some(file) = &mut self.high_water {
             syncs += file
                 .append(&self.lines, self.durability)
                 .map_err(|e| EngineError::Failed(format!("cannot write the high-water mark: {e}")))?;
         }
-        self.group = group;
+        (self.group, self.control) = (group, control);
         self.reveal(shared);
         Ok(syncs)
     }

@@ -189,6 +189,11 @@ impl HighWater {
         Ok((open, marks))
     }
 
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Adds lines; returns how many syncs it took.
     pub(crate) fn append(&mut self, lines: &[u8], durability: Durability) -> io::Result<u32> {
         let end = self.at + lines.len() as u64;

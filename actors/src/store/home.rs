@@ -69,11 +69,6 @@ impl Home {
         self.durability
     }
 
-    /// The file with the high-water mark, where there is one.
-    pub(crate) fn high_water(&self) -> Option<&Path> {
-        self.high_water.as_deref()
-    }
-
     /// Opens the engine, looks it over and claims it.
     pub(crate) fn open(&self) -> Result<Claimed, OpenError> {
         self.claim((self.engine)()?)

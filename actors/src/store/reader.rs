@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::engine::{Engine, EngineError, Order};
 use super::error::{Damage, ReadError};
 use super::frame::Frame;
-use super::highwater::Marks;
+use super::highwater::{self, Marks};
 use super::key;
 use super::stream::{Head, StreamId, StreamKind};
 
@@ -20,6 +21,8 @@ pub(crate) struct Opened {
     pub(crate) marks: Marks,
     /// What was found wrong when it was opened.
     pub(crate) damage: Vec<Damage>,
+    /// The file with the high-water mark, which knows the streams' names too.
+    pub(crate) high_water: Option<PathBuf>,
 }
 
 /// What a stream was before the group that is being written now.
@@ -58,6 +61,16 @@ pub(crate) type Indexed = (StreamId, Option<Vec<u8>>);
 /// A stored frame before it is decoded: the seq in its key, its bytes.
 type Raw = (u64, Vec<u8>);
 
+/// How a read of stored frames ends.
+enum End {
+    /// With the stream.
+    Reached,
+    /// Before it, or in a group that is being written.
+    Open,
+    /// At a place that cannot be read; what comes before it is served.
+    Trouble(ReadError),
+}
+
 impl Reader {
     pub(crate) fn new(opened: Opened) -> Reader {
         Reader { opened: Mutex::new(Arc::new(opened)), unacked: Unacked::default() }
@@ -87,12 +100,14 @@ impl Reader {
     /// The acknowledged frames from the one that holds `from_seq`; at least one, if there is one, and then as many as
     /// `max_bytes` holds.
     pub(crate) fn read(&self, stream: &StreamId, from_seq: u64, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
-        let opened = self.opened();
-        let mut frames = opened.read(stream, from_seq, max_bytes)?;
+        let (opened, from_seq) = (self.opened(), from_seq.max(1));
+        let (mut raw, mut end) = opened.raw(stream, from_seq, max_bytes)?;
         if let Some(before) = self.before(stream) {
-            frames.retain(|frame| frame.head().seq <= before.head.seq);
+            // What a failed group left behind may not even be whole frames.
+            raw.retain(|(first_seq, _)| *first_seq <= before.head.seq);
+            end = End::Open;
         }
-        Ok(frames)
+        opened.join(stream, from_seq, &raw, end)
     }
 
     /// The streams of a kind in a workspace, or all with `None`, in order of their names, after a given one.
@@ -146,11 +161,12 @@ impl Opened {
         let head = match last {
             None => Head::START,
             Some((seq, _)) => {
-                let (raw, _) = self.raw(stream, seq, 1)?;
-                let Some(raw) = raw.into_iter().next() else {
-                    return Err(ReadError::Damaged(Damage::of_stream(stream, seq, "the last frame has vanished")));
-                };
-                decode(stream, &raw)?.head()
+                let (raw, end) = self.raw(stream, seq, usize::MAX)?;
+                match (raw.first(), end) {
+                    (_, End::Trouble(e)) => return Err(e),
+                    (Some(raw), _) => decode(stream, raw)?.head(),
+                    (None, _) => return Err(ReadError::Damaged(Damage::of_stream(stream, seq, "the last frame has vanished"))),
+                }
             }
         };
         self.check_end(stream, &head)?;
@@ -170,37 +186,38 @@ impl Opened {
         Ok(())
     }
 
-    fn read(&self, stream: &StreamId, from_seq: u64, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
-        let from_seq = from_seq.max(1);
-        let (raw, ended) = self.raw(stream, from_seq, max_bytes)?;
+    /// Decodes stored frames and checks that they follow each other, up to the acknowledged end if they reach the end.
+    fn join(&self, stream: &StreamId, from_seq: u64, raw: &[Raw], end: End) -> Result<Vec<Frame>, ReadError> {
         let mut frames: Vec<Frame> = Vec::with_capacity(raw.len());
-        for raw in &raw {
-            let frame = decode(stream, raw)?;
+        for (n, stored) in (1..).zip(raw) {
+            let frame = match decode(stream, stored) {
+                Ok(frame) => frame,
+                // The last one before a place that cannot be read may be there in part only.
+                Err(_) if n == raw.len() && matches!(end, End::Trouble(_)) => break,
+                Err(e) => return Err(e),
+            };
             let place = match frames.last() {
                 Some(before) => frame.follows(&before.head()),
-                None if frame.header.first_seq <= from_seq && frame.header.first_seq > 1 => Ok(()),
                 None if frame.header.first_seq == 1 => frame.follows(&Head::START),
+                None if frame.header.first_seq <= from_seq => Ok(()),
                 None => frame.follows(&Head { seq: from_seq - 1, hash: frame.header.prev_hash }),
             };
             place.map_err(|e| ReadError::Damaged(Damage::of_stream(stream, frame.header.first_seq, e.to_string())))?;
             frames.push(frame);
         }
-        // A frame before `from_seq` is there only because it might have held it.
+        let last = frames.last().map_or(Head::START, Frame::head);
+        // A frame that ends before `from_seq` is there only because it might have held it.
         frames.retain(|frame| frame.head().seq >= from_seq);
-        if ended {
-            match raw.is_empty() {
-                true => self.check_end(stream, &Head::START)?,
-                false => match frames.last() {
-                    Some(frame) => self.check_end(stream, &frame.head())?,
-                    None => self.head(stream).map(drop)?,
-                },
-            }
+        match end {
+            End::Reached => self.check_end(stream, &last)?,
+            End::Trouble(e) if frames.is_empty() => return Err(e),
+            End::Open | End::Trouble(_) => {}
         }
         Ok(frames)
     }
 
-    /// The stored frames from the one that may hold `from_seq`, and whether they reach the stream's end.
-    fn raw(&self, stream: &StreamId, from_seq: u64, max_bytes: usize) -> Result<(Vec<Raw>, bool), ReadError> {
+    /// The stored frames from the one that may hold `from_seq`, and how they end.
+    fn raw(&self, stream: &StreamId, from_seq: u64, max_bytes: usize) -> Result<(Vec<Raw>, End), ReadError> {
         let mut range = key::frames(stream);
         let mut holder = Vec::new();
         key::frame(stream, from_seq, u16::MAX, &mut holder);
@@ -209,13 +226,13 @@ impl Opened {
         key::frame(stream, first_seq, 0, &mut range.from);
 
         let mut raw: Vec<Raw> = Vec::new();
-        let (mut bytes, mut ended) = (0, true);
+        let (mut bytes, mut end) = (0, End::Reached);
         let scanned = self.engine.scan(&range.from, &range.to, Order::Ascending, &mut |key, value| {
             let seq = key::seq_and_part(key).map_or(0, |(seq, _)| seq);
             match raw.last_mut() {
                 Some((last, frame)) if *last == seq => frame.extend_from_slice(value),
                 Some(_) if bytes >= max_bytes => {
-                    ended = false;
+                    end = End::Open;
                     return ControlFlow::Break(());
                 }
                 _ => raw.push((seq, value.to_vec())),
@@ -223,15 +240,10 @@ impl Opened {
             bytes += value.len();
             ControlFlow::Continue(())
         });
-        match scanned {
-            Ok(()) => Ok((raw, ended)),
-            // What comes before the damage is served; the next read begins with it.
-            Err(EngineError::Damaged(_)) if raw.len() > 1 => {
-                raw.pop();
-                Ok((raw, false))
-            }
-            Err(e) => Err(ReadError::of_stream(stream, raw.last().map_or(first_seq, |(seq, _)| *seq))(e)),
+        if let Err(e) = scanned {
+            end = End::Trouble(ReadError::of_stream(stream, raw.last().map_or(first_seq, |(seq, _)| *seq))(e));
         }
+        Ok((raw, end))
     }
 
     /// Index rows: stream and row.
@@ -256,8 +268,30 @@ impl Opened {
             rows.extend(key::indexed(key).map(|stream| (stream, Some(value.to_vec()))));
             if rows.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        self.engine.scan(&range.from, &range.to, Order::Ascending, visit).map_err(ReadError::of_store)?;
-        Ok(rows)
+        match (self.engine.scan(&range.from, &range.to, Order::Ascending, visit), &self.high_water) {
+            (Ok(()), _) => Ok(rows),
+            (Err(EngineError::Damaged(_)), Some(path)) => self.index_by_name(&range, limit, path),
+            (Err(e), _) => Err(ReadError::of_store(e)),
+        }
+    }
+
+    /// The index rows of a range one by one, where the range cannot be read as a whole: what can be read is served.
+    fn index_by_name(&self, range: &key::Range, limit: usize, path: &Path) -> Result<Vec<Indexed>, ReadError> {
+        let streams = highwater::streams(path).map_err(|e| ReadError::Unavailable(e.to_string()))?;
+        let keyed = streams.into_iter().map(|(stream, _)| {
+            let mut key = Vec::new();
+            key::index(&stream, &mut key);
+            (key, stream)
+        });
+        let mut keyed: Vec<_> = keyed.filter(|(key, _)| range.from <= *key && *key < range.to).collect();
+        keyed.sort_unstable();
+        keyed.truncate(limit);
+        let row = |(key, stream): (Vec<u8>, StreamId)| match self.engine.get(&key) {
+            Ok(row) => Ok((stream, row)),
+            Err(EngineError::Damaged(_)) => Ok((stream, None)),
+            Err(e) => Err(ReadError::of_store(e)),
+        };
+        keyed.into_iter().map(row).collect()
     }
 }
 

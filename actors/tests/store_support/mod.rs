@@ -182,6 +182,8 @@ pub enum Fault {
     None,
     /// The batch is not applied, and the engine says so.
     Apply,
+    /// All rows but every second one are applied, and the engine says so.
+    Half,
     /// The batch is applied; the sync fails.
     Sync,
     /// The call panics before anything happens.
@@ -285,6 +287,12 @@ impl Engine for Faulty {
             panic!("told to");
         }
         if self.take(Fault::Apply) {
+            return Err(EngineError::Failed("no space left".into()));
+        }
+        if self.take(Fault::Half) {
+            let mut half = Batch::default();
+            batch.iter().step_by(2).for_each(|(key, value)| half.put(key, value.unwrap_or_default()));
+            self.0.memory.apply(guard, &half)?;
             return Err(EngineError::Failed("no space left".into()));
         }
         self.0.memory.apply(guard, batch)

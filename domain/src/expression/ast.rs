@@ -58,6 +58,8 @@ pub(super) enum Op {
     Mul,
     Div,
     Rem,
+    /// `/` where one side is declared a double: never the division of ints, even if the value happens to be whole.
+    Quotient,
     Eq,
     Ne,
     Lt,
@@ -74,7 +76,7 @@ impl Op {
             Op::Add => "+",
             Op::Sub => "-",
             Op::Mul => "*",
-            Op::Div => "/",
+            Op::Div | Op::Quotient => "/",
             Op::Rem => "%",
             Op::Eq => "==",
             Op::Ne => "!=",
@@ -91,7 +93,7 @@ impl Op {
         match self {
             Op::Eq | Op::Ne | Op::Lt | Op::Le | Op::Gt | Op::Ge | Op::In => 3,
             Op::Add | Op::Sub => 4,
-            Op::Mul | Op::Div | Op::Rem => 5,
+            Op::Mul | Op::Div | Op::Quotient | Op::Rem => 5,
         }
     }
 }

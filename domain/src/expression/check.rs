@@ -250,6 +250,8 @@ impl<'e> Checker<'e> {
                 Type::Dyn
             }
         };
+        let real = |ty: &Type| ty.kinds() & NUM == super::types::DOUBLE;
+        let op = if op == Op::Div && (real(&a.ty) || real(&b.ty)) { Op::Quotient } else { op };
         let constant = a.node.constant().is_some() && b.node.constant().is_some();
         let node = Node::Binary(op, Box::new((a.node, b.node)), at);
         Typed::new(if constant && ty != Type::Dyn { self.fold(node, at) } else { node }, ty)

@@ -207,9 +207,8 @@ pub(super) fn sort_values<T>(items: &mut [T], key: impl Fn(&T) -> &Value, m: &mu
         let former = key(first);
         let odd = items.iter().map(&key).find(|k| compare(former, k).is_none());
         if let Some(odd) = odd {
-            let ordered = types::NUM | types::TEXT | types::BOOL | types::TIME | types::SPAN;
             let what = format!("cannot sort {} and {}: {}, {}", former.kind(), odd.kind(), show(former), show(odd));
-            return Err(EvalError::new(format!("{what} (sorted are values of one kind: {})", types::kinds_text(ordered))));
+            return Err(EvalError::new(format!("{what} (sorted are values of one kind: {})", types::kinds_text(types::ORDERED))));
         }
     }
     items.sort_by(|a, b| compare(key(a), key(b)).unwrap_or(std::cmp::Ordering::Equal));

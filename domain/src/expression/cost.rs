@@ -58,7 +58,9 @@ impl Node {
             Node::Root(root) => (steps, size_of(*root)),
             Node::Call(function, ..) if function.linear => (steps.saturating_add(sizes), sizes),
             Node::Call(function, ..) if function.name == "range" => (steps.saturating_add(UNKNOWN), UNKNOWN),
-            Node::Call(function, ..) if function.name == "where" => (steps.saturating_add(sizes), sizes),
+            Node::Call(function, ..) if matches!(function.name, "where" | "count_by" | "sum_by" | "group") => {
+                (steps.saturating_add(sizes), sizes)
+            }
             Node::Call(function, ..) if function.name == "lift" => (steps.saturating_add(sizes.saturating_mul(4)), 0),
             Node::Binary(Op::In, pair, _) if !matches!(pair.1, Node::Root(Root::Collection(_))) => {
                 (steps.saturating_add(sizes), 0)

@@ -12,7 +12,7 @@ mod world;
 pub(super) use text::pattern;
 
 use super::machine::Machine;
-use super::types::{ANY, BOOL, COLL, INT, ITEMS, Kinds, LIST, MAP, NULL, NUM, SPAN, TEXT, TIME};
+use super::types::{ANY, BOOL, COLL, INT, ITEMS, Kinds, LIST, MAP, NULL, NUM, ORDERED, SPAN, TEXT, TIME};
 use super::{EvalError, Type};
 use crate::value::Value;
 
@@ -213,9 +213,9 @@ pub const FUNCTIONS: &[FunctionDoc] = &[
         .is("The characters from (counting from 0) to (exclusive, or the end); past the end there is nothing.", &[("'abcd'.substring(1, 3)", "\"bc\""), ("'abcd'.substring(2)", "\"cd\"")]),
     // numbers
     f("abs", "abs(x) -> number", &[NUM], returns::same_number, number::abs).is("Without its sign.", &[("abs(-2)", "2"), ("abs(-2.5)", "2.5")]),
-    f("min", "min(a, b, …), min(list) -> value", &[ANY], returns::extreme, number::min).variadic().linear()
+    f("min", "min(a, b, …), min(list) -> value", &[ORDERED | LIST, ORDERED], returns::extreme, number::min).least(1).variadic().linear()
         .is("The least; of equal ones the first.", &[("min(2, 1.5)", "1.5"), ("[3, 1, 2].min()", "1")]),
-    f("max", "max(a, b, …), max(list) -> value", &[ANY], returns::extreme, number::max).variadic().linear()
+    f("max", "max(a, b, …), max(list) -> value", &[ORDERED | LIST, ORDERED], returns::extreme, number::max).least(1).variadic().linear()
         .is("The greatest; of equal ones the first.", &[("max(0, -3)", "0"), ("max(['a', 'b'])", "\"b\"")]),
     f("clamp", "clamp(x, lo, hi) -> number", &[NUM, NUM, NUM], returns::extreme, number::clamp)
         .is("`x`, but at least `lo` and at most `hi`.", &[("clamp(5, 0, 3)", "3"), ("clamp(0.5, 0, 1)", "0.5")]),

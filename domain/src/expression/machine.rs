@@ -10,6 +10,9 @@ use crate::value::{Key, Value, duration_text, timestamp_text};
 /// The longest text an expression may make, bytes.
 pub(super) const MAX_TEXT: usize = 1 << 20;
 
+/// Texts shorter than this, in bytes, are read for nothing.
+pub(super) const SHORT: usize = 256;
+
 /// How deep the value of an expression may be.
 pub(super) const MAX_VALUE_DEPTH: u32 = 128;
 
@@ -35,9 +38,19 @@ impl<'a> Machine<'a> {
     }
 
     /// Spends steps that are about to be made.
+    #[inline]
     pub(super) fn charge(&mut self, steps: usize) -> Result<(), EvalError> {
         self.spent = self.spent.saturating_add(steps as u64);
         if self.spent > self.limit { Err(self.exhaust(self.spent)) } else { Ok(()) }
+    }
+
+    /// Spends what reading a long text takes.
+    #[inline]
+    pub(super) fn read_text(&mut self, value: &Value) -> Result<(), EvalError> {
+        match value {
+            Value::Text(t) if t.len() >= SHORT => self.charge(t.len() / 64),
+            _ => Ok(()),
+        }
     }
 
     /// Spends an iteration that is about to begin; the number comes back that `leave` takes.
@@ -54,6 +67,7 @@ impl<'a> Machine<'a> {
         self.times = former;
     }
 
+    #[cold]
     fn exhaust(&mut self, needed: u64) -> EvalError {
         self.exhausted = true;
         let mut text = format!(
@@ -68,12 +82,13 @@ impl<'a> Machine<'a> {
     }
 
     /// An error with the part of the expression it comes from.
+    #[cold]
     pub(super) fn place(&self, error: EvalError, at: At) -> EvalError {
         if self.exhausted {
             return error;
         }
         let part = slice(self.source, at);
-        EvalError { message: format!("{} in `{}`", error.message, cut(&part, 80)) }
+        EvalError { message: format!("{}, in `{}`", error.message, cut(&part, 80)) }
     }
 
     /// An error at a part of the expression.
@@ -137,6 +152,13 @@ impl<'a> Machine<'a> {
                 self.charge(c.len().saturating_mul(2))?;
                 let (a, b) = (a.plain(), b.plain());
                 if matches!(other, Value::Map(_) | Value::Collection(_)) { self.equal(&a, &b) } else { Ok(false) }
+            }
+            (Value::Text(x), Value::Text(y)) => {
+                if x.len() != y.len() {
+                    return Ok(false);
+                }
+                self.read_text(a)?;
+                Ok(x == y)
             }
             _ => Ok(a == b),
         }

@@ -15,18 +15,18 @@ pub(super) fn binary(op: Op, a: &Value, b: &Value, m: &mut Machine<'_>) -> Resul
     match op {
         Op::Eq => m.equal(a, b).map(Value::Bool),
         Op::Ne => m.equal(a, b).map(|e| Value::Bool(!e)),
-        Op::Lt => order(op, a, b).map(|o| Value::Bool(o == Ordering::Less)),
-        Op::Le => order(op, a, b).map(|o| Value::Bool(o != Ordering::Greater)),
-        Op::Gt => order(op, a, b).map(|o| Value::Bool(o == Ordering::Greater)),
-        Op::Ge => order(op, a, b).map(|o| Value::Bool(o != Ordering::Less)),
+        Op::Lt | Op::Le | Op::Gt | Op::Ge => {
+            m.read_text(a)?;
+            relation(op, a, b).map(Value::Bool)
+        }
         Op::In => contains(a, b, m).map(Value::Bool),
-        Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Rem => arithmetic(op, a, b, m),
+        Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Rem | Op::Quotient => arithmetic(op, a, b, m),
     }
 }
 
 fn arithmetic(op: Op, a: &Value, b: &Value, m: &mut Machine<'_>) -> Result<Value, EvalError> {
     match (a, b) {
-        (Value::Int(x), Value::Int(y)) => integers(op, *x, *y),
+        (Value::Int(x), Value::Int(y)) if op != Op::Quotient => integers(op, *x, *y),
         (Value::Int(_) | Value::Double(_), Value::Int(_) | Value::Double(_)) => doubles(op, a, b),
         (Value::Text(x), Value::Text(y)) if op == Op::Add => {
             if x.len() + y.len() > MAX_TEXT {
@@ -67,8 +67,8 @@ fn doubles(op: Op, a: &Value, b: &Value) -> Result<Value, EvalError> {
         Op::Add => x + y,
         Op::Sub => x - y,
         Op::Mul => x * y,
-        Op::Div if y == 0.0 => return Err(by_zero(op, &x, &y)),
-        Op::Div => x / y,
+        Op::Div | Op::Quotient if y == 0.0 => return Err(by_zero(op, &x, &y)),
+        Op::Div | Op::Quotient => x / y,
         _ => return Err(EvalError::new(mismatch(op, a.kind(), b.kind()))),
     };
     finite(result, || format!("{} {} {}", show(a), op.symbol(), show(b)))
@@ -118,12 +118,21 @@ pub(super) fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     }
 }
 
-fn order(op: Op, a: &Value, b: &Value) -> Result<Ordering, EvalError> {
-    compare(a, b)
-        .ok_or_else(|| EvalError::new(format!("{}: {} {} {}", mismatch(op, a.kind(), b.kind()), show(a), op.symbol(), show(b))))
+fn relation(op: Op, a: &Value, b: &Value) -> Result<bool, EvalError> {
+    let Some(order) = compare(a, b) else {
+        let what = mismatch(op, a.kind(), b.kind());
+        return Err(EvalError::new(format!("{what}: {} {} {}", show(a), op.symbol(), show(b))));
+    };
+    Ok(match op {
+        Op::Lt => order == Ordering::Less,
+        Op::Le => order != Ordering::Greater,
+        Op::Gt => order == Ordering::Greater,
+        _ => order != Ordering::Less,
+    })
 }
 
 fn contains(wanted: &Value, place: &Value, m: &mut Machine<'_>) -> Result<bool, EvalError> {
+    m.read_text(wanted)?;
     match place {
         Value::List(items) => {
             m.charge(items.len())?;

@@ -39,10 +39,10 @@ pub(super) fn parse(source: &str) -> Result<Expr, Fault> {
     if parser.peek().kind == Kind::End {
         return Err(syntax("expected an expression, found nothing", None, (0, 1)));
     }
-    let expr = parser.expression()?;
+    let expr = parser.expression().map_err(|fault| *fault)?;
     match &parser.peek().kind {
-        Kind::End => Ok(expr),
-        _ => Err(parser.unexpected("an operator or the end of the expression")),
+        Kind::End => Ok(*expr),
+        _ => Err(*parser.unexpected("an operator or the end of the expression")),
     }
 }
 
@@ -52,7 +52,13 @@ struct Parser {
     nesting: u32,
 }
 
-type Parsed = Result<Expr, Fault>;
+/// Boxed on both sides, so that the frames of a deep text stay small.
+type Parsed = Result<Box<Expr>, Box<Fault>>;
+
+/// A syntax fault, boxed.
+fn fault(what: impl std::fmt::Display, help: Option<&str>, at: At) -> Box<Fault> {
+    Box::new(syntax(what, help, at))
+}
 
 impl Parser {
     fn peek(&self) -> &Token {
@@ -83,7 +89,7 @@ impl Parser {
         self.tokens[self.pos.saturating_sub(1).min(self.tokens.len() - 1)].at.1
     }
 
-    fn unexpected(&self, expected: &str) -> Fault {
+    fn unexpected(&self, expected: &str) -> Box<Fault> {
         let token = self.peek();
         let help = match &token.kind {
             Kind::Name(n) if &**n == "and" => Some("and is written `&&`"),
@@ -97,43 +103,44 @@ impl Parser {
             _ => None,
         };
         let at = if token.kind == Kind::End { (token.at.0.saturating_sub(1), token.at.0.max(1)) } else { token.at };
-        syntax(format!("expected {expected}, found {}", token.show()), help, at)
+        fault(format!("expected {expected}, found {}", token.show()), help, at)
     }
 
     fn node(&self, kind: ExprKind, at: At) -> Parsed {
         let mut expr = Expr { kind, at, depth: 0 };
         expr.depth = 1 + expr.children().iter().map(|e| e.depth).max().unwrap_or(0);
         if expr.depth > MAX_DEPTH {
-            return Err(syntax(format!("more than {MAX_DEPTH} operators deep"), Some("split it into several `let`s"), at));
+            return Err(fault(format!("more than {MAX_DEPTH} operators deep"), Some("split it into several `let`s"), at));
         }
-        Ok(expr)
+        Ok(Box::new(expr))
     }
 
-    fn nested<T>(&mut self, parse: impl FnOnce(&mut Parser) -> Result<T, Fault>) -> Result<T, Fault> {
-        if self.nesting >= MAX_NESTING {
-            let help = Some("split it into several `let`s");
-            return Err(syntax(format!("nested more than {MAX_NESTING} deep"), help, self.peek().at));
-        }
-        self.nesting += 1;
-        let parsed = parse(self);
+    fn expression(&mut self) -> Parsed {
+        self.deeper()?;
+        let cond = self.binary(1)?;
+        let parsed = if self.eat("?") { self.alternatives(cond) } else { Ok(cond) };
         self.nesting -= 1;
         parsed
     }
 
-    fn expression(&mut self) -> Parsed {
-        self.nested(|p| {
-            let cond = p.binary(1)?;
-            if !p.eat("?") {
-                return Ok(cond);
-            }
-            let then = p.expression()?;
-            if !p.eat(":") {
-                return Err(p.unexpected("`:` and what else it is"));
-            }
-            let other = p.expression()?;
-            let at = (cond.at.0, other.at.1);
-            p.node(ExprKind::Cond(Box::new([cond, then, other])), at)
-        })
+    fn deeper(&mut self) -> Result<(), Box<Fault>> {
+        if self.nesting >= MAX_NESTING {
+            let help = Some("split it into several `let`s");
+            return Err(fault(format!("nested more than {MAX_NESTING} deep"), help, self.peek().at));
+        }
+        self.nesting += 1;
+        Ok(())
+    }
+
+    #[expect(clippy::boxed_local, reason = "a box keeps the callers' frames small")]
+    fn alternatives(&mut self, cond: Box<Expr>) -> Parsed {
+        let then = self.expression()?;
+        if !self.eat(":") {
+            return Err(self.unexpected("`:` and what else it is"));
+        }
+        let other = self.expression()?;
+        let at = (cond.at.0, other.at.1);
+        self.node(ExprKind::Cond(Box::new([*cond, *then, *other])), at)
     }
 
     /// The operator at the cursor and how tightly it binds.
@@ -165,95 +172,135 @@ impl Parser {
             if binding < least {
                 break;
             }
-            self.advance();
+            self.pos += 1;
             let right = self.binary(binding + 1)?;
-            let at = (left.at.0, right.at.1);
-            let chained = last == Some(joint);
-            let kind = match (joint, left.kind) {
-                (Joint::And, ExprKind::And(parts)) if chained => ExprKind::And(push(parts, right)),
-                (Joint::Or, ExprKind::Or(parts)) if chained => ExprKind::Or(push(parts, right)),
-                (Joint::And, kind) => ExprKind::And(vec![Expr { kind, ..left }, right]),
-                (Joint::Or, kind) => ExprKind::Or(vec![Expr { kind, ..left }, right]),
-                (Joint::Op(op), kind) => ExprKind::Binary(op, Box::new((Expr { kind, ..left }, right))),
-            };
-            left = self.node(kind, at)?;
+            left = self.join(joint, last == Some(joint), left, right)?;
             last = Some(joint);
         }
         Ok(left)
     }
 
-    fn unary(&mut self) -> Parsed {
-        let from = self.peek().at.0;
-        if self.eat("!") {
-            let operand = self.nested(Parser::unary)?;
-            let at = (from, operand.at.1);
-            return self.node(ExprKind::Not(Box::new(operand)), at);
-        }
-        if self.is("-") {
-            if *self.peek_second() == Kind::Int(1 << 63) {
-                self.pos += 2;
-                let literal = self.node(ExprKind::Literal(Value::Int(i64::MIN)), (from, self.end_of_last()))?;
-                return self.postfix(literal);
+    /// Two operands as one; further parts of one chain of `&&` or `||` join it.
+    #[expect(clippy::boxed_local, reason = "a box keeps the callers' frames small")]
+    fn join(&mut self, joint: Joint, chained: bool, left: Box<Expr>, right: Box<Expr>) -> Parsed {
+        let at = (left.at.0, right.at.1);
+        let parts = |left: Expr, right: Expr| match left.kind {
+            ExprKind::And(mut parts) | ExprKind::Or(mut parts) if chained => {
+                parts.push(right);
+                parts
             }
-            self.advance();
-            let operand = self.nested(Parser::unary)?;
-            let at = (from, operand.at.1);
-            return match operand.kind {
-                ExprKind::Literal(Value::Int(i)) if i != i64::MIN => self.node(ExprKind::Literal(Value::Int(-i)), at),
-                ExprKind::Literal(Value::Double(d)) => self.node(ExprKind::Literal(Value::Double(-d)), at),
-                kind => self.node(ExprKind::Neg(Box::new(Expr { kind, ..operand })), at),
-            };
+            kind => vec![Expr { kind, ..left }, right],
+        };
+        let kind = match joint {
+            Joint::And => ExprKind::And(parts(*left, *right)),
+            Joint::Or => ExprKind::Or(parts(*left, *right)),
+            Joint::Op(op) => ExprKind::Binary(op, Box::new((*left, *right))),
+        };
+        self.node(kind, at)
+    }
+
+    fn unary(&mut self) -> Parsed {
+        if self.is("!") || self.is("-") {
+            return self.prefixed();
         }
         let primary = self.primary()?;
         self.postfix(primary)
     }
 
-    fn postfix(&mut self, mut base: Expr) -> Parsed {
+    fn prefixed(&mut self) -> Parsed {
+        let from = self.peek().at.0;
+        let not = self.is("!");
+        if !not && *self.peek_second() == Kind::Int(1 << 63) {
+            self.pos += 2;
+            let literal = self.node(ExprKind::Literal(Value::Int(i64::MIN)), (from, self.end_of_last()))?;
+            return self.postfix(literal);
+        }
+        self.pos += 1;
+        self.deeper()?;
+        let operand = self.unary()?;
+        self.nesting -= 1;
+        let at = (from, operand.at.1);
+        let kind = match operand.kind {
+            _ if not => ExprKind::Not(operand),
+            ExprKind::Literal(Value::Int(i)) if i != i64::MIN => ExprKind::Literal(Value::Int(-i)),
+            ExprKind::Literal(Value::Double(d)) => ExprKind::Literal(Value::Double(-d)),
+            _ => ExprKind::Neg(operand),
+        };
+        self.node(kind, at)
+    }
+
+    fn postfix(&mut self, mut base: Box<Expr>) -> Parsed {
         loop {
-            let from = base.at.0;
             if self.eat(".") {
-                let token = self.advance();
-                let (Kind::Name(text) | Kind::Quoted(text)) = token.kind else {
-                    self.pos -= 1;
-                    return Err(self.unexpected("a field's name"));
-                };
-                let word = Word { text, at: token.at };
-                let kind = if self.is("(") {
-                    let args = self.arguments()?;
-                    ExprKind::Call { target: Some(Box::new(base)), name: word, args }
-                } else {
-                    ExprKind::Select { base: Box::new(base), field: word }
-                };
-                base = self.node(kind, (from, self.end_of_last()))?;
+                base = self.member(base)?;
             } else if self.eat("[") {
                 let index = self.expression()?;
                 if !self.eat("]") {
                     return Err(self.unexpected("`]`"));
                 }
-                let kind = ExprKind::Index { base: Box::new(base), index: Box::new(index) };
-                base = self.node(kind, (from, self.end_of_last()))?;
+                let at = (base.at.0, self.end_of_last());
+                base = self.node(ExprKind::Index { base, index }, at)?;
             } else {
                 return Ok(base);
             }
         }
     }
 
+    fn member(&mut self, base: Box<Expr>) -> Parsed {
+        let token = self.advance();
+        let (Kind::Name(text) | Kind::Quoted(text)) = token.kind else {
+            self.pos -= 1;
+            return Err(self.unexpected("a field's name"));
+        };
+        let (from, name) = (base.at.0, Word { text, at: token.at });
+        let kind = if self.is("(") {
+            let args = self.arguments()?;
+            ExprKind::Call { target: Some(base), name, args }
+        } else {
+            ExprKind::Select { base, field: name }
+        };
+        self.node(kind, (from, self.end_of_last()))
+    }
+
     fn primary(&mut self) -> Parsed {
+        match self.peek().kind {
+            Kind::Sym("(") => self.group(),
+            Kind::Sym("[") => self.list(),
+            Kind::Sym("{") => self.map(),
+            _ => self.simple(),
+        }
+    }
+
+    fn group(&mut self) -> Parsed {
+        let from = self.peek().at.0;
+        self.pos += 1;
+        let mut inner = self.expression()?;
+        if !self.eat(")") {
+            return Err(self.unexpected("`)`"));
+        }
+        inner.at = (from, self.end_of_last());
+        Ok(inner)
+    }
+
+    fn list(&mut self) -> Parsed {
+        let from = self.peek().at.0;
+        self.pos += 1;
+        let items = self.sequence("]", Parser::item)?;
+        self.node(ExprKind::List(items), (from, self.end_of_last()))
+    }
+
+    fn map(&mut self) -> Parsed {
+        let from = self.peek().at.0;
+        self.pos += 1;
+        let entries = self.sequence("}", Parser::entry)?;
+        self.node(ExprKind::Map(entries), (from, self.end_of_last()))
+    }
+
+    /// A literal, a name, or a call of a function.
+    fn simple(&mut self) -> Parsed {
         let token = self.peek().clone();
         let at = token.at;
         match token.kind {
-            Kind::Int(i) => {
-                let Ok(i) = i64::try_from(i) else {
-                    return Err(syntax(
-                        format!("the number {i} does not fit in 64 bits"),
-                        Some("write it as a double: 1e20"),
-                        at,
-                    ));
-                };
-                self.literal(Value::Int(i), at)
-            }
-            Kind::Double(d) => self.literal(Value::Double(d), at),
-            Kind::Text(t) => self.literal(Value::Text(t), at),
             Kind::Name(name) => match &*name {
                 "true" => self.literal(Value::Bool(true), at),
                 "false" => self.literal(Value::Bool(false), at),
@@ -262,24 +309,15 @@ impl Parser {
                 _ => self.name(Word { text: name, at }),
             },
             Kind::Quoted(text) => self.name(Word { text, at }),
-            Kind::Sym("(") => {
-                self.advance();
-                let inner = self.expression()?;
-                if !self.eat(")") {
-                    return Err(self.unexpected("`)`"));
+            Kind::Int(i) => match i64::try_from(i) {
+                Ok(i) => self.literal(Value::Int(i), at),
+                Err(_) => {
+                    let help = Some("write it as a double: 1e20");
+                    Err(fault(format!("the number {i} does not fit in 64 bits"), help, at))
                 }
-                Ok(Expr { at: (at.0, self.end_of_last()), ..inner })
-            }
-            Kind::Sym("[") => {
-                self.advance();
-                let items = self.sequence("]", Parser::expression)?;
-                self.node(ExprKind::List(items), (at.0, self.end_of_last()))
-            }
-            Kind::Sym("{") => {
-                self.advance();
-                let entries = self.sequence("}", Parser::entry)?;
-                self.node(ExprKind::Map(entries), (at.0, self.end_of_last()))
-            }
+            },
+            Kind::Double(d) => self.literal(Value::Double(d), at),
+            Kind::Text(t) => self.literal(Value::Text(t), at),
             _ => Err(self.unexpected("a value or a name")),
         }
     }
@@ -299,20 +337,24 @@ impl Parser {
         self.node(ExprKind::Call { target: None, name, args }, at)
     }
 
-    fn arguments(&mut self) -> Result<Vec<Expr>, Fault> {
+    fn arguments(&mut self) -> Result<Vec<Expr>, Box<Fault>> {
         self.advance();
-        self.sequence(")", Parser::expression)
+        self.sequence(")", Parser::item)
     }
 
-    fn entry(&mut self) -> Result<(Expr, Expr), Fault> {
-        let key = self.expression()?;
+    fn item(&mut self) -> Result<Expr, Box<Fault>> {
+        self.expression().map(|expr| *expr)
+    }
+
+    fn entry(&mut self) -> Result<(Expr, Expr), Box<Fault>> {
+        let key = self.item()?;
         if !self.eat(":") {
             return Err(self.unexpected("`:` and a value"));
         }
-        Ok((key, self.expression()?))
+        Ok((key, self.item()?))
     }
 
-    fn sequence<T>(&mut self, close: &'static str, item: fn(&mut Parser) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
+    fn sequence<T>(&mut self, close: &'static str, item: fn(&mut Parser) -> Result<T, Box<Fault>>) -> Result<Vec<T>, Box<Fault>> {
         let mut items = Vec::new();
         loop {
             if self.eat(close) {
@@ -332,9 +374,4 @@ enum Joint {
     And,
     Or,
     Op(Op),
-}
-
-fn push(mut parts: Vec<Expr>, one: Expr) -> Vec<Expr> {
-    parts.push(one);
-    parts
 }

@@ -7,7 +7,7 @@ use super::ast::Op;
 use super::comprehension::Loop;
 use super::functions::FunctionDoc;
 use super::lexer::At;
-use super::machine::{Machine, extent, show};
+use super::machine::{Machine, SHORT, extent, show};
 use super::operators::binary;
 use super::types::{kind_of, kinds_text};
 use super::{EvalError, Root, suggest};
@@ -47,14 +47,42 @@ pub(super) enum Node {
 type Evaluated = Result<Value, EvalError>;
 
 impl Node {
-    /// The value.
+    /// The value. What is frequent and small stands here; the rest is kept out of line, so that the frame stays small.
     pub(super) fn eval(&self, m: &mut Machine<'_>) -> Evaluated {
         match self {
             Node::Const(value) => Ok(value.clone()),
             Node::Root(root) => m.scope.root(*root),
             Node::Field(root, index) => m.scope.field(*root, *index),
             Node::Local(slot) => Ok(m.locals[usize::from(*slot)].clone()),
-            Node::LocalField(slot, key, at) => select(&m.locals[usize::from(*slot)], key).map_err(|e| m.place(e, *at)),
+            Node::LocalField(slot, key, at) => match &m.locals[usize::from(*slot)] {
+                Value::Map(map) if let Some(value) = map.get(key) => Ok(value.clone()),
+                other => select(other, key).map_err(|e| m.place(e, *at)),
+            },
+            Node::Binary(op, pair, at) => {
+                let (a, b) = (pair.0.eval(m)?, pair.1.eval(m)?);
+                match quick(*op, &a, &b) {
+                    Some(value) => Ok(value),
+                    None => binary(*op, &a, &b, m).map_err(|e| m.place(e, *at)),
+                }
+            }
+            Node::Not(node, at) => not(node.eval(m)?, *at, m),
+            Node::And(parts, at) => junction(parts, false, *at, m),
+            Node::Or(parts, at) => junction(parts, true, *at, m),
+            Node::Cond(parts, at) => match parts[0].eval(m)? {
+                Value::Bool(true) => parts[1].eval(m),
+                Value::Bool(false) => parts[2].eval(m),
+                other => Err(no_condition(&other, *at, m)),
+            },
+            Node::Call(function, args, at) => call(function, args, *at, m),
+            Node::Loop(one) => one.eval(m),
+            Node::Select(..) | Node::HasField(..) | Node::Has(..) | Node::Index(..) | Node::List(_) => self.eval_rare(m),
+            Node::Map(..) | Node::Neg(..) | Node::Matches(..) | Node::Coalesce(_) => self.eval_rare(m),
+        }
+    }
+
+    #[inline(never)]
+    fn eval_rare(&self, m: &mut Machine<'_>) -> Evaluated {
+        match self {
             Node::Select(base, key, at) => {
                 let base = base.eval(m)?;
                 select(&base, key).map_err(|e| m.place(e, *at))
@@ -63,6 +91,7 @@ impl Node {
             Node::Has(base, key, at) => has(&base.eval(m)?, key).map_err(|e| m.place(e, *at)),
             Node::Index(pair, at) => {
                 let (base, index) = (pair.0.eval(m)?, pair.1.eval(m)?);
+                m.read_text(&index)?;
                 item(&base, &index).map_err(|e| m.place(e, *at))
             }
             Node::List(items) => {
@@ -70,26 +99,13 @@ impl Node {
                 Ok(Value::List(Arc::new(items)))
             }
             Node::Map(entries, at) => map(entries, *at, m),
-            Node::Not(node, at) => not(node.eval(m)?, *at, m),
             Node::Neg(node, at) => negate(node.eval(m)?, *at, m),
-            Node::And(parts, at) => junction(parts, false, *at, m),
-            Node::Or(parts, at) => junction(parts, true, *at, m),
-            Node::Cond(parts, at) => match parts[0].eval(m)? {
-                Value::Bool(true) => parts[1].eval(m),
-                Value::Bool(false) => parts[2].eval(m),
-                other => Err(m.fail(format!("the condition of `? :` is {}, not bool: {}", other.kind(), show(&other)), *at)),
-            },
-            Node::Binary(op, pair, at) => {
-                let (a, b) = (pair.0.eval(m)?, pair.1.eval(m)?);
-                binary(*op, &a, &b, m).map_err(|e| m.place(e, *at))
-            }
-            Node::Call(function, args, at) => call(function, args, *at, m),
             Node::Matches(text, pattern, at) => match text.eval(m)? {
                 Value::Text(text) => m.charge(text.len() / 64).map(|()| Value::Bool(pattern.is_match(&text))),
                 other => Err(m.fail(format!("`matches` takes a string, not {}", other.kind()), *at)),
             },
             Node::Coalesce(parts) => coalesce(parts, m),
-            Node::Loop(one) => one.eval(m),
+            _ => Err(EvalError::new("a frequent part is evaluated by `eval`")),
         }
     }
 
@@ -128,6 +144,42 @@ impl Node {
             _ => None,
         }
     }
+}
+
+/// The frequent operations on scalars that cannot fail; `None` leaves the rest to `binary`.
+#[inline]
+fn quick(op: Op, a: &Value, b: &Value) -> Option<Value> {
+    match (a, b) {
+        (Value::Int(x), Value::Int(y)) => Some(match op {
+            Op::Add => Value::Int(x.checked_add(*y)?),
+            Op::Sub => Value::Int(x.checked_sub(*y)?),
+            Op::Mul => Value::Int(x.checked_mul(*y)?),
+            Op::Eq => Value::Bool(x == y),
+            Op::Ne => Value::Bool(x != y),
+            Op::Lt => Value::Bool(x < y),
+            Op::Le => Value::Bool(x <= y),
+            Op::Gt => Value::Bool(x > y),
+            Op::Ge => Value::Bool(x >= y),
+            Op::Div | Op::Quotient | Op::Rem | Op::In => return None,
+        }),
+        (Value::Double(x), Value::Double(y)) => match op {
+            Op::Add => Some(x + y).filter(|d| d.is_finite()).map(Value::Double),
+            Op::Sub => Some(x - y).filter(|d| d.is_finite()).map(Value::Double),
+            Op::Mul => Some(x * y).filter(|d| d.is_finite()).map(Value::Double),
+            _ => None,
+        },
+        (Value::Text(x), Value::Text(y)) if x.len() < SHORT => match op {
+            Op::Eq => Some(Value::Bool(x == y)),
+            Op::Ne => Some(Value::Bool(x != y)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cold]
+fn no_condition(value: &Value, at: At, m: &Machine<'_>) -> EvalError {
+    m.fail(format!("the condition of `? :` is {}, not bool: {}", value.kind(), show(value)), at)
 }
 
 fn coalesce(parts: &[Node], m: &mut Machine<'_>) -> Evaluated {
@@ -203,8 +255,12 @@ fn call(function: &'static FunctionDoc, args: &[Node], at: At, m: &mut Machine<'
         }
         if function.linear {
             m.charge(values.iter().map(extent).sum())?;
+        } else {
+            values.iter().try_for_each(|v| m.read_text(v))?;
         }
-        (function.call)(values, m).map_err(|e| m.place(e, at))
+        let value = (function.call)(values, m).map_err(|e| m.place(e, at))?;
+        m.read_text(&value)?;
+        Ok(value)
     };
     match args {
         [] => run(&[], m),

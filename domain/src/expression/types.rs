@@ -32,6 +32,8 @@ pub(super) const COLL: Kinds = 1 << 9;
 pub(super) const ANY: Kinds = (1 << 10) - 1;
 /// An int or a double.
 pub(super) const NUM: Kinds = INT | DOUBLE;
+/// Values that have an order among their kind.
+pub(super) const ORDERED: Kinds = NUM | TEXT | BOOL | TIME | SPAN;
 /// A list or a collection, whose items are its records.
 pub(super) const ITEMS: Kinds = LIST | COLL;
 
@@ -177,7 +179,7 @@ pub(super) fn mismatch(op: Op, a: &str, b: &str) -> String {
         Op::Add => format!("cannot add {a} and {b}"),
         Op::Sub => format!("cannot subtract {b} from {a}"),
         Op::Mul => format!("cannot multiply {a} and {b}"),
-        Op::Div => format!("cannot divide {a} by {b}"),
+        Op::Div | Op::Quotient => format!("cannot divide {a} by {b}"),
         Op::Rem => format!("cannot take {a} % {b}: both must be int"),
         Op::Eq | Op::Ne => format!("{a} and {b} are never equal"),
         Op::Lt | Op::Le | Op::Gt | Op::Ge => format!("cannot compare {a} and {b} with `{}`", op.symbol()),
@@ -204,7 +206,7 @@ fn pair_type(op: Op, a: &Type, b: &Type) -> Option<Type> {
             (Type::Timestamp, Type::Timestamp) | (Type::Duration, Type::Duration) => Some(Type::Duration),
             _ => numbers(a, b),
         },
-        Op::Mul | Op::Div => numbers(a, b),
+        Op::Mul | Op::Div | Op::Quotient => numbers(a, b),
         Op::Rem => (a == &Type::Int && b == &Type::Int).then_some(Type::Int),
         Op::Eq | Op::Ne => may_equal(a, b).then_some(Type::Bool),
         Op::Lt | Op::Le | Op::Gt | Op::Ge => {

@@ -2,8 +2,10 @@
 //! All faults are told; what is broken is replaced by something harmless so that the rest is still checked.
 
 mod agents;
+mod draws;
 mod env;
 mod graph;
+mod guards;
 mod measures;
 mod parameters;
 mod rules;

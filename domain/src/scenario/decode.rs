@@ -71,6 +71,7 @@ impl<'n> Fields<'n> {
                     .then(|| closest(name, free).or_else(|| closest(name, known.iter().copied())))
                     .flatten();
                 let help = match (obsolete(name), near) {
+                    _ if comma(name, value) => COMMA.into(),
                     (Some(words), _) => words.to_owned(),
                     (None, Some(near)) => format!("did you mean `{near}`?"),
                     (None, None) if known.len() <= 16 => format!("known fields: {}", listed(known.iter().copied())),
@@ -105,6 +106,14 @@ impl<'n> Fields<'n> {
             }),
         }
     }
+}
+
+/// The remedy for a text in brackets that a comma ended.
+pub(crate) const COMMA: &str = "within brackets a comma ends a text: put the whole text in quotes";
+
+/// Whether a key is the rest of a text in brackets after a comma.
+pub(crate) fn comma(key: &str, value: &Node) -> bool {
+    key.contains(' ') && value.scalar().is_some_and(|s| s.value == Plain::Null)
 }
 
 fn near_in(known: &[&'static str], name: &str) -> &'static str {

@@ -3,6 +3,7 @@
 use super::faults::{Faults, Place, shorten};
 use super::load::{FileError, Files, inside};
 use super::node::{Key, Kind, Node};
+use super::text;
 use super::yaml::{self, Budget, MAX_BYTES};
 
 /// Files of one document.
@@ -12,8 +13,8 @@ const MAX_INCLUDES: usize = 32;
 pub(crate) fn read(name: &str, source: &[u8], files: &dyn Files, faults: &mut Faults) -> Option<Node> {
     let own = name.rsplit(['/', '\\']).next().unwrap_or(name).to_owned();
     let mut reader = Includes { files, budget: Budget::default(), read: 0 };
-    let (file, text) = yaml::text_of(source, name, faults);
-    let text = text?;
+    let (file, source) = text::text_of(source, name, faults);
+    let text = source?;
     let root = yaml::parse(&text, file, faults, &mut reader.budget);
     match root {
         Some(root) if !empty(&root) => Some(reader.merged(root, &mut vec![own], faults)),
@@ -114,7 +115,7 @@ impl Includes<'_> {
             faults.error("too_large", at, format!("the included file `{}` is larger than 1 MiB", shorten(text)));
             return None;
         }
-        let (file, source) = yaml::text_of(&bytes, &path, faults);
+        let (file, source) = text::text_of(&bytes, &path, faults);
         let root = yaml::parse(&source?, file, faults, &mut self.budget)?;
         if empty(&root) {
             return None;

@@ -12,7 +12,7 @@ use super::document::{ScenarioDoc, StartDoc};
 use super::faults::Faults;
 use super::node::{Kind, Node};
 use super::scalars::{Int, Num, Text, Wall};
-use super::{AgentKind, Bundle, Overflow, Scenario, include, secrets, yaml};
+use super::{AgentKind, Bundle, Overflow, Scenario, include, secrets, text, yaml};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::id::Hash32;
 
@@ -109,7 +109,7 @@ pub fn load(file_name: &str, source: &[u8], files: &dyn Files) -> Result<Loaded,
 /// Reads a YAML or JSON file of plain values, such as parameters, within the bounds of a scenario. A file of nothing is null.
 pub fn read_data(file_name: &str, source: &[u8]) -> Result<Json, Vec<Diagnostic>> {
     let mut faults = Faults::default();
-    let (file, text) = yaml::text_of(source, file_name, &mut faults);
+    let (file, text) = text::text_of(source, file_name, &mut faults);
     let root = text.and_then(|text| yaml::parse(&text, file, &mut faults, &mut yaml::Budget::default()));
     if faults.errors() > 0 { Err(faults.finish()) } else { Ok(root.map_or(Json::Null, |root| root.to_json())) }
 }

@@ -76,23 +76,84 @@ fn unquoted(line: &str, within: bool) -> Option<(usize, usize)> {
     None
 }
 
-/// Tells of a syntax error in words of the author's.
-pub(crate) fn explain(lines: &[&str], error: &ScanError, file: u16, faults: &mut Faults) {
+/// Tells of a syntax error in words of the author's. `open` is the innermost list or map that was begun, and whether in brackets.
+pub(crate) fn explain(lines: &[&str], error: &ScanError, open: Option<(Place, bool)>, file: u16, faults: &mut Faults) {
     let line = error.marker().line().clamp(1, lines.len().max(1));
+    let place =
+        |line: usize, column: usize, length: usize| Place { file, span: span(line as u32, column as u32 + 1, length as u32) };
     if let Some(tab) = tab_near(lines, line) {
-        let at = Place { file, span: span(tab as u32, 1, 1) };
         faults
-            .error("tab_indentation", at, "a tab in the indentation: YAML indents with spaces only")
+            .error("tab_indentation", place(tab, 0, 1), "a tab in the indentation: YAML indents with spaces only")
             .label("tab")
             .help("replace each tab by spaces; most editors can do so for the whole file");
+        return;
+    }
+    if let Some((at, true)) = open
+        && (at.span.line as usize) < line
+    {
+        let message = "syntax error: the bracket that is opened here is not closed";
+        faults.error("yaml_syntax", at, message).help("close it, or put a comma between two entries");
+        return;
+    }
+    if let Some((line, indent, word)) = colon_near(lines, line, error.info()) {
+        let at = place(line, indent, word.chars().count());
+        let text = lines.get(line - 1).copied().unwrap_or_default();
+        let message = if text.contains(':') {
+            format!("syntax error: after the colon of `{}` a space is missing", shorten(word))
+        } else {
+            format!("syntax error: expected a `:` after `{}`", shorten(word))
+        };
+        faults.error("yaml_syntax", at, message).help("a field is written `name: value`");
+        return;
+    }
+    if error.info().contains("did not find expected key")
+        && let Some((line, indent, usual)) = deeper_above(lines, line)
+    {
+        let message = format!("syntax error: this line is indented by {indent} spaces, those after it by {usual}");
+        faults.error("yaml_syntax", place(line, indent, 1), message).help("entries of one block begin in the same column");
         return;
     }
     let text = lines.get(line - 1).copied().unwrap_or_default();
     let width = text.chars().count();
     let column = error.marker().col().min(width.saturating_sub(1));
-    let (message, help) = said(error.info(), text, column);
-    let at = Place { file, span: span(line as u32, column as u32 + 1, 1) };
-    faults.error("yaml_syntax", at, message).maybe_help(help);
+    let (mut message, help) = said(error.info(), text, column);
+    if let Some((at, false)) = open
+        && error.info().contains("did not find expected key")
+        && (at.span.line as usize) < line
+    {
+        message = format!("{message}, which begins in line {}", at.span.line);
+    }
+    faults.error("yaml_syntax", place(line, column, 1), message).maybe_help(help);
+}
+
+/// The line above a syntax error that is indented deeper than all that follows it in its block: line, its indentation, theirs.
+fn deeper_above(lines: &[&str], line: usize) -> Option<(usize, usize, usize)> {
+    let indent =
+        |l: &str| (!l.trim().is_empty() && !l.trim_start().starts_with('#')).then(|| l.len() - l.trim_start_matches(' ').len());
+    let usual = indent(lines.get(line - 1)?)?;
+    let after = lines.get(line..)?.iter().filter_map(|l| indent(l)).take_while(|i| *i >= usual);
+    if !after.take(50).any(|i| i == usual) {
+        return None;
+    }
+    let above = lines[..line - 1].iter().enumerate().rev().filter_map(|(n, l)| Some((n + 1, indent(l)?)));
+    let (line, indent) = above.take_while(|a| a.1 > usual).last()?;
+    Some((line, indent, usual))
+}
+
+/// A line next to a syntax error whose field lacks its colon, or the space after it: line, indentation, name.
+fn colon_near<'l>(lines: &[&'l str], line: usize, info: &str) -> Option<(usize, usize, &'l str)> {
+    if !info.contains("simple key expect") && !info.contains("mapping values are not allowed") {
+        return None;
+    }
+    [line, line.wrapping_sub(1)].into_iter().find_map(|n| {
+        let text = *lines.get(n.wrapping_sub(1))?;
+        let field = text.trim_start().trim_start_matches("- ").trim_end();
+        let name = field.split([':', ' ']).next().filter(|n| !n.is_empty() && !n.starts_with(['#', '"', '\'', '[', '{']))?;
+        let rest = &field[name.len()..];
+        let lacks = rest.is_empty() && n < line
+            || rest.len() > 1 && rest.starts_with(':') && !rest.starts_with(": ") && !rest.contains(": ");
+        lacks.then(|| (n, text.len() - text.trim_start().trim_start_matches("- ").len(), name))
+    })
 }
 
 /// The line next to a syntax error that is indented with a tab.

@@ -11,6 +11,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
 use super::faults::{Faults, Place, shorten};
 use super::node::{Key, Kind, Node, Plain, Scalar, Style, resolve};
 use super::syntax;
+use super::text::is_control;
 use crate::diagnostic::Span;
 
 /// Bytes of one document.
@@ -21,9 +22,6 @@ pub(crate) const MAX_DEPTH: usize = 64;
 pub(crate) const MAX_NODES: usize = 10_000;
 /// How often a text is mended and read again to find further faults.
 const MAX_REPAIRS: usize = 32;
-/// Control characters told one by one.
-const MAX_CONTROLS: usize = 20;
-
 /// What is left of the bounds, over all files of a document.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -37,76 +35,6 @@ impl Default for Budget {
     }
 }
 
-/// Bytes as text: UTF-8 of at most 1 MiB, without a byte order mark and without control characters.
-pub(crate) fn text_of(bytes: &[u8], name: &str, faults: &mut Faults) -> (u16, Option<Arc<str>>) {
-    let first = Span { line: 1, column: 1, end_line: 1, end_column: 1 };
-    if bytes.len() > MAX_BYTES {
-        let file = faults.add_source(name, "".into());
-        let message = format!("the document has {} bytes; the bound is 1 MiB ({MAX_BYTES} bytes)", bytes.len());
-        faults
-            .error("too_large", Place { file, span: first }, message)
-            .help("put data into files and name them, such as `seed: {file: rows.csv}`");
-        return (file, None);
-    }
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        let file = faults.add_source(name, "".into());
-        faults
-            .error("bad_encoding", Place { file, span: first }, "the file is UTF-16; a scenario is UTF-8")
-            .help("save it as UTF-8");
-        return (file, None);
-    }
-    let bytes = bytes.strip_prefix(&[0xef, 0xbb, 0xbf]).unwrap_or(bytes);
-    match std::str::from_utf8(bytes) {
-        Ok(text) => {
-            let file = faults.add_source(name, text.into());
-            (file, Some(without_controls(text, file, faults)))
-        }
-        Err(e) => {
-            let lossy = String::from_utf8_lossy(bytes);
-            let file = faults.add_source(name, lossy.into_owned().into());
-            let good = std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default();
-            let line = u32::try_from(syntax::lines(good).len()).unwrap_or(u32::MAX);
-            let column = syntax::lines(good).last().map_or(0, |l| l.chars().count()) as u32 + 1;
-            let byte = bytes.get(e.valid_up_to()).copied().unwrap_or_default();
-            let span = Span { line, column, end_line: line, end_column: column };
-            faults
-                .error(
-                    "bad_encoding",
-                    Place { file, span },
-                    format!("the file is not UTF-8: byte 0x{byte:02X} does not fit here"),
-                )
-                .help("save the file as UTF-8");
-            (file, None)
-        }
-    }
-}
-
-fn without_controls(text: &str, file: u16, faults: &mut Faults) -> Arc<str> {
-    if !text.chars().any(is_control) {
-        return text.into();
-    }
-    let mut told = 0;
-    for (n, line) in syntax::lines(text).into_iter().enumerate() {
-        for (column, c) in line.chars().enumerate().filter(|c| is_control(c.1)) {
-            told += 1;
-            if told <= MAX_CONTROLS {
-                let name = if c == '\0' { "NUL, ".into() } else { String::new() };
-                let message = format!("control character ({name}U+{:04X}) in the document", u32::from(c));
-                let span = syntax::span(n as u32 + 1, column as u32 + 1, 1);
-                faults
-                    .error("control_character", Place { file, span }, message)
-                    .help("remove it; line breaks and spaces are enough");
-            }
-        }
-    }
-    text.chars().map(|c| if is_control(c) { '\u{fffd}' } else { c }).collect::<String>().into()
-}
-
-/// Characters YAML does not let stand in a file, and bytes that only pretend to be text.
-fn is_control(c: char) -> bool {
-    c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}') || matches!(c, '\u{fffe}' | '\u{ffff}' | '\u{feff}')
-}
-
 /// The document of a text; `None` where it cannot be read at all. All faults are in `faults`.
 pub(crate) fn parse(text: &str, file: u16, faults: &mut Faults, budget: &mut Budget) -> Option<Node> {
     let mut text: Cow<'_, str> = text.into();
@@ -116,7 +44,7 @@ pub(crate) fn parse(text: &str, file: u16, faults: &mut Faults, budget: &mut Bud
         match Reader::new(&text, file, faults, budget).run() {
             Ok(root) => return root,
             Err(Stop::Fatal) => return None,
-            Err(Stop::Syntax(error)) => {
+            Err(Stop::Syntax(error, open)) => {
                 let lines = syntax::lines(&text);
                 match syntax::unquoted_near(&lines, error.marker().line()) {
                     // A second fault that stands behind the first one is told too: the text is mended and read again.
@@ -125,13 +53,17 @@ pub(crate) fn parse(text: &str, file: u16, faults: &mut Faults, budget: &mut Bud
                         (budget.nodes, budget.bytes) = (nodes, bytes);
                     }
                     None => {
-                        syntax::explain(&lines, &error, file, faults);
+                        syntax::explain(&lines, &error, open, file, faults);
                         return None;
                     }
                 }
             }
             Err(Stop::Unquoted(line)) => {
-                let found = syntax::unquoted_near(&syntax::lines(&text), line as usize)?;
+                let Some(found) = syntax::unquoted_near(&syntax::lines(&text), line as usize) else {
+                    let at = Place { file, span: syntax::span(line, 1, 1) };
+                    faults.error("complex_key", at, "a list or a map cannot be a key here").help("keys are words");
+                    return None;
+                };
                 text = tell_unquoted(&text, found, file, faults).into();
                 (budget.nodes, budget.bytes) = (nodes, bytes);
             }
@@ -161,8 +93,8 @@ fn tell_unquoted(text: &str, found: syntax::Unquoted, file: u16, faults: &mut Fa
 enum Stop {
     /// Told; nothing can be read.
     Fatal,
-    /// The parser stopped.
-    Syntax(ScanError),
+    /// The parser stopped; the innermost list or map that was open, and whether it is written in brackets.
+    Syntax(ScanError, Option<(Place, bool)>),
     /// `{{ … }}` without quotes was read as a map, in this line.
     Unquoted(u32),
 }
@@ -214,7 +146,10 @@ impl<'t, 'f> Reader<'t, 'f> {
     fn run(mut self) -> Result<Option<Node>, Stop> {
         let mut documents = 0;
         while let Some(event) = self.parser.next_event() {
-            let (event, span) = event.map_err(Stop::Syntax)?;
+            let (event, span) = match event {
+                Ok(event) => event,
+                Err(e) => return Err(Stop::Syntax(e, self.stack.last().map(|f| (f.at, f.flow)))),
+            };
             match event {
                 Event::DocumentStart(_) => {
                     documents += 1;
@@ -314,9 +249,12 @@ impl<'t, 'f> Reader<'t, 'f> {
             let message = format!("the text holds a control character (U+{:04X})", u32::from(c));
             self.faults.error("control_character", at, message).help("leave the escape out");
         }
-        let mut value = if style == Style::Plain && tag.is_none() { self.resolved(text, at) } else { Plain::Text };
-        if let Some(tag) = tag.as_deref().filter(|t| *t != "str") {
-            value = self.resolved(text, at);
+        // Keys are words, whatever they look like.
+        let plain = style == Style::Plain && tag.is_none() && !is_key;
+        let tag = tag.filter(|t| t != "str" && !is_key);
+        let resolved = if plain || tag.is_some() { self.resolved(text, at) } else { Some(Plain::Text) };
+        let Some(mut value) = resolved else { return self.attach(Node::broken(at)) };
+        if let Some(tag) = tag {
             let fits = match value {
                 Plain::Null => tag == "null",
                 Plain::Bool(_) => tag == "bool",
@@ -338,11 +276,14 @@ impl<'t, 'f> Reader<'t, 'f> {
         self.attach(node)
     }
 
-    fn resolved(&mut self, text: &str, at: Place) -> Plain {
-        resolve(text).unwrap_or_else(|why| {
-            self.faults.error("bad_number", at, format!("`{}`: {why}", shorten(text))).help("if it is text, put it in quotes");
-            Plain::Null
-        })
+    fn resolved(&mut self, text: &str, at: Place) -> Option<Plain> {
+        resolve(text)
+            .map_err(|why| {
+                self.faults
+                    .error("bad_number", at, format!("`{}`: {why}", shorten(text)))
+                    .help("if it is text, put it in quotes");
+            })
+            .ok()
     }
 
     fn open(&mut self, map: bool, anchor: usize, tag: Option<&Tag>, span: &saphyr_parser::Span) -> Result<(), Stop> {

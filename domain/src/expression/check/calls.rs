@@ -7,7 +7,7 @@ use crate::expression::comprehension::LoopKind;
 use crate::expression::functions::{self, FUNCTIONS, FunctionDoc, MACROS};
 use crate::expression::lexer::At;
 use crate::expression::program::Node;
-use crate::expression::types::{COLL, ITEMS, LIST, NUM, TEXT, kinds_text};
+use crate::expression::types::{COLL, ITEMS, Kinds, LIST, NUM, TEXT, kinds_text};
 use crate::expression::{Type, suggest};
 use crate::value::{Key, Value};
 
@@ -45,7 +45,9 @@ impl Checker<'_> {
         }
         let faults = self.faults.iter().filter(|f| !f.warning).count();
         for (place, (arg, expr)) in typed.iter().zip(&exprs).enumerate() {
-            self.argument(function, place, arg, expr);
+            let alone = typed.len() == 1 && matches!(function.name, "min" | "max");
+            let wanted = if alone { LIST } else { function.kinds(place) };
+            self.argument(function, (place, wanted), arg, expr);
         }
         self.field_names(function, &typed, &exprs);
         let sound = faults == self.faults.iter().filter(|f| !f.warning).count();
@@ -84,10 +86,10 @@ impl Checker<'_> {
         self.fault("cel_arity", format!("`{}` takes {wanted} {word}, not {given}", function.name), help, at);
     }
 
-    fn argument(&mut self, function: &FunctionDoc, place: usize, arg: &Typed, expr: &Expr) {
-        let (wanted, given) = (function.kinds(place), arg.ty.kinds());
-        let text = self.text(expr);
+    fn argument(&mut self, function: &FunctionDoc, (place, wanted): (usize, Kinds), arg: &Typed, expr: &Expr) {
+        let given = arg.ty.kinds();
         if wanted & given == 0 {
+            let text = self.text(expr);
             let help = match (wanted, given) {
                 (LIST, COLL) => Some(format!("`{text}` holds records; take a field of each: `{text}.map(r, r.…)`")),
                 (TEXT, _) if given & NUM == given => Some(format!("`string({text})` makes text of it")),
@@ -103,6 +105,7 @@ impl Checker<'_> {
             && let Type::List(item) = &arg.ty
             && item.kinds() & NUM == 0
         {
+            let text = self.text(expr);
             let help = match &**item {
                 Type::Object(_) => Some(format!("take a field of each: `{text}.map(r, r.…)`")),
                 _ => None,
@@ -113,7 +116,8 @@ impl Checker<'_> {
 
     /// Checks texts that name fields of the records gone through.
     fn field_names(&mut self, function: &FunctionDoc, typed: &[Typed], exprs: &[&Expr]) {
-        if typed[..].first().is_none_or(|t| t.ty.kinds() & ITEMS == 0) {
+        let names_fields = !function.fields.is_empty() || function.name == "where";
+        if !names_fields || typed[0].ty.kinds() & ITEMS == 0 {
             return;
         }
         let Some(Type::Object(record)) = typed[0].ty.item().filter(|_| !matches!(typed[0].ty, Type::Dyn)) else { return };

@@ -78,7 +78,9 @@ pub(super) fn round(args: &[Value], _: &mut Machine<'_>) -> Evaluated {
 
 /// Half away from zero, to a power of ten.
 fn round_int(i: i64, digits: i64) -> Option<i64> {
-    let Some(unit) = u32::try_from(-digits).ok().and_then(|d| 10i64.checked_pow(d)) else { return Some(0) };
+    let Some(unit) = u32::try_from(-digits).ok().and_then(|d| 10i64.checked_pow(d)) else {
+        return (digits < -19 || i.unsigned_abs() < 5_000_000_000_000_000_000).then_some(0);
+    };
     let rest = i % unit;
     let down = i - rest;
     if rest.unsigned_abs() >= unit.unsigned_abs().div_ceil(2) { down.checked_add(unit * rest.signum()) } else { Some(down) }

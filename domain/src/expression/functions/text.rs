@@ -33,7 +33,7 @@ pub(in crate::expression) fn pattern(text: &str) -> Result<regex::Regex, String>
 
 pub(super) fn matches(args: &[Value], m: &mut Machine<'_>) -> Evaluated {
     let text = as_text(&args[1])?;
-    m.charge(64 + text.len())?;
+    m.charge(2000 + text.len())?;
     let pattern = pattern(text).map_err(EvalError::new)?;
     Ok(Value::Bool(pattern.is_match(as_text(&args[0])?)))
 }

@@ -28,6 +28,8 @@ fn a_product_above_the_limit_is_refused_with_the_missing_index() {
         ("range(2000).all(i, events.exists(e, e.day > i))", None),
         ("range(2000000)", None),
         ("range(1500).map(i, range(1500))", None),
+        ("range(1000).map(i, range(1000).map(j, 'a').join().replace('a', '0123456789'))", None),
+        ("range(5000).map(i, [[1, 2]].map(a, [a, a]).map(b, [b, b]).map(c, [c, c]).map(d, [d, d, d, d, d, d, d, d]))", None),
     ] {
         let error = compiled(source).program.eval(&world, LIMIT).expect_err(source).message;
         assert!(error.contains("more than the limit of 1000000 (`limits.cel_steps`)"), "{error}");

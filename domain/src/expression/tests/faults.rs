@@ -155,6 +155,11 @@ fn certain_mismatches() {
             "input.tags.size",
             "cel_type: `input.tags` is list and has no field `size` (it is a function: `input.tags.size()`) \"size\"",
         ),
+        ("max(tick)", "cel_type: `max` takes list, not int (write `max(a, b, …), max(list)`) \"tick\""),
+        (
+            "min(sales, 1)",
+            "cel_type: `min` takes bool, int, double, string, list, timestamp or duration, not collection (write `min(a, b, …), min(list)`) \"sales\"",
+        ),
         ("tick.map(x, x)", "cel_type: `map` goes through a list, a map or a collection, not int \"tick\""),
         ("{'a': 1, 'a': 2}.a", "cel_type: the key 'a' stands twice \"'a'\""),
         ("params.tone.matches('(')", "cel_type: the pattern `(` cannot be used: unclosed group \"'('\""),
@@ -198,7 +203,7 @@ fn what_is_only_doubtful_is_no_error() {
         assert_eq!(faults(source), Vec::<String>::new(), "{source}");
     }
     check_faults(&[
-        ("tick > 3 || 1 / 0 > 0", "warning cel_type: this always fails: division by zero: 1 / 0 in `1 / 0` \"1 / 0\""),
+        ("tick > 3 || 1 / 0 > 0", "warning cel_type: this always fails: division by zero: 1 / 0, in `1 / 0` \"1 / 0\""),
         ("coalesce({'a': 1}['b'], 2)", ""),
     ]);
 }
@@ -237,6 +242,9 @@ fn bounds_are_faults() {
         assert_eq!(faults[0].code, "cel_syntax");
     }
     check(&nested(60, "(", ")"), "1");
+    check(&format!("{}1{}", "size([1].map(x, -(tick + ".repeat(15), ")))".repeat(15)), "1");
+    check(&format!("{}true{}", "[1].exists(s, s > 0 && [1].exists(x, x == 1 && ".repeat(31), "))".repeat(31)), "true");
+    check(&format!("{}1{}", "1 == 2 ? 2 : (tick > 2 ? ".repeat(20), " : 0)".repeat(20)), "1");
     check(&format!("1{}", "+1".repeat(150)), "151");
     check(&format!("tick == 0{}", " || tick == 3".repeat(1000)), "true");
 }

@@ -221,8 +221,34 @@ fn numbers() {
         ("self.id.matches('^shop/[0-9]+$')", "true"),
         ("[1, 1.0, 'a', null, null, {'a': 1}, {'a': 1.0}].distinct()", "[1,\"a\",null,{\"a\":1}]"),
         ("abs(tick - 5)", "2"),
+        ("[[1, 2], [1.0, 2.0], [[1]], [[1]], range(20), range(20)].distinct().size()", "3"),
+        ("round(8, -19)", "0"),
         ("650.0 * season(tick) * pow(49.0 / state.cash, 1.4) > 0.0", "true"),
     ]);
+}
+
+#[test]
+fn what_is_declared_a_double_divides_like_one() {
+    struct Whole;
+    impl Scope for Whole {
+        fn root(&self, _: Root) -> Result<Value, EvalError> {
+            Ok(Value::list([Value::Int(3)]))
+        }
+        fn field(&self, _: Root, _: u16) -> Result<Value, EvalError> {
+            Ok(Value::Int(7))
+        }
+        fn uuid(&self) -> Result<Arc<str>, EvalError> {
+            Ok("u".into())
+        }
+    }
+    for (source, expected) in [
+        ("state.cash / 2", Value::Double(3.5)),
+        ("7 / (state.cash / 7)", Value::Double(7.0)),
+        ("state.wasted / 2", Value::Int(3)),
+    ] {
+        let value = compiled(source).program.eval(&Whole, LIMIT).expect(source);
+        assert_eq!((value.kind(), &value), (expected.kind(), &expected), "{source}");
+    }
 }
 
 #[test]
@@ -276,4 +302,25 @@ fn types_are_told() {
     ] {
         assert_eq!(compiled(source).ty, ty, "{source}");
     }
+}
+
+#[test]
+fn expressions_of_real_scenarios() {
+    rows(&[
+        (
+            "sales.exists(f, f.week == tick) ? abs(double(sales[tick].units) - double(plan[[2, 'a']].units)) / double(sales[tick].units) : 0.0",
+            "0.7666666666666667",
+        ),
+        (
+            "size(events.filter(e, e.type == 'replied')) == 0 ? 0.0 : double(size(events.filter(e, e.type == 'replied'))) / double(size(events.filter(e, e.type == 'sent')))",
+            "0.3333333333333333",
+        ),
+        ("{'sent': size(events), 'won': size(events.filter(e, e.type == 'won'))}", r#"{"sent":8,"won":0}"#),
+        ("sum(sales.map(s, abs(double(s.units) - double(sales[s.week].units)))) / sum(sales.map(s, double(s.units)))", "0.0"),
+        ("range(0, params.weeks).all(d, size(events.filter(e, e.type == 'sent' && e.day == d)) <= 2)", "true"),
+        ("max(0, state.wasted - sales[tick].units)", "0"),
+        ("int(max(0.0, input.base * draws.rain * (draws.buys ? 0.6 : 1.0)))", "0"),
+        ("1.0 - double(state.wasted) / 8000.0", "0.999125"),
+        ("'sent' in count_by(events, 'type') && self.replica < 50", "true"),
+    ]);
 }

@@ -171,21 +171,7 @@ impl Compiler<'_> {
                 let key = self.needed(doc.key.as_ref().map(|k| &k.0), "key", doc)?;
                 Some(Emit::Delete { collection: CollectionIx::from(collection), key: self.program(key, env, Want::Any).0 })
             }
-            "set" => {
-                let mut all = Vec::new();
-                for (name, value) in doc.set.as_ref()?.iter() {
-                    let (data, ty) = self.data(&value.0, env);
-                    self.data_reads(agent, &data, value.0.at);
-                    if let Some((target, expected)) = self.set_target(name, frame) {
-                        self.fits(value.0.at, &format!("`{}`", shorten(&name.text)), &ty, &expected);
-                        if let (Data::Literal(literal), SetTarget::State(ix)) = (&data, target) {
-                            self.literal_fits(literal, ix.at(), value.0.at);
-                        }
-                        all.push((target, data));
-                    }
-                }
-                Some(Emit::Set(all))
-            }
+            "set" => self.set(doc, env, frame),
             "tell" => self.tell(doc, env, frame),
             "handoff" => {
                 let to = self.agent(doc.handoff.as_ref()?)?;
@@ -212,6 +198,22 @@ impl Compiler<'_> {
             "say" => Some(Emit::Say(self.template(doc.say.as_ref()?, &template_env(env)))),
             _ => Some(Emit::Finish(self.read_data(agent, &doc.finish.as_ref()?.0, env))),
         }
+    }
+
+    fn set(&mut self, doc: &EmitDoc, env: &Env, frame: &Frame) -> Option<Emit> {
+        let mut all = Vec::new();
+        for (name, value) in doc.set.as_ref()?.iter() {
+            let (data, ty) = self.data(&value.0, env);
+            self.data_reads(frame.agent, &data, value.0.at);
+            if let Some((target, expected)) = self.set_target(name, frame) {
+                self.fits(value.0.at, &format!("`{}`", shorten(&name.text)), &ty, &expected);
+                if let (Data::Literal(literal), SetTarget::State(ix)) = (&data, target) {
+                    self.literal_fits(literal, ix.at(), value.0.at);
+                }
+                all.push((target, data));
+            }
+        }
+        Some(Emit::Set(all))
     }
 
     fn literal_fits(&mut self, literal: &crate::value::Value, state: usize, at: Place) {

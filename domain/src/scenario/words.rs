@@ -1,0 +1,331 @@
+//! Closed lists of words, and parts of the document that may be written in several ways.
+
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::decode::{Decode, Defs, choice, record, word, wrong_type};
+use super::document::{HandoffDoc, RuleDoc};
+use super::faults::{Faults, Place, shorten};
+use super::node::{Kind, Node};
+use super::scalars::Text;
+use super::{AgentKind, Carry, ClockMode, Comparison, Goal, MetricAt, OnDelete, OnExceed, OnExhausted, Overflow};
+
+/// Declares closed lists of words that only the document knows.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($word:literal $variant:ident),* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum $name { $(#[doc = $word] $variant),* }
+        choice! { $name { $($word => $name::$variant),* } }
+    )*};
+}
+
+words! {
+    /// When a person confirms extracted parameters.
+    Confirm { "always" Always, "when_ambiguous" WhenAmbiguous, "never" Never }
+    /// What happens to a parameter nothing was said about.
+    OnMissing { "default" Default, "ask" Ask, "fail" Fail }
+    /// Where a collection lives.
+    WorldScope { "run" Run, "workspace" Workspace }
+    /// A provider's interface.
+    ApiKind { "responses" Responses, "chat" Chat }
+    /// Kinds of tools.
+    ToolKindDoc { "expr" Expr, "state" State, "message" Message, "builtin" Builtin, "http" Http, "mcp" Mcp }
+    /// How often a tool may be performed.
+    EffectDoc { "read" Read, "idempotent" Idempotent, "effect" Effect }
+    /// Methods of HTTP.
+    HttpMethod { "GET" Get, "POST" Post, "PUT" Put, "PATCH" Patch, "DELETE" Delete }
+    /// Kinds of guardrails.
+    GuardrailKindDoc { "expr" Expr, "regex" Regex, "llm" Llm }
+    /// What happens to an approval nobody decides.
+    OnTimeout { "approve" Approve, "reject" Reject, "fail" Fail, "pause" Pause }
+    /// Seeds of a sweep.
+    Seeds { "common" Common, "independent" Independent }
+    /// Who approves in a sweep.
+    SweepApprovals { "auto" Auto, "reject" Reject, "scripted" Scripted }
+    /// How a model fails.
+    ModelError { "429" TooMany, "500" Server, "timeout" Timeout, "malformed" Malformed, "truncated" Truncated }
+    /// What happens to a message.
+    MessageEffect { "drop" Drop, "duplicate" Duplicate, "delay" Delay }
+}
+
+choice! {
+    ClockMode { "simulated" => ClockMode::Simulated, "real" => ClockMode::Real }
+    Carry { "full" => Carry::Full, "last" => Carry::Last, "summary" => Carry::Summary, "none" => Carry::None }
+    OnDelete { "restrict" => OnDelete::Restrict, "cascade" => OnDelete::Cascade, "set_null" => OnDelete::SetNull }
+    OnExceed { "fail" => OnExceed::Fail, "pause" => OnExceed::Pause, "fallback" => OnExceed::Fallback }
+    OnExhausted { "quarantine" => OnExhausted::Quarantine, "fail_run" => OnExhausted::FailRun, "fallback" => OnExhausted::Fallback }
+    Overflow { "fail_run" => Overflow::FailRun, "refuse" => Overflow::Refuse }
+    MetricAt { "end" => MetricAt::End, "tick" => MetricAt::Tick }
+    Goal { "maximize" => Goal::Maximize, "minimize" => Goal::Minimize }
+    super::GuardrailThen {
+        "reject" => super::GuardrailThen::Reject, "retry" => super::GuardrailThen::Retry,
+        "escalate" => super::GuardrailThen::Escalate, "fail" => super::GuardrailThen::Fail,
+    }
+}
+
+/// `kind` of an agent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AgentKindDoc {
+    /// Where.
+    pub(crate) at: Place,
+    /// Which.
+    pub(crate) it: AgentKind,
+}
+
+choice! { AgentKind { "llm" => AgentKind::Llm, "rules" => AgentKind::Rules, "human" => AgentKind::Human } }
+
+impl Decode for AgentKindDoc {
+    fn decode(node: &Node, faults: &mut Faults) -> Self {
+        let text = node.as_text().map(|t| &**t);
+        if let Some(word @ ("stochastic" | "script" | "population" | "scripted")) = text {
+            faults
+                .error("unknown_value", node.at, format!("`{word}` is not a kind of agent"))
+                .help("agents with `draws` and `rules` are of `kind: rules` (one of `llm`, `rules`, `human`)");
+            return AgentKindDoc { at: node.at, it: AgentKind::Rules };
+        }
+        AgentKindDoc { at: node.at, it: AgentKind::decode(node, faults) }
+    }
+    fn broken() -> Self {
+        AgentKindDoc { at: Place::default(), it: AgentKind::Rules }
+    }
+    fn encode(&self) -> Option<Json> {
+        self.it.encode()
+    }
+    fn schema(defs: &mut Defs) -> Json {
+        AgentKind::schema(defs)
+    }
+}
+
+macro_rules! constant {
+    ($($(#[$doc:meta])* $name:ident $word:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) struct $name;
+        impl Decode for $name {
+            fn decode(node: &Node, faults: &mut Faults) -> Self {
+                word(node, &[$word], faults);
+                $name
+            }
+            fn broken() -> Self {
+                $name
+            }
+            fn encode(&self) -> Option<Json> {
+                Some($word.into())
+            }
+            fn schema(_: &mut Defs) -> Json {
+                json!({"const": $word})
+            }
+        }
+    )*};
+}
+
+constant! {
+    /// `apiVersion`.
+    ApiVersion "commedia/v1";
+    /// `kind` of the document.
+    DocKind "Scenario";
+}
+
+/// A block that may be written as a name alone.
+pub(crate) trait FromName: Decode {
+    /// The block with this name.
+    fn named(name: Text) -> Self;
+}
+
+/// A name, or a block.
+#[derive(Clone, Debug)]
+pub(crate) struct OrName<T>(pub(crate) T);
+
+impl<T: FromName> Decode for OrName<T> {
+    fn decode(node: &Node, faults: &mut Faults) -> Self {
+        OrName(match &node.kind {
+            Kind::Scalar(_) => T::named(Text::decode(node, faults)),
+            _ => T::decode(node, faults),
+        })
+    }
+    fn broken() -> Self {
+        OrName(T::broken())
+    }
+    fn encode(&self) -> Option<Json> {
+        self.0.encode()
+    }
+    fn schema(defs: &mut Defs) -> Json {
+        json!({"anyOf": [{"type": "string"}, T::schema(defs)]})
+    }
+}
+
+impl FromName for HandoffDoc {
+    fn named(to: Text) -> Self {
+        HandoffDoc { at: to.at, to, ..HandoffDoc::broken() }
+    }
+}
+
+/// What an agent subscribes to.
+#[derive(Clone, Debug)]
+pub(crate) enum HandleDoc {
+    /// Every tick.
+    Tick,
+    /// Words of a person.
+    User,
+    /// Tells of a type.
+    Tell(Text),
+    /// Writes to a collection.
+    Record(Text),
+    /// Something about which a fault was told.
+    Broken,
+}
+
+impl Decode for HandleDoc {
+    fn decode(node: &Node, faults: &mut Faults) -> Self {
+        if let Kind::Map(entries) = &node.kind {
+            let Some(mut fields) = super::decode::Fields::of(node, &["tell", "record"], faults) else { return HandleDoc::Broken };
+            if entries.len() != 1 {
+                faults.error(
+                    "wrong_shape",
+                    node.at,
+                    "an entry of `handles` is one of `tick`, `user`, `{tell: type}`, `{record: collection}`",
+                );
+                return HandleDoc::Broken;
+            }
+            let tell: Option<Text> = fields.take("tell", Some(None), faults);
+            let record: Option<Text> = fields.take("record", Some(None), faults);
+            return tell.map(HandleDoc::Tell).or(record.map(HandleDoc::Record)).unwrap_or(HandleDoc::Broken);
+        }
+        match word(node, &["tick", "user"], faults) {
+            Some("tick") => HandleDoc::Tick,
+            Some(_) => HandleDoc::User,
+            None => HandleDoc::Broken,
+        }
+    }
+    fn broken() -> Self {
+        HandleDoc::Broken
+    }
+    fn encode(&self) -> Option<Json> {
+        Some(match self {
+            HandleDoc::Tick => "tick".into(),
+            HandleDoc::User => "user".into(),
+            HandleDoc::Tell(t) => json!({"tell": &*t.it}),
+            HandleDoc::Record(c) => json!({"record": &*c.it}),
+            HandleDoc::Broken => return None,
+        })
+    }
+    fn schema(_: &mut Defs) -> Json {
+        let one = |key: &str| json!({"type": "object", "required": [key], "properties": {key: {"type": "string"}}, "additionalProperties": false});
+        json!({"anyOf": [{"enum": ["tick", "user"]}, one("tell"), one("record")]})
+    }
+}
+
+record! {
+    /// Rules that answer a whole turn where the model cannot.
+    FallbackRulesDoc {
+        /// The rules; the first that matches wins.
+        "rules" rules: Vec<RuleDoc> = Vec::new();
+    }
+}
+
+/// Who answers where the model cannot.
+#[derive(Clone, Debug)]
+pub(crate) enum FallbackDoc {
+    /// The stub.
+    Stub,
+    /// Rules.
+    Rules(FallbackRulesDoc),
+}
+
+impl Decode for FallbackDoc {
+    fn decode(node: &Node, faults: &mut Faults) -> Self {
+        if let Kind::Map(_) = &node.kind {
+            return FallbackDoc::Rules(FallbackRulesDoc::decode(node, faults));
+        }
+        word(node, &["stub"], faults);
+        FallbackDoc::Stub
+    }
+    fn broken() -> Self {
+        FallbackDoc::Stub
+    }
+    fn encode(&self) -> Option<Json> {
+        match self {
+            FallbackDoc::Stub => Some("stub".into()),
+            FallbackDoc::Rules(rules) => rules.encode(),
+        }
+    }
+    fn schema(defs: &mut Defs) -> Json {
+        json!({"anyOf": [{"const": "stub"}, FallbackRulesDoc::schema(defs)]})
+    }
+}
+
+/// A comparison with a number, such as `< 0.2`.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound {
+    /// As written.
+    pub(crate) text: Arc<str>,
+    /// How to compare.
+    pub(crate) op: Comparison,
+    /// With what.
+    pub(crate) number: f64,
+}
+
+impl Decode for Bound {
+    fn decode(node: &Node, faults: &mut Faults) -> Self {
+        let text = node.as_text().map_or("", |t| t.trim());
+        let ops = [
+            ("<=", Comparison::Le),
+            (">=", Comparison::Ge),
+            ("==", Comparison::Eq),
+            ("<", Comparison::Lt),
+            (">", Comparison::Gt),
+        ];
+        let found = ops.into_iter().find_map(|(sign, op)| text.strip_prefix(sign).map(|rest| (op, rest.trim())));
+        if let Some((op, rest)) = found
+            && rest.len() < 40
+            && let Ok(number) = rest.parse::<f64>()
+            && number.is_finite()
+        {
+            return Bound { text: text.into(), op, number };
+        }
+        let path = faults.path();
+        let message = format!("`{path}` must be a comparison with a number, found {}", node.shown());
+        faults
+            .error("bad_comparison", node.at, message)
+            .help(format!("such as \"< 0.2\" or \">= 3\", found `{}`", shorten(text)));
+        Self::broken()
+    }
+    fn broken() -> Self {
+        Bound { text: "< 0".into(), op: Comparison::Lt, number: 0.0 }
+    }
+    fn encode(&self) -> Option<Json> {
+        Some(Json::from(&*self.text))
+    }
+    fn schema(_: &mut Defs) -> Json {
+        json!({"type": "string", "pattern": r"^\s*(<=|>=|==|<|>)\s*[-+0-9.eE]+\s*$"})
+    }
+}
+
+/// Run time or wall time, as in `faults`.
+#[derive(Clone, Debug)]
+pub(crate) struct EitherTime(Arc<str>);
+
+impl Decode for EitherTime {
+    fn decode(node: &Node, faults: &mut Faults) -> Self {
+        let Some(text) = node.as_text() else {
+            wrong_type(node, "a duration such as `2s` or `PT1H`", faults);
+            return Self::broken();
+        };
+        if super::time::wall(text).is_err() && super::time::step(text).is_err() {
+            let message = format!("`{}` is no duration: `{}`", faults.path(), shorten(text));
+            faults.error("bad_duration", node.at, message).help("`200ms`, `2s`, `1h`, or ISO 8601 such as `PT1H`");
+        }
+        EitherTime(text.clone())
+    }
+    fn broken() -> Self {
+        EitherTime("1s".into())
+    }
+    fn encode(&self) -> Option<Json> {
+        Some(Json::from(&*self.0))
+    }
+    fn schema(_: &mut Defs) -> Json {
+        json!({"type": "string"})
+    }
+}
