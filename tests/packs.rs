@@ -30,7 +30,7 @@ async fn probe() {
         ("md9", vec![("markdown_checkpoint_week", int(9))]),
         ("w52", vec![("forecast_horizon_weeks", int(52))]),
         ("w1", vec![("forecast_horizon_weeks", int(1))]),
-        ("autumn", vec![("season_start_date", text("2026-09-07"))]),
+        ("w26", vec![("forecast_horizon_weeks", int(26))]), ("h1bi", vec![("dc_holdback_percentage", 1.0.into()),("replenishment_strategy", text("bi-weekly"))]),("h.65bi", vec![("dc_holdback_percentage", 0.65.into()),("replenishment_strategy", text("bi-weekly"))]), ("h.8", vec![("dc_holdback_percentage", 0.8.into())]),("autumn", vec![("season_start_date", text("2026-09-07"))]),
         ("newyear", vec![("season_start_date", text("2027-12-31"))]),
     ];
     for (name, params) in arms {
