@@ -13,7 +13,7 @@ use crate::scenario::{EffectClass, Schema, Tool, ToolKind, ToolRef};
 use crate::{scenario::faults::closest, schema};
 
 /// What `builtin` tools may use.
-pub(crate) const BUILTINS: [&str; 2] = ["forecast", "statistics"];
+pub(crate) const BUILTINS: [&str; 5] = ["accuracy", "correlation", "describe", "forecast", "linear_regression"];
 const WORLD: [&str; 4] = ["query_", "get_", "put_", "delete_"];
 
 impl Compiler<'_> {
