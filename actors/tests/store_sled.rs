@@ -106,7 +106,11 @@ async fn examine(dir: &Path, heads: &BTreeMap<StreamId, Head>) -> Option<String>
     };
     let report = store.check().await.unwrap();
     let mut said: Vec<String> = report.damage.iter().map(ToString::to_string).collect();
+    let listed = store.every_stream(None, 1000).await.unwrap();
     for (stream, head) in heads {
+        let in_list = listed.iter().find(|l| l.stream == *stream);
+        assert!(in_list.is_none_or(|l| l.head.as_ref().is_ok_and(|h| h == head) || l.head.is_err()), "{in_list:?}");
+        assert!(in_list.is_some() || report.damage.iter().any(|d| d.stream.as_ref() == Some(stream)), "{stream} is not listed");
         let whole = match store.head(stream).await {
             Ok(found) => {
                 assert_eq!(found, *head, "{stream}: another head, and nothing said");
