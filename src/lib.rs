@@ -1,1 +1,25 @@
-//! commedia
+//! The process edge of commedia: the only code that knows the command line, the environment and the terminal.
+//!
+//! ```text
+//! argv ─▶ cli ─▶ settings ─▶ app::App ─▶ Runtime::start_run ─▶ Orchestrator: decide, append, apply, publish, perform
+//!                  source ─▶ scenario::load ─▶ Arc<Scenario> ──┘                                  │
+//! stdout ◀─ output ◀─ report, events ◀──────── LoadedRun, StoredEvent ◀────────────────────────────┘
+//! ```
+//! Data goes to standard output, everything else to standard error; what a command ends with is `failure::Exit`.
+
+pub mod app;
+pub mod causes;
+pub mod cli;
+pub mod diagnostics;
+pub mod events;
+pub mod failure;
+pub mod graph;
+pub mod log;
+pub mod output;
+pub mod packs;
+pub mod parameters;
+pub mod progress;
+pub mod report;
+pub mod settings;
+pub mod source;
+pub mod statistics;

@@ -7,6 +7,7 @@
 mod actor;
 pub mod blob;
 mod check;
+mod claim;
 mod commit;
 pub mod digest;
 mod directory;
@@ -32,8 +33,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use actor::{Start, StoreActor, StoreMsg};
 use blob::{BLOB_LIMIT, Blob, SNAPSHOT_LIMIT, Snapshot};
 pub use check::{CheckReport, StreamCheck};
+use claim::Claimed;
 pub use commit::{Append, Group, Observe};
-use commit::{Claimed, Committer, Job, Shared, Totals, Work};
+use commit::{Committer, Job, Shared, Totals, Work};
 pub use directory::STORE_FORMAT;
 use engine::Durability;
 pub use error::{AppendError, Damage, OpenError, ReadError};
@@ -151,15 +153,13 @@ impl Store {
         let home = Arc::new(home);
         let opening = home.clone();
         let claimed = blocking(move || opening.open()).await.map_err(OpenError::Failed)??;
-        let epoch = claimed.epoch;
-        let (opened, committer) = claimed.split();
         let shared = Arc::new(Shared {
-            reader: Reader::new(opened),
-            epoch: epoch.into(),
+            reader: Reader::new(claimed.opened),
+            epoch: claimed.claim.epoch.into(),
             totals: Totals::default(),
             observer: options.observer.clone(),
         });
-        let committer = committer(shared.reader.opened(), !home.inline());
+        let committer = Committer::new(shared.reader.opened(), claimed.claim, !home.inline());
         let actor = RwLock::new(start(&home, &shared, committer, &options).await?);
         let queue = Arc::new(Semaphore::new(options.queue_bytes.div_ceil(QUEUE_UNIT).clamp(1, Semaphore::MAX_PERMITS)));
         Ok(Store(Arc::new(Inner { home, shared, actor, queue, options })))
@@ -170,11 +170,7 @@ impl Store {
         let (home, shared) = (self.0.home.clone(), self.0.shared.clone());
         let claim = move || home.claim(shared.reader.opened().engine.clone());
         let claimed: Claimed = blocking(claim).await.map_err(OpenError::Failed)??;
-        let epoch = claimed.epoch;
-        let (opened, committer) = claimed.split();
-        self.0.shared.reader.replace(opened);
-        self.0.shared.epoch.store(epoch, Ordering::Release);
-        let committer = committer(self.0.shared.reader.opened(), !self.0.home.inline());
+        let committer = self.0.shared.take_over(claimed, !self.0.home.inline());
         let actor = start(&self.0.home, &self.0.shared, committer, &self.0.options).await?;
         *self.0.actor.write().unwrap_or_else(PoisonError::into_inner) = actor;
         Ok(())

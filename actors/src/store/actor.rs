@@ -3,7 +3,6 @@
 //! Its mailbox is bounded by the façade's queue: each write carries its permit. It decides nothing about streams.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,7 +10,8 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
-use super::commit::{Claimed, Committer, GROUP_BYTES, Job, Shared};
+use super::claim::Claimed;
+use super::commit::{Committer, GROUP_BYTES, Job, Shared};
 use super::error::{AppendError, OpenError};
 use super::home::Home;
 
@@ -173,11 +173,8 @@ impl State {
         }
         match claimed {
             Ok(claimed) => {
-                let epoch = claimed.epoch;
-                let (opened, committer) = claimed.split();
-                self.shared.reader.replace(opened);
-                self.shared.epoch.store(epoch, Ordering::Release);
-                let committer = committer(self.shared.reader.opened(), !self.home.inline());
+                let epoch = claimed.claim.epoch;
+                let committer = self.shared.take_over(claimed, !self.home.inline());
                 self.start_writer(committer, myself);
                 tracing::info!(epoch, "the store is open again");
             }

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::blob::{Blob, Snapshot, write_blob, write_snapshot};
+use super::claim::{Claim, Claimed, control, read_control};
 use super::engine::{Batch, Durability, Engine, EngineError, Guard, ROW_LIMIT};
-use super::error::{AppendError, Damage, OpenError, ReadError};
+use super::error::{AppendError, ReadError};
 use super::frame::EncodedFrame;
-use super::highwater::{HighWater, Marks, push_line};
+use super::highwater::{HighWater, push_line};
 use super::key;
 use super::reader::{Before, Opened, Reader, seal_meta};
 use super::stream::{Head, Lease, StreamId};
@@ -146,22 +147,13 @@ pub(crate) struct Shared {
     pub(crate) observer: Option<Arc<dyn Observe>>,
 }
 
-/// The control row: epoch and group, with their check. Each group replaces it and is guarded by its last content, so
-/// of two writers on one engine the older is fenced.
-pub(crate) fn control(epoch: u64, group: u64) -> [u8; 24] {
-    let mut row = [0; 24];
-    row[..8].copy_from_slice(&epoch.to_be_bytes());
-    row[8..16].copy_from_slice(&group.to_be_bytes());
-    let check = blake3::hash(&row[..16]);
-    row[16..].copy_from_slice(&check.as_bytes()[..8]);
-    row
-}
-
-fn read_control(row: &[u8]) -> Option<(u64, u64)> {
-    let (epoch, rest) = row.split_first_chunk()?;
-    let (group, _) = rest.split_first_chunk()?;
-    let (epoch, group) = (u64::from_be_bytes(*epoch), u64::from_be_bytes(*group));
-    (control(epoch, group) == row).then_some((epoch, group))
+impl Shared {
+    /// Goes on with an engine that was claimed again, in its new epoch; returns its writer.
+    pub(crate) fn take_over(&self, claimed: Claimed, hides: bool) -> Committer {
+        self.reader.replace(claimed.opened);
+        self.epoch.store(claimed.claim.epoch, Ordering::Release);
+        Committer::new(self.reader.opened(), claimed.claim, hides)
+    }
 }
 
 /// Writes groups.
@@ -183,66 +175,11 @@ pub(crate) struct Committer {
     lines: Vec<u8>,
 }
 
-/// An engine just opened, looked over and claimed for a new epoch.
-pub(crate) struct Claimed {
-    pub(crate) opened: Opened,
-    pub(crate) high_water: Option<HighWater>,
-    pub(crate) durability: Durability,
-    pub(crate) epoch: u64,
-    group: u64,
-}
-
-/// Compares an engine with its high-water mark and raises the epoch, durably.
-pub(crate) fn claim(
-    engine: Arc<dyn Engine>,
-    high_water: Option<(HighWater, Marks)>,
-    durability: Durability,
-) -> Result<Claimed, OpenError> {
-    let row = engine.get(key::CONTROL)?;
-    let stored = row.as_deref().map(read_control);
-    if stored == Some(None) {
-        return Err(OpenError::Damaged(Damage::of_store("the control row is damaged")));
-    }
-    let (epoch, group) = stored.flatten().unwrap_or((0, 0));
-    let (mut high_water, marks) = high_water.map_or((None, None), |(file, marks)| (Some(file), Some(marks)));
-    let path = high_water.as_ref().map(|file| file.path().to_path_buf());
-    let mut damage = Vec::new();
-    if let Some(marks) = &marks {
-        damage.extend(marks.damage.iter().map(Damage::of_store));
-        if marks.torn {
-            tracing::info!("the high-water mark ended in the middle of a line: the group was not acknowledged");
-        }
-        if group < marks.group {
-            damage.push(Damage::of_store(format!("{} acknowledged groups are missing at the end", marks.group - group)));
-        } else if group > marks.group + 1 {
-            let what = format!("{} groups are missing from the end of the high-water mark", group - marks.group - 1);
-            damage.push(Damage::of_store(what));
-        }
-    }
-    let marks = marks.unwrap_or_default();
-    let (epoch, group) = (epoch.max(marks.epoch) + 1, group.max(marks.group) + 1);
-    let mut batch = Batch::default();
-    batch.put(key::CONTROL, &control(epoch, group));
-    engine.apply(Guard { key: key::CONTROL, holds: row.as_deref() }, &batch)?;
-    engine.sync(durability)?;
-    if let Some(file) = &mut high_water {
-        let mut lines = Vec::new();
-        push_line(&mut lines, group, epoch, None);
-        file.append(&lines, durability).map_err(|e| OpenError::Failed(format!("cannot write the high-water mark: {e}")))?;
-    }
-    Ok(Claimed { opened: Opened { engine, marks, damage, high_water: path }, high_water, durability, epoch, group })
-}
-
 impl Committer {
-    /// A writer on an engine that was claimed; `opened` is what the readers got of it.
-    pub(crate) fn new(
-        opened: Arc<Opened>,
-        high_water: Option<HighWater>,
-        durability: Durability,
-        epoch: u64,
-        group: u64,
-        hides: bool,
-    ) -> Committer {
+    /// A writer on an engine that was claimed; `opened` is what the readers got of it. `hides`: readers may come while a
+    /// group is not durable yet.
+    pub(crate) fn new(opened: Arc<Opened>, claim: Claim, hides: bool) -> Committer {
+        let Claim { high_water, durability, epoch, group } = claim;
         Committer {
             engine: opened.engine.clone(),
             opened,
@@ -436,13 +373,5 @@ impl Committer {
     /// Like [`Committer::commit`], with a panic as one more reason to open the engine again.
     pub(crate) fn commit_caught(&mut self, shared: &Shared, jobs: &mut Vec<Job>) -> Result<(), String> {
         catch_unwind(AssertUnwindSafe(|| self.commit(shared, jobs))).unwrap_or_else(|_| Err("the writer panicked".into()))
-    }
-}
-
-impl Claimed {
-    /// The writer, and the read side it works with.
-    pub(crate) fn split(self) -> (Opened, impl FnOnce(Arc<Opened>, bool) -> Committer) {
-        let Claimed { opened, high_water, durability, epoch, group } = self;
-        (opened, move |opened, hides| Committer::new(opened, high_water, durability, epoch, group, hides))
     }
 }

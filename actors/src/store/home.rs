@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::commit::{Claimed, claim};
+use super::claim::{Claimed, claim};
 use super::directory::Directory;
 use super::engine::{Durability, Engine, EngineError};
 use super::error::OpenError;

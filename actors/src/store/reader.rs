@@ -105,7 +105,7 @@ impl Reader {
         if let Some(before) = self.before(stream) {
             // What a failed group left behind may not even be whole frames.
             raw.retain(|(first_seq, _)| *first_seq <= before.head.seq);
-            end = End::Open;
+            end = if let End::Trouble(e) = end { End::Trouble(e) } else { End::Open };
         }
         opened.join(stream, from_seq, &raw, end)
     }

@@ -321,6 +321,30 @@ impl Decode for Iso {
     }
 }
 
+/// An expression.
+#[derive(Clone, Debug)]
+pub(crate) struct Cel(pub(crate) Node);
+
+impl Decode for Cel {
+    fn decode(node: &Node, faults: &mut Faults) -> Self {
+        if node.scalar().is_some_and(|s| s.value != Plain::Null && !s.text.trim().is_empty()) {
+            return Cel(node.clone());
+        }
+        wrong_type(node, "an expression (CEL)", faults);
+        Self::broken()
+    }
+    fn broken() -> Self {
+        Cel(Node::broken(Place::default()))
+    }
+    /// Always as text: `3.10` must not come back as `3.1`.
+    fn encode(&self) -> Option<Json> {
+        Some(self.0.scalar().map_or(Json::Null, |s| Json::from(&*s.text)))
+    }
+    fn schema(_: &mut Defs) -> Json {
+        json!({"type": ["string", "number", "boolean"], "description": "an expression (CEL)"})
+    }
+}
+
 /// Declares parts that keep their node, to be read with names in scope.
 macro_rules! nodes {
     ($($(#[$doc:meta])* $name:ident, $ok:expr, $expected:literal, $schema:tt;)*) => {$(
@@ -350,9 +374,6 @@ macro_rules! nodes {
 }
 
 nodes! {
-    /// An expression.
-    Cel, |n| n.scalar().is_some_and(|s| s.value != Plain::Null && !s.text.trim().is_empty()), "an expression (CEL)",
-        {"type": ["string", "number", "boolean"], "description": "an expression (CEL)"};
     /// Text with `{{ … }}`.
     Tpl, |n| n.as_text().is_some(), "text (a string)", {"type": "string"};
     /// Anything built of expressions.

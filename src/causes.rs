@@ -1,0 +1,177 @@
+//! The chain of causes behind an event: the message it came of, who sent that, and so on back to where the run began.
+//! Read from the log alone, by folding it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use commedia_actors::log::StoredEvent;
+use commedia_domain::event::{Completed, Event};
+use commedia_domain::message::{Message, MessageKind, Seat, StepId, TurnId};
+use commedia_domain::run::Run;
+use commedia_domain::scenario::Scenario;
+
+use crate::events::{agent_name, seat_name};
+
+/// A step back: the earlier event, and how the later one came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Because {
+    /// The earlier event.
+    pub seq: u64,
+    /// In words, such as "took up a handoff from planner".
+    pub how: String,
+}
+
+/// The chain behind an event, nearest cause first; `None` where the log has no such event.
+pub fn chain(scenario: &Arc<Scenario>, events: &[StoredEvent], seq: u64) -> Option<Vec<Because>> {
+    events.iter().find(|e| e.seq == seq)?;
+    let mut fold = Fold::default();
+    let mut run: Option<Run> = None;
+    for stored in events.iter().take_while(|e| e.seq <= seq) {
+        match (&mut run, &*stored.event) {
+            (None, Event::RunCreated(created)) => run = Some(Run::new(scenario.clone(), (**created).clone())),
+            (None, _) => return Some(Vec::new()),
+            (Some(run), event) => {
+                if let Some(because) = fold.because(scenario, run, event) {
+                    fold.causes.insert(stored.seq, because);
+                }
+                run.apply(event);
+                fold.sent(run.state().position, stored.seq);
+                fold.remember(stored.seq, event);
+            }
+        }
+    }
+    let mut links: Vec<Because> = Vec::new();
+    let mut at = seq;
+    while let Some(because) = fold.causes.get(&at).filter(|b| b.seq < at) {
+        at = because.seq;
+        links.push(because.clone());
+    }
+    Some(links)
+}
+
+/// What must be known of the log so far.
+#[derive(Default)]
+struct Fold {
+    /// The event behind each commit position; messages name the position they were sent at.
+    positions: BTreeMap<u64, u64>,
+    /// The latest event of each kind that others follow from.
+    causes: BTreeMap<u64, Because>,
+    turns: BTreeMap<TurnId, u64>,
+    steps: BTreeMap<StepId, u64>,
+    moment: Option<u64>,
+    last: u64,
+}
+
+impl Fold {
+    /// An event was applied: positions up to here are its own.
+    fn sent(&mut self, position: u64, seq: u64) {
+        let known = self.positions.last_key_value().map_or(0, |(p, _)| *p);
+        for p in known + 1..=position {
+            self.positions.insert(p, seq);
+        }
+        self.last = seq;
+    }
+
+    fn remember(&mut self, seq: u64, event: &Event) {
+        match event {
+            Event::StepPlanned { step, .. } => {
+                self.steps.insert(*step, seq);
+                self.turns.insert(step.turn, seq);
+            }
+            Event::StepRecorded(recorded) => {
+                self.turns.insert(recorded.step.turn, seq);
+            }
+            Event::DelegateAsked { turn, .. } | Event::DelegateReturned { turn, .. } | Event::TurnDegraded { turn, .. } => {
+                self.turns.insert(*turn, seq);
+            }
+            Event::RunStarted { .. } | Event::TickAdvanced { .. } | Event::TimerFired { .. } | Event::TriggerFired(_) => {
+                self.moment = Some(seq);
+            }
+            _ => {}
+        }
+    }
+
+    /// How an event came about, before it is applied.
+    fn because(&self, scenario: &Scenario, run: &Run, event: &Event) -> Option<Because> {
+        let of_turn = |turn: &TurnId, how: &str| self.turns.get(turn).map(|seq| Because { seq: *seq, how: how.to_owned() });
+        match event {
+            Event::RunCreated(_) => None,
+            Event::RunStarted { .. } => Some(Because { seq: 1, how: "the run was created".into() }),
+            Event::TurnCompleted(done) => of_turn(&done.turn, "its last step").or_else(|| self.served(scenario, run, done)),
+            Event::StepPlanned { step, seat, .. } if step.n == 0 => self.message(scenario, run, *seat),
+            Event::StepPlanned { step, .. } => of_turn(&step.turn, "the turn went on"),
+            Event::StepRecorded(recorded) => {
+                self.steps.get(&recorded.step).or_else(|| self.turns.get(&recorded.step.turn)).map(|seq| Because {
+                    seq: *seq,
+                    how: "the step was planned".into(),
+                })
+            }
+            Event::TurnFailed { turn, seat, .. } | Event::AgentFailed { turn, seat, .. } => {
+                of_turn(turn, "its last step").or_else(|| self.message(scenario, run, *seat))
+            }
+            Event::DelegateAsked { turn, .. } => of_turn(turn, "its model asked"),
+            Event::GuardrailTripped { turn, seat, .. } => {
+                of_turn(turn, "its last step").or_else(|| self.message(scenario, run, *seat))
+            }
+            Event::DelegateReturned { seat, .. } => {
+                let mail = run.state().mail.get(seat)?;
+                let back = mail.iter().find(|m| m.kind == MessageKind::Return)?;
+                self.sender(scenario, back)
+            }
+            Event::ConversationSummarised { turn, .. } | Event::TurnDegraded { turn, .. } => of_turn(turn, "its last step"),
+            Event::AgentRestarted { .. } | Event::AgentQuarantined { .. } => self.before("the agent crashed"),
+            Event::TriggerFired(fired) => {
+                let name = scenario.triggers.get(fired.trigger.at()).map_or("?", |t| &*t.name);
+                self.before(&format!("trigger `{name}` was due or its condition held"))
+            }
+            Event::TickAdvanced { .. } | Event::TimerFired { .. } => {
+                self.moment.map(|seq| Because { seq, how: "all work before it was done, so time went on".into() })
+            }
+            Event::MetricSampled { .. } => self.moment.map(|seq| Because { seq, how: "all work of the tick was done".into() }),
+            Event::RunCompleted(_) | Event::RunFailed(_) | Event::RunTimedOut(_) | Event::RunOverBudget(_) => {
+                self.before("this was the last thing that happened")
+            }
+            Event::RunQueued | Event::RunPaused { .. } | Event::RunResumed | Event::RunCancelled(_) | Event::InputReceived { .. } => {
+                None
+            }
+        }
+    }
+
+    fn before(&self, how: &str) -> Option<Because> {
+        (self.last > 0).then(|| Because { seq: self.last, how: how.to_owned() })
+    }
+
+    /// The message a turn of rules took up; of a population's, the first one's.
+    fn served(&self, scenario: &Scenario, run: &Run, done: &Completed) -> Option<Because> {
+        let (replica, _) = done.served.first()?;
+        self.message(scenario, run, Seat { agent: done.agent, replica: *replica })
+    }
+
+    /// The message a seat has before it.
+    fn message(&self, scenario: &Scenario, run: &Run, seat: Seat) -> Option<Because> {
+        let state = run.state();
+        let open = state.turns.get(&seat).map(|t| t.message.clone());
+        let message = open.or_else(|| state.mail.get(&seat).and_then(|mail| mail.front().cloned()))?;
+        let because = self.sender(scenario, &message)?;
+        Some(Because { how: format!("{} {}", seat_name(scenario, seat), because.how), ..because })
+    }
+
+    /// The event that sent a message.
+    fn sender(&self, scenario: &Scenario, message: &Message) -> Option<Because> {
+        let seq = *self.positions.get(&message.position)?;
+        let from = message.from.map_or_else(String::new, |ix| format!(" from {}", agent_name(scenario, ix)));
+        let label = message.label.as_deref().map_or_else(String::new, |l| format!(" `{l}`"));
+        let how = match message.kind {
+            MessageKind::Start => "took up its start message".into(),
+            MessageKind::Tick => "took up the tick".into(),
+            MessageKind::Handoff => format!("took up a handoff{from}"),
+            MessageKind::Ask => format!("was asked{from}"),
+            MessageKind::Return => format!("got an answer{from}"),
+            MessageKind::Tell => format!("was told{label}{from}"),
+            MessageKind::Trigger => format!("was told by trigger{label}"),
+            MessageKind::Record => format!("saw a record written{from}"),
+            MessageKind::User => "heard a person's words".into(),
+        };
+        Some(Because { seq, how })
+    }
+}

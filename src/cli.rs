@@ -1,0 +1,209 @@
+//! The command line: what can be asked, and to whom it goes. Words and exit codes are promises (docs/cli.md).
+
+mod bench;
+mod completions;
+mod drive;
+mod init;
+mod ls;
+mod replay;
+mod resume;
+mod run;
+mod schema;
+mod show;
+mod store;
+mod tail;
+mod validate;
+mod version;
+mod why;
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use commedia_actors::store::engine::Durability;
+
+use crate::app::App;
+use crate::failure::{Exit, Failure};
+use crate::output::{Console, Format};
+use crate::settings::{Flags, Settings};
+
+/// Runs networks of agents over a scenario, durably.
+#[derive(Debug, Parser)]
+#[command(
+    name = "commedia",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = "Also: ls tail why resume replay store schema bench completions version (commedia help --all).\nA first run: commedia run coin-shop"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+struct Global {
+    /// The data folder [default: $COMMEDIA_DATA, else $XDG_DATA_HOME/commedia]
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "memory")]
+    data: Option<PathBuf>,
+    /// Keep nothing: all is gone when the program ends
+    #[arg(long, global = true)]
+    memory: bool,
+    /// The store itself: sled://DIR or memory:
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "memory")]
+    store: Option<String>,
+    /// What an acknowledged event survives: a power cut, or the end of this process
+    #[arg(long, global = true, value_name = "WHAT")]
+    durability: Option<DurabilityFlag>,
+    /// Threads that work [default: one for each core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// The form of what is printed on standard output
+    #[arg(long, global = true, value_name = "FORM", default_value = "table", hide_default_value = true)]
+    output: Format,
+    /// Only data and errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Log more: info, debug (-vv), trace (-vvv)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DurabilityFlag {
+    Fsync,
+    Process,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a scenario to start from, and the schema editors read
+    Init(init::InitArgs),
+    /// Tell all faults of scenario files at once
+    #[command(visible_alias = "check")]
+    Validate(validate::ValidateArgs),
+    /// Run a scenario
+    Run(Box<run::RunArgs>),
+    /// Show a run
+    Show(show::ShowArgs),
+    /// List runs, newest first
+    #[command(hide = true)]
+    Ls(ls::LsArgs),
+    /// Tell a run's events, one a line
+    #[command(hide = true)]
+    Tail(tail::TailArgs),
+    /// Tell the chain of causes behind an event
+    #[command(hide = true)]
+    Why(why::WhyArgs),
+    /// Go on with what was interrupted
+    #[command(hide = true)]
+    Resume(resume::ResumeArgs),
+    /// Fold a run from its log: no calls
+    #[command(hide = true)]
+    Replay(replay::ReplayArgs),
+    /// Look after the store
+    #[command(hide = true)]
+    Store(store::StoreArgs),
+    /// Print a JSON Schema
+    #[command(hide = true)]
+    Schema(schema::SchemaArgs),
+    /// Measure scenarios per second
+    #[command(hide = true)]
+    Bench(bench::BenchArgs),
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions(completions::CompletionsArgs),
+    /// Print the version and the formats it writes
+    #[command(hide = true)]
+    Version,
+    /// Explain the program or a command
+    #[command(hide = true)]
+    Help(HelpArgs),
+}
+
+#[derive(Debug, Args)]
+struct HelpArgs {
+    /// A command
+    command: Vec<String>,
+    /// Every command
+    #[arg(long)]
+    all: bool,
+}
+
+impl Cli {
+    /// What must be known before anything runs: threads and streams.
+    pub fn prepare(&self) -> Result<(Settings, Console), Failure> {
+        let global = &self.global;
+        let flags = Flags {
+            data: global.data.clone(),
+            memory: global.memory,
+            store: global.store.clone(),
+            durability: global.durability.map(|d| match d {
+                DurabilityFlag::Fsync => Durability::Fsync,
+                DurabilityFlag::Process => Durability::Process,
+            }),
+            workers: global.workers.map(usize::from),
+            verbose: global.verbose,
+        };
+        Ok((Settings::read(&flags)?, Console::new(global.output, global.quiet)))
+    }
+
+    /// Does what was asked.
+    pub async fn perform(self, app: &App) -> Result<Exit, Failure> {
+        match self.command {
+            Command::Init(args) => init::init(app, &args),
+            Command::Validate(args) => validate::validate(app, &args),
+            Command::Run(args) => run::run(app, &args).await,
+            Command::Show(args) => show::show(app, &args).await,
+            Command::Ls(args) => ls::ls(app, &args).await,
+            Command::Tail(args) => tail::tail(app, &args).await,
+            Command::Why(args) => why::why(app, &args).await,
+            Command::Resume(args) => resume::resume(app, &args).await,
+            Command::Replay(args) => replay::replay(app, &args).await,
+            Command::Store(args) => store::store(app, &args).await,
+            Command::Schema(args) => schema::schema(app, &args),
+            Command::Bench(args) => bench::bench(app, &args).await,
+            Command::Completions(args) => completions::completions(app, &args),
+            Command::Version => version::version(app),
+            Command::Help(args) => help(app, &args),
+        }
+    }
+}
+
+/// The whole command line, with every command shown.
+pub(crate) fn whole() -> clap::Command {
+    let mut whole = Cli::command().after_help("Exit codes: 0 ok · 1 internal · 2 usage · 3 invalid file or parameters · 4 a run failed · 5 a limit was reached or nobody could be asked · 6 cancelled · 8 store locked, damaged or full · 99 a check or threshold was missed · 130 interrupted");
+    let names: Vec<String> = whole.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    for name in names {
+        whole = whole.mut_subcommand(name, |c| c.hide(false));
+    }
+    whole
+}
+
+fn help(app: &App, args: &HelpArgs) -> Result<Exit, Failure> {
+    let mut command = if args.all { whole() } else { Cli::command() };
+    for name in &args.command {
+        let Some(found) = command.find_subcommand(name) else {
+            return Err(Failure::usage(format!("there is no command `{name}`")).help("`commedia help --all` lists them"));
+        };
+        let full = format!("{} {}", command.get_bin_name().unwrap_or("commedia"), found.get_name());
+        command = found.clone().bin_name(full);
+    }
+    let text = command.render_long_help();
+    let text = if app.console.colour { text.ansi().to_string() } else { text.to_string() };
+    app.console.print(&text);
+    Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        whole().debug_assert();
+    }
+}

@@ -1,0 +1,387 @@
+//! `commedia run`: one run or many of a scenario, seen while they work, summed up at their end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use commedia_actors::live::LoadedRun;
+use commedia_actors::run_id::RunId;
+use commedia_actors::runtime::{Runtime, StartOptions};
+use commedia_domain::diagnostic::Diagnostic;
+use commedia_domain::event::ModelBinding;
+use commedia_domain::run::{RunInput, Status};
+use commedia_domain::scenario::{AgentKind, ModelTarget, Scenario};
+use commedia_domain::turn::by_rules;
+use commedia_domain::value::Value;
+use tokio::task::JoinSet;
+
+use super::drive::{drive, say_resume};
+use crate::app::{App, close, interrupted, start_failure};
+use crate::diagnostics::{Texts, render};
+use crate::failure::{Exit, Failure};
+use crate::output::say;
+use crate::parameters;
+use crate::progress::{ManyProgress, Mode};
+use crate::report::{self, Outcome};
+use crate::source::{Source, values};
+
+/// Runs at most.
+const MAX_RUNS: u32 = 1_000_000;
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// A scenario file, or the name of a built-in scenario
+    scenario: String,
+    /// Give a parameter a value
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameters::split)]
+    set: Vec<(String, String)>,
+    /// Take parameters from a YAML or JSON file; --set goes before it
+    #[arg(long, value_name = "FILE")]
+    params: Option<PathBuf>,
+    /// The seed of all random draws; of several runs the first one's
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Who answers for every model: stub
+    #[arg(long, value_name = "MODEL", conflicts_with = "offline")]
+    model: Option<String>,
+    /// No model: rules answer, and where there are none the stub
+    #[arg(long)]
+    offline: bool,
+    /// The day the run is asked for, which defaults such as "next Monday" count from [default: the clock]
+    #[arg(long, value_name = "DATE")]
+    today: Option<jiff::civil::Date>,
+    /// So many runs, with seeds one after the other
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_RUNS)))]
+    runs: Option<u32>,
+    /// So many of them at once [default: one for each worker]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    parallel: Option<u32>,
+    /// How progress is shown [default: bars on a terminal, else a line per 10 %]
+    #[arg(long, value_name = "HOW")]
+    progress: Option<Mode>,
+    /// The same as --progress bar
+    #[arg(long, conflicts_with = "progress")]
+    live: bool,
+    /// What happens to approvals (no agent of this version asks for one)
+    #[arg(long, value_name = "HOW", hide = true)]
+    approvals: Option<Approvals>,
+    /// Start without asking
+    #[arg(long, hide = true)]
+    yes: bool,
+    #[command(flatten)]
+    unbuilt: Unbuilt,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Approvals {
+    Prompt,
+    Auto,
+    Reject,
+    Inbox,
+}
+
+/// Flags that are promised and come later.
+#[derive(Debug, Args)]
+struct Unbuilt {
+    #[arg(long, hide = true)]
+    ask: Option<String>,
+    #[arg(long, hide = true)]
+    faults: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    record: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    cassette: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    detach: bool,
+}
+
+impl Unbuilt {
+    fn refuse(&self) -> Result<(), Failure> {
+        let given = [
+            ("--ask", self.ask.is_some(), "give parameters with --set or --params"),
+            ("--faults", self.faults.is_some(), "leave it out"),
+            ("--record", self.record.is_some(), "leave it out"),
+            ("--cassette", self.cassette.is_some(), "leave it out"),
+            ("--detach", self.detach, "leave it out: the run is followed here"),
+        ];
+        match given.into_iter().find(|(_, given, _)| *given) {
+            Some((flag, _, help)) => Err(Failure::usage(format!("`{flag}` is not part of this version")).help(help)),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) async fn run(app: &App, args: &RunArgs) -> Result<Exit, Failure> {
+    args.unbuilt.refuse()?;
+    let mode = Mode::chosen(args.live.then_some(Mode::Bar).or(args.progress), &app.console);
+    let scenario = Arc::new(load(app, &args.scenario, mode)?);
+    let input = RunInput {
+        params: given(&scenario, args)?,
+        seed: args.seed,
+        now: now(app, args)?,
+        models: bindings(&scenario, args.model.as_deref(), args.offline)?,
+    };
+    // Parameters are checked before a store is opened: nothing is created for a run that cannot be.
+    commedia_domain::run::NewRun::new(&scenario, &input).map_err(|faults| Failure::invalid(faults.join("\nerror: ")))?;
+    if mode != Mode::Json
+        && let Some(line) = who_answers(&scenario, &input.models)
+    {
+        app.console.note(&line);
+    }
+    let order = Order { scenario, input, mode };
+    match args.runs {
+        None => one(app, order).await,
+        Some(runs) => {
+            let parallel = args.parallel.map_or(app.settings.workers, |n| n as usize).min(runs as usize);
+            many(app, order, runs, parallel).await
+        }
+    }
+}
+
+/// What is to be run.
+struct Order {
+    scenario: Arc<Scenario>,
+    input: RunInput,
+    mode: Mode,
+}
+
+/// Reads a scenario; its faults are told as `validate` tells them, and what is not built is refused with its place.
+fn load(app: &App, name: &str, mode: Mode) -> Result<Scenario, Failure> {
+    let tell = |source: Option<&Source>, faults: &[Diagnostic]| {
+        let texts = Texts::of(source, faults);
+        faults.iter().for_each(|fault| say(render(fault, &texts, app.console.colour_err).trim_end()));
+        Failure::said(Exit::Invalid)
+    };
+    let source = Source::named(name).map_err(|fault| tell(None, &[*fault]))?;
+    let loaded = source.load().map_err(|faults| tell(Some(&source), &faults))?;
+    if !app.console.quiet && mode != Mode::Json {
+        tell(Some(&source), &loaded.warnings);
+    }
+    let scenario = loaded.scenario;
+    if let Some(unbuilt) = scenario.unbuilt.first() {
+        let place = format!("{}:{}:{}", source.name, unbuilt.span.line, unbuilt.span.column);
+        let more = match scenario.unbuilt.len() - 1 {
+            0 => String::new(),
+            n => format!(" (nor are {n} more things it asks for)"),
+        };
+        return Err(Failure::invalid(format!("{place}: {} is not part of this version{more}", unbuilt.what))
+            .help("nothing was stored; `commedia validate` accepts the file"));
+    }
+    Ok(scenario)
+}
+
+/// Parameters of the file, then of the command line.
+fn given(scenario: &Scenario, args: &RunArgs) -> Result<Vec<(String, Value)>, Failure> {
+    let mut params = Vec::new();
+    if let Some(file) = &args.params {
+        params.extend(values(file)?.into_iter().map(|(name, json)| (name, Value::from_json(&json))));
+    }
+    for (name, text) in &args.set {
+        params.push((name.clone(), parameters::typed(scenario, name, text)?));
+    }
+    Ok(params)
+}
+
+fn now(app: &App, args: &RunArgs) -> Result<i64, Failure> {
+    let Some(date) = args.today else { return Ok(app.settings.clock.now_ms()) };
+    let midnight = date.to_zoned(jiff::tz::TimeZone::UTC);
+    midnight.map(|z| z.timestamp().as_millisecond()).map_err(|e| Failure::usage(format!("--today {date}: {e}")))
+}
+
+/// Who answers for each alias of the scenario, then for agents without one.
+fn bindings(scenario: &Scenario, model: Option<&str>, offline: bool) -> Result<Vec<ModelBinding>, Failure> {
+    let count = scenario.models.len() + 1;
+    match model {
+        _ if offline => return Ok(vec![ModelBinding::Offline; count]),
+        Some("stub") => return Ok(vec![ModelBinding::Stub; count]),
+        Some("auto") | None => {}
+        Some(other) => return Err(no_provider(other)),
+    }
+    let mut bindings = Vec::with_capacity(count);
+    for alias in &scenario.models {
+        bindings.push(match &alias.target {
+            ModelTarget::Auto => ModelBinding::Offline,
+            ModelTarget::Stub => ModelBinding::Stub,
+            ModelTarget::Provider { provider, model } => return Err(no_provider(&format!("{provider}:{model}"))),
+        });
+    }
+    bindings.push(ModelBinding::Offline);
+    Ok(bindings)
+}
+
+fn no_provider(target: &str) -> Failure {
+    let provider = target.split(':').next().unwrap_or(target);
+    Failure::invalid(format!("the model `{target}` cannot be used: provider `{provider}` is not part of this version"))
+        .help("use `--model stub` or `--offline`")
+}
+
+/// Who answers for the agents that want a model, in one line; `None` where none does.
+fn who_answers(scenario: &Scenario, models: &[ModelBinding]) -> Option<String> {
+    let mut by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for agent in scenario.agents.iter().filter(|a| a.kind == AgentKind::Llm) {
+        let binding = agent.model.and_then(|m| models.get(m.at())).or(models.last());
+        let offline = binding.is_none_or(|b| *b == ModelBinding::Offline);
+        by.entry(if by_rules(agent, offline) { "rules answer" } else { "the stub answers" }).or_default().push(&agent.name);
+    }
+    if by.is_empty() {
+        return None;
+    }
+    let mode = if models.contains(&ModelBinding::Stub) { "stub" } else { "offline" };
+    let parts: Vec<String> = by.iter().map(|(who, agents)| format!("{who} for {}", agents.join(", "))).collect();
+    Some(format!("{mode}: {}; nothing leaves this machine", parts.join("; ")))
+}
+
+async fn one(app: &App, order: Order) -> Result<Exit, Failure> {
+    let runtime = app.open(1).await?;
+    let follow = order.mode != Mode::None;
+    let stop = interrupted();
+    tokio::pin!(stop);
+    let started = tokio::select! {
+        started = runtime.start_run(order.scenario.clone(), order.input, StartOptions { follow }) => started.map_err(start_failure)?,
+        () = &mut stop => {
+            close(&runtime).await;
+            say_resume(app, &[]);
+            return Ok(Exit::Interrupted);
+        }
+    };
+    let id = started.id.clone();
+    let loaded = tokio::select! {
+        loaded = drive(started, order.mode, &order.scenario, None) => loaded?,
+        () = &mut stop => {
+            close(&runtime).await;
+            say_resume(app, &[id]);
+            return Ok(Exit::Interrupted);
+        }
+    };
+    close(&runtime).await;
+    Ok(sum_up(app, &loaded))
+}
+
+/// Prints a run that has ended or stands still, and says what it means for the process.
+pub(super) fn sum_up(app: &App, loaded: &LoadedRun) -> Exit {
+    let outcome = [Outcome::of(loaded)];
+    let verdicts = match outcome[0].status {
+        Status::Completed => report::thresholds(loaded.run.scenario(), &outcome),
+        _ => Vec::new(),
+    };
+    app.console.document(&report::run_json(loaded, &verdicts), || report::run_text(loaded, &verdicts));
+    if let Status::Paused { reason } = &outcome[0].status {
+        app.console.note(&format!("paused: {reason}; go on with\n  commedia resume {}", loaded.id));
+    }
+    report::exit_of(&outcome, &verdicts)
+}
+
+/// A run of several: its place and what came of it.
+type Ended = (usize, RunId, Result<Outcome, Failure>);
+
+async fn many(app: &App, order: Order, runs: u32, parallel: usize) -> Result<Exit, Failure> {
+    let runtime = app.open(parallel).await?;
+    let mut progress = ManyProgress::new(order.mode, u64::from(runs), parallel);
+    let mut working: JoinSet<Result<Ended, Failure>> = JoinSet::new();
+    let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
+    let mut failures: Vec<(RunId, Failure)> = Vec::new();
+    let (mut next, mut cut) = (0_u32, false);
+    let stop = interrupted();
+    tokio::pin!(stop);
+    loop {
+        while next < runs && working.len() < parallel && !cut {
+            working.spawn(a_run(runtime.clone(), &order, next));
+            next += 1;
+        }
+        tokio::select! {
+            ended = working.join_next() => match ended {
+                None => break,
+                Some(Ok(Ok((n, id, ended)))) => {
+                    progress.ended(ended.as_ref().is_ok_and(|o| o.status == Status::Completed));
+                    match ended {
+                        Ok(outcome) => { outcomes.insert(n, outcome); }
+                        Err(failure) => failures.push((id, failure)),
+                    }
+                }
+                Some(Ok(Err(failure))) => {
+                    close(&runtime).await;
+                    return Err(failure);
+                }
+                Some(Err(e)) => return Err(Failure::new(Exit::Internal, e)),
+            },
+            () = &mut stop, if !cut => {
+                cut = true;
+                break;
+            }
+        }
+    }
+    progress.finish();
+    close(&runtime).await;
+    if cut {
+        let mut open: Vec<RunId> = Vec::new();
+        while let Some(ended) = working.join_next().await {
+            if let Ok(Ok((_, id, _))) = ended {
+                open.push(id);
+            }
+        }
+        say_resume(app, &open);
+        return Ok(Exit::Interrupted);
+    }
+    let outcomes: Vec<Outcome> = outcomes.into_values().collect();
+    let verdicts = report::thresholds(&order.scenario, &outcomes);
+    let json = report::runs_json(&order.scenario, &outcomes, &verdicts);
+    app.console.document(&json, || report::runs_text(&order.scenario, &outcomes, &verdicts));
+    failures.iter().for_each(|(id, failure)| say(&format!("run {id}: {failure}")));
+    let failed = failures.iter().map(|(_, f)| f.exit);
+    Ok(Exit::of_all(failed.chain([report::exit_of(&outcomes, &verdicts)])))
+}
+
+/// One of several runs: the seed is the first one's and its place.
+fn a_run(runtime: Runtime, order: &Order, n: u32) -> impl Future<Output = Result<Ended, Failure>> + Send + use<> {
+    let mut input = order.input.clone();
+    input.seed = input.seed.wrapping_add(u64::from(n));
+    let scenario = order.scenario.clone();
+    let mode = if order.mode == Mode::Json { Mode::Json } else { Mode::None };
+    async move {
+        let start = StartOptions { follow: mode == Mode::Json };
+        let handle = runtime.start_run(scenario.clone(), input, start).await.map_err(start_failure)?;
+        let id = handle.id.clone();
+        let ended = drive(handle, mode, &scenario, None).await.map(|loaded| Outcome::of(&loaded));
+        Ok((n as usize, id, ended))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use commedia_domain::scenario::{NoFiles, load};
+
+    fn scenario(models: &str) -> Scenario {
+        let source = format!(
+            "name: s\n{models}agents:\n  a: {{kind: llm, instructions: hi, fallback: {{rules: [{{otherwise: true, emit: [{{finish: 1}}]}}]}}}}\n  \
+             b: {{kind: llm, instructions: hi}}\n  c: {{kind: rules, rules: []}}\n"
+        );
+        let loaded = load("s.yaml", source.as_bytes(), &NoFiles).map_err(|d| d[0].to_string());
+        loaded.expect("a scenario").scenario
+    }
+
+    #[test]
+    fn who_answers_is_said_once() {
+        let check = |model: Option<&str>, offline: bool, expect: &str| {
+            let scenario = scenario("");
+            let bound = bindings(&scenario, model, offline).expect("bindings");
+            assert_eq!(who_answers(&scenario, &bound).as_deref(), Some(expect));
+        };
+        check(None, false, "offline: rules answer for a; the stub answers for b; nothing leaves this machine");
+        check(None, true, "offline: rules answer for a; the stub answers for b; nothing leaves this machine");
+        check(Some("stub"), false, "stub: the stub answers for a, b; nothing leaves this machine");
+    }
+
+    #[test]
+    fn providers_are_refused_with_the_remedy() {
+        let real = scenario("models: {m: {use: 'openai:gpt-4o-mini'}}\n");
+        for (scenario, model) in [(&real, None), (&scenario(""), Some("openai:gpt-4o"))] {
+            let failure = bindings(scenario, model, false).expect_err("no provider is built");
+            assert_eq!(failure.exit, Exit::Invalid);
+            assert!(failure.message.contains("provider `openai` is not part of this version"), "{failure}");
+        }
+        assert_eq!(bindings(&real, None, true).map(|b| b.len()).ok(), Some(2));
+        assert_eq!(bindings(&real, Some("stub"), false).ok(), Some(vec![ModelBinding::Stub; 2]));
+    }
+}

@@ -1,0 +1,328 @@
+//! Settings of the process: the embedded default ← a file ← the environment ← flags, checked once, here and nowhere else.
+
+use std::path::{Path, PathBuf};
+
+use commedia_actors::clock::WallClock;
+use commedia_actors::store::engine::Durability;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use crate::failure::Failure;
+
+/// Every key with its meaning and its default.
+pub const REFERENCE: &str = include_str!("../config/commedia.toml");
+
+/// What the flags of a command say.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--data`.
+    pub data: Option<PathBuf>,
+    /// `--memory`.
+    pub memory: bool,
+    /// `--store`.
+    pub store: Option<String>,
+    /// `--durability`.
+    pub durability: Option<Durability>,
+    /// `--workers`.
+    pub workers: Option<usize>,
+    /// How often `-v`.
+    pub verbose: u8,
+}
+
+/// The settings of this process.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The data folder.
+    pub data: PathBuf,
+    /// The store: `memory:` or `sled://DIR`.
+    pub store: String,
+    /// What an acknowledgement survives.
+    pub durability: Durability,
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Live runs at most.
+    pub max_live_runs: usize,
+    /// What is logged.
+    pub log: String,
+    /// The wall clock.
+    pub clock: WallClock,
+}
+
+/// One layer: what it does not say is the next one's.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Layer {
+    data: Option<PathBuf>,
+    store: StoreLayer,
+    runtime: RuntimeLayer,
+    log: LogLayer,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StoreLayer {
+    url: Option<String>,
+    durability: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RuntimeLayer {
+    workers: Option<usize>,
+    max_live_runs: Option<usize>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LogLayer {
+    filter: Option<String>,
+}
+
+/// The variables of the environment, as a function so that tests need none.
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+const VARIABLES: [&str; 5] = [
+    "COMMEDIA_STORE__URL",
+    "COMMEDIA_STORE__DURABILITY",
+    "COMMEDIA_RUNTIME__WORKERS",
+    "COMMEDIA_RUNTIME__MAX_LIVE_RUNS",
+    "COMMEDIA_LOG__FILTER",
+];
+
+impl Settings {
+    /// Settings of this process.
+    pub fn read(flags: &Flags) -> Result<Settings, Failure> {
+        let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+        let unknown = std::env::vars_os()
+            .filter_map(|(name, _)| name.into_string().ok())
+            .find(|n| n.starts_with("COMMEDIA_") && n.contains("__") && !VARIABLES.contains(&n.as_str()));
+        if let Some(name) = unknown {
+            return Err(Failure::usage(format!("the environment variable `{name}` means nothing"))
+                .help(format!("known are {}", VARIABLES.join(", "))));
+        }
+        if env("COMMEDIA_SERVER").is_some() {
+            return Err(Failure::usage("COMMEDIA_SERVER is set, and this version acts on local data only").help("unset it"));
+        }
+        Settings::layered(flags, &env, &file(&env)?)
+    }
+
+    fn layered(flags: &Flags, env: Env<'_>, file: &Layer) -> Result<Settings, Failure> {
+        let reference: Layer = toml::from_str(REFERENCE).expect("the embedded reference is read by a test");
+        let number = |name: &str| {
+            let parse = |v: String| v.parse().map_err(|_| Failure::usage(format!("{name} must be a whole number, and is `{v}`")));
+            env(name).map(parse).transpose()
+        };
+        let workers = match number("COMMEDIA_RUNTIME__WORKERS")? {
+            _ if flags.workers.is_some() => flags.workers,
+            from_env => from_env.or(file.runtime.workers).or(reference.runtime.workers),
+        };
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let durability = match flags.durability {
+            Some(durability) => durability,
+            None => {
+                let word = env("COMMEDIA_STORE__DURABILITY").or(file.store.durability.clone()).or(reference.store.durability);
+                durability(&word.unwrap_or_default())?
+            }
+        };
+        let live = number("COMMEDIA_RUNTIME__MAX_LIVE_RUNS")?.or(file.runtime.max_live_runs).or(reference.runtime.max_live_runs);
+        let (data, store) = places(flags, env, file)?;
+        let word = match flags.verbose {
+            0 => env("COMMEDIA_LOG__FILTER").or(file.log.filter.clone()).or(reference.log.filter).unwrap_or_default(),
+            1 => "info".into(),
+            2 => "debug".into(),
+            _ => "trace".into(),
+        };
+        let offset_s = match env("COMMEDIA_CLOCK_OFFSET_S") {
+            Some(text) => text
+                .parse()
+                .map_err(|_| Failure::usage(format!("COMMEDIA_CLOCK_OFFSET_S must be whole seconds, and is `{text}`")))?,
+            None => 0,
+        };
+        Ok(Settings {
+            data,
+            store,
+            durability,
+            workers: workers.filter(|n| *n > 0).unwrap_or_else(cores).min(1024),
+            max_live_runs: live.unwrap_or(1024).max(1),
+            log: word,
+            clock: WallClock { offset_s },
+        })
+    }
+
+    /// The folder of the store, where it has one.
+    pub fn store_dir(&self) -> Option<&Path> {
+        self.store.strip_prefix("sled://").map(Path::new)
+    }
+
+    /// Whether nothing outlives the process.
+    pub fn in_memory(&self) -> bool {
+        self.store == "memory:"
+    }
+}
+
+/// The data folder and the store. On each level the more exact word wins; a higher level wins over both of a lower one.
+fn places(flags: &Flags, env: Env<'_>, file: &Layer) -> Result<(PathBuf, String), Failure> {
+    let levels = [
+        (flags.store.clone(), flags.data.clone()),
+        (env("COMMEDIA_STORE__URL"), env("COMMEDIA_DATA").map(PathBuf::from)),
+        (file.store.url.clone(), file.data.clone()),
+    ];
+    let data = levels.iter().find_map(|(_, data)| data.clone());
+    let fallback = || {
+        let xdg = env("XDG_DATA_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+        xdg.or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".local/share"))).map(|base| base.join("commedia"))
+    };
+    let chosen = levels.iter().find(|(url, data)| url.is_some() || data.is_some());
+    let in_folder = |data: &Path| format!("sled://{}", data.join("store").display());
+    let store = match chosen {
+        _ if flags.memory => "memory:".to_owned(),
+        Some((Some(url), _)) => url.clone(),
+        Some((None, Some(data))) => in_folder(data),
+        _ => String::new(),
+    };
+    let data = match data.or_else(fallback) {
+        Some(data) => data,
+        None if store.is_empty() => {
+            return Err(Failure::usage("there is no place for data: neither HOME nor XDG_DATA_HOME is set")
+                .help("name one with --data DIR, or use --memory"));
+        }
+        None => PathBuf::from("."),
+    };
+    let store = if store.is_empty() { in_folder(&data) } else { store };
+    Ok((data, store))
+}
+
+fn durability(word: &str) -> Result<Durability, Failure> {
+    match word {
+        "fsync" => Ok(Durability::Fsync),
+        "process" => Ok(Durability::Process),
+        other => Err(Failure::usage(format!("durability is `fsync` or `process`, not `{other}`"))),
+    }
+}
+
+/// The word of a durability.
+pub fn durability_word(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Fsync => "fsync",
+        Durability::Process => "process",
+    }
+}
+
+fn file(env: Env<'_>) -> Result<Layer, Failure> {
+    let config = env("XDG_CONFIG_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let config = config.or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".config")));
+    let paths = [Some(PathBuf::from("commedia.toml")), config.map(|dir| dir.join("commedia/config.toml"))];
+    for path in paths.into_iter().flatten() {
+        match crate::source::read_bounded(&path) {
+            Ok(bytes) => return layer(&path.display().to_string(), &String::from_utf8_lossy(&bytes)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => {
+                let why = crate::source::reason(&e);
+                return Err(Failure::invalid(format!("`{}` cannot be read: {why}", path.display())));
+            }
+        }
+    }
+    Ok(Layer::default())
+}
+
+fn layer(name: &str, text: &str) -> Result<Layer, Failure> {
+    toml::from_str(text).map_err(|e| {
+        let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        Failure::invalid(format!("{name}:{line}: {}", e.message().lines().next().unwrap_or("it cannot be read")))
+            .help("`commedia schema config` lists the keys")
+    })
+}
+
+/// The JSON Schema of `commedia.toml`.
+pub fn json_schema() -> Json {
+    let section = |about: &str, properties: Json| {
+        json!({"type": "object", "description": about, "additionalProperties": false, "properties": properties})
+    };
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "/schema/config/v1.json",
+        "title": "commedia.toml",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "data": {"type": "string", "description": "The data folder. Default: $XDG_DATA_HOME/commedia"},
+            "store": section("Where runs are kept", json!({
+                "url": {"type": "string", "pattern": "^(memory:|sled://.+)$", "description": "memory: or sled://DIR. Default: sled://<data>/store"},
+                "durability": {"enum": ["fsync", "process"], "default": "fsync", "description": "What an acknowledged event survives"},
+            })),
+            "runtime": section("How runs are worked on", json!({
+                "workers": {"type": "integer", "minimum": 0, "maximum": 1024, "default": 0, "description": "Threads; 0: one for each core"},
+                "max_live_runs": {"type": "integer", "minimum": 1, "default": 1024, "description": "Runs that are live at once"},
+            })),
+            "log": section("What is told on standard error", json!({
+                "filter": {"type": "string", "default": "warn", "description": "In the syntax of tracing's EnvFilter"},
+            })),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(flags: &Flags, env: &[(&str, &str)], file: &str) -> Result<Settings, Failure> {
+        let find = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        Settings::layered(flags, &find, &layer("commedia.toml", file)?)
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_environment_before_the_file() {
+        let data = |dir: &str| Flags { data: Some(dir.into()), ..Flags::default() };
+        let check = |flags: &Flags, env: &[(&str, &str)], file: &str, expect: &str| {
+            let found = settings(flags, env, file).expect("settings");
+            assert_eq!(found.store, expect, "{flags:?} {env:?} {file}");
+        };
+        let none = Flags::default();
+        check(&none, &[("HOME", "/h")], "", "sled:///h/.local/share/commedia/store");
+        check(&none, &[("HOME", "/h"), ("XDG_DATA_HOME", "/x")], "", "sled:///x/commedia/store");
+        check(&none, &[("HOME", "/h")], "data = '/f'", "sled:///f/store");
+        check(&none, &[("COMMEDIA_DATA", "/e")], "data = '/f'\n[store]\nurl = 'memory:'", "sled:///e/store");
+        check(&none, &[("COMMEDIA_DATA", "/e"), ("COMMEDIA_STORE__URL", "sled:///u")], "", "sled:///u");
+        check(&data("/a"), &[("COMMEDIA_STORE__URL", "sled:///u")], "", "sled:///a/store");
+        check(&Flags { store: Some("sled:///s".into()), ..data("/a") }, &[], "", "sled:///s");
+        check(&Flags { memory: true, ..none.clone() }, &[("COMMEDIA_DATA", "/e")], "", "memory:");
+    }
+
+    #[test]
+    fn other_settings_come_in_the_same_order() {
+        let home = ("HOME", "/h");
+        let file = "[store]\ndurability = 'process'\n[runtime]\nworkers = 3";
+        let found = settings(&Flags::default(), &[home, ("COMMEDIA_RUNTIME__WORKERS", "5")], file).expect("settings");
+        assert_eq!((found.durability, found.workers, found.max_live_runs, found.log.as_str()), (Durability::Process, 5, 1024, "warn"));
+        let flags = Flags { workers: Some(2), durability: Some(Durability::Fsync), verbose: 2, ..Flags::default() };
+        let found = settings(&flags, &[home, ("COMMEDIA_CLOCK_OFFSET_S", "-60")], file).expect("settings");
+        assert_eq!((found.durability, found.workers, found.log.as_str()), (Durability::Fsync, 2, "debug"));
+        assert_eq!(found.clock.offset_s, -60);
+    }
+
+    #[test]
+    fn what_cannot_be_is_one_clear_line() {
+        let check = |env: &[(&str, &str)], file: &str, words: &str| {
+            let failure = settings(&Flags::default(), env, file).expect_err(words);
+            assert!(failure.message.contains(words), "{}", failure.message);
+        };
+        check(&[], "", "neither HOME nor XDG_DATA_HOME");
+        check(&[("HOME", "/h")], "\n[store]\nuri = 'x'", "commedia.toml:3: unknown field `uri`");
+        check(&[("HOME", "/h")], "[store]\ndurability = 'maybe'", "not `maybe`");
+        check(&[("HOME", "/h"), ("COMMEDIA_RUNTIME__WORKERS", "many")], "", "must be a whole number");
+    }
+
+    #[test]
+    fn the_reference_names_every_key_of_the_schema() {
+        layer("reference", REFERENCE).expect("the reference is read");
+        let uncommented: String = REFERENCE.lines().map(|l| format!("{}\n", l.strip_prefix("# ").filter(|l| l.contains(" = \"")).unwrap_or(l))).collect();
+        let all: toml::Table = uncommented.parse().expect("still TOML");
+        let schema = json_schema();
+        for (section, fields) in schema["properties"].as_object().expect("sections") {
+            match fields["properties"].as_object() {
+                Some(fields) => fields.keys().for_each(|key| assert!(all[section].get(key).is_some(), "{section}.{key}")),
+                None => assert!(all.contains_key(section), "{section}"),
+            }
+        }
+    }
+}
