@@ -107,7 +107,8 @@ async fn a_season_makes_sense_offline() {
 /// A value of a parameter, a metric, and at least which change of its mean (relative to the default's; its sign is the direction).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_parameter_moves_a_metric() {
-    let rows: [(&str, Value, &[(&str, f64)]); 10] = [
+    type Row = (&'static str, Value, &'static [(&'static str, f64)]);
+    let rows: [Row; 10] = [
         ("forecast_horizon_weeks", int(26), &[("revenue", 1.0), ("units_sold", 1.0)]),
         ("forecast_horizon_weeks", int(1), &[("revenue", -0.9)]),
         ("season_start_date", text("2026-09-07"), &[("revenue", 0.1), ("units_bought", 0.1), ("average_price", -0.01)]),
