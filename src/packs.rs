@@ -30,6 +30,17 @@ macro_rules! pack {
 /// All of them.
 pub const PACKS: &[Pack] = &[
     pack!("coin-shop", true, "the smallest scenario: fifty customers, one cash box", "coin-shop.scenario.yaml"),
+    pack!(
+        "retail-season",
+        true,
+        "a season week by week: planner, demand, inventory, pricing and a seeded market",
+        "retail-season.scenario.yaml",
+        "data/categories.csv",
+        "data/history.csv",
+        "data/market_curve.csv",
+        "data/store_clusters.csv",
+        "data/stores.csv",
+    ),
     pack!("handoff-4", false, "four agents, three handoffs: what `bench` measures", "handoff-4.scenario.yaml"),
     pack!("handoff-4-rules", false, "the same by agents of kind `rules`", "handoff-4-rules.scenario.yaml"),
     pack!(

@@ -13,6 +13,7 @@ use commedia_domain::tool::Builtins;
 use commedia_domain::value::Value;
 
 /// Panics so many times over each poisoned input, then computes.
+#[derive(Debug)]
 struct Moody {
     times: u32,
     panics: Mutex<HashMap<String, u32>>,
