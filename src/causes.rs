@@ -8,7 +8,7 @@ use commedia_actors::log::StoredEvent;
 use commedia_domain::event::{Completed, Event};
 use commedia_domain::message::{Message, MessageKind, Seat, StepId, TurnId};
 use commedia_domain::run::Run;
-use commedia_domain::scenario::Scenario;
+use commedia_domain::scenario::{Scenario, TriggerOn};
 
 use crate::events::{agent_name, seat_name};
 
@@ -58,6 +58,7 @@ struct Fold {
     causes: BTreeMap<u64, Because>,
     turns: BTreeMap<TurnId, u64>,
     steps: BTreeMap<StepId, u64>,
+    started: Option<u64>,
     moment: Option<u64>,
     last: u64,
 }
@@ -84,9 +85,8 @@ impl Fold {
             Event::DelegateAsked { turn, .. } | Event::DelegateReturned { turn, .. } | Event::TurnDegraded { turn, .. } => {
                 self.turns.insert(*turn, seq);
             }
-            Event::RunStarted { .. } | Event::TickAdvanced { .. } | Event::TimerFired { .. } | Event::TriggerFired(_) => {
-                self.moment = Some(seq);
-            }
+            Event::RunStarted { .. } => (self.started, self.moment) = (Some(seq), Some(seq)),
+            Event::TickAdvanced { .. } | Event::TimerFired { .. } => self.moment = Some(seq),
             _ => {}
         }
     }
@@ -119,13 +119,11 @@ impl Fold {
             }
             Event::ConversationSummarised { turn, .. } | Event::TurnDegraded { turn, .. } => of_turn(turn, "its last step"),
             Event::AgentRestarted { .. } | Event::AgentQuarantined { .. } => self.before("the agent crashed"),
-            Event::TriggerFired(fired) => {
-                let name = scenario.triggers.get(fired.trigger.at()).map_or("?", |t| &*t.name);
-                self.before(&format!("trigger `{name}` was due or its condition held"))
-            }
-            Event::TickAdvanced { .. } | Event::TimerFired { .. } => {
-                self.moment.map(|seq| Because { seq, how: "all work before it was done, so time went on".into() })
-            }
+            Event::TriggerFired(fired) => match scenario.triggers.get(fired.trigger.at()) {
+                Some(trigger) if matches!(trigger.on, TriggerOn::When(_)) => self.before("its condition became true"),
+                _ => self.start("it was due, by the clock of the run"),
+            },
+            Event::TickAdvanced { .. } | Event::TimerFired { .. } => self.start("time goes on once all work is done"),
             Event::MetricSampled { .. } => self.moment.map(|seq| Because { seq, how: "all work of the tick was done".into() }),
             Event::RunCompleted(_) | Event::RunFailed(_) | Event::RunTimedOut(_) | Event::RunOverBudget(_) => {
                 self.before("this was the last thing that happened")
@@ -136,6 +134,11 @@ impl Fold {
             | Event::RunCancelled(_)
             | Event::InputReceived { .. } => None,
         }
+    }
+
+    /// The clock has no cause but the run's beginning: what happened in between did not set it going.
+    fn start(&self, how: &str) -> Option<Because> {
+        self.started.map(|seq| Because { seq, how: how.to_owned() })
     }
 
     fn before(&self, how: &str) -> Option<Because> {

@@ -5,6 +5,7 @@ mod data;
 mod expand;
 mod schema;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use commedia_actors::log::StoredEvent;
@@ -115,12 +116,14 @@ pub struct Teller {
     scenario: Arc<Scenario>,
     /// Run time as far as it has been told.
     now: Option<i64>,
+    /// Whose the turns are that have begun: later events of theirs do not say.
+    open: HashMap<TurnId, String>,
 }
 
 impl Teller {
     /// For a run of a scenario. Run time is known once `run.created` or an event with a time has been told.
     pub fn new(run_id: RunId, scenario: Arc<Scenario>) -> Teller {
-        Teller { run_id, scenario, now: None }
+        Teller { run_id, scenario, now: None, open: HashMap::new() }
     }
 
     /// The same, from a known moment of run time on.
@@ -133,6 +136,16 @@ impl Teller {
     pub fn stored(&mut self, stored: &StoredEvent) -> Told {
         self.now = moment(&stored.event).or(self.now);
         let (agent, turn, step) = self.place(&stored.event);
+        let agent = agent.or_else(|| turn.and_then(|t| self.open.get(&t).cloned()));
+        match (&*stored.event, turn, &agent) {
+            (Event::StepPlanned { .. }, Some(turn), Some(agent)) => {
+                self.open.insert(turn, agent.clone());
+            }
+            (Event::TurnCompleted(_) | Event::TurnFailed { .. }, Some(turn), _) => {
+                self.open.remove(&turn);
+            }
+            _ => {}
+        }
         let (data, text) = data::of(&self.scenario, &stored.event);
         Told {
             seq: stored.seq,

@@ -357,7 +357,8 @@ fn agent_rows(run: &Run) -> Vec<Vec<String>> {
         let name = if a.population { format!("{} ×{replicas}", a.name) } else { a.name.to_string() };
         let seats = state.quarantined.iter().filter(|(seat, _)| seat.agent == a.ix);
         let reason = seats.map(|(_, why)| format!("quarantined: {why}")).next().unwrap_or_default();
-        vec![name, format!("{turns} turns"), reason]
+        let word = if *turns == 1 { "turn" } else { "turns" };
+        vec![name, format!("{turns} {word}"), reason]
     };
     agents.map(row).collect()
 }
@@ -365,11 +366,16 @@ fn agent_rows(run: &Run) -> Vec<Vec<String>> {
 fn usage_text(run: &Run) -> String {
     let usage = &run.state().usage;
     let counts = &run.state().counts;
-    let mut text = format!("{} model calls", usage.model_calls);
+    let mode = run.state().mode();
+    let who = if mode == "stub" { "calls, answered by the stub" } else { "model calls" };
+    let mut text = format!("{} {who}", usage.model_calls);
     if usage.model_calls > 0 {
-        text += &format!(" · {} tokens in, {} out · ${:.4}", usage.tokens_in, usage.tokens_out, usage.cost_usd);
+        text += &format!(" · {} tokens in, {} out", usage.tokens_in, usage.tokens_out);
     }
-    text += &format!(" · {}", run.state().mode());
+    if usage.cost_usd > 0.0 {
+        text += &format!(" · ${:.4}", usage.cost_usd);
+    }
+    text += &format!(" · {mode}");
     if counts.degraded > 0 {
         text += &format!(" · {} turns degraded", counts.degraded);
     }

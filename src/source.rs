@@ -87,23 +87,25 @@ impl Source {
         }
     }
 
-    /// A built-in pack.
-    pub fn pack(pack: &packs::Pack) -> Source {
-        Source { name: pack.entry().to_owned(), bytes: pack.source().to_vec(), files: Folder::Pack(pack.folder()) }
+    /// A file of a built-in pack; `None` where the pack has no such file.
+    pub fn packed(pack: &packs::Pack, file: &str) -> Option<Source> {
+        let (_, bytes) = pack.files.iter().find(|(path, _)| *path == file)?;
+        Some(Source { name: file.to_owned(), bytes: bytes.to_vec(), files: Folder::Pack(pack.folder()) })
     }
 
     /// A path, or the name of a pack where there is no such file.
     pub fn named(name: &str) -> Result<Source, Box<Diagnostic>> {
         let pathlike = name == "-" || name.contains(['/', '\\', '.']) || Path::new(name).is_file();
-        match packs::find(name) {
-            Some(pack) if !pathlike => Ok(Source::pack(pack)),
-            _ if !pathlike && !Path::new(name).exists() => {
+        let packed = packs::find(name).filter(|_| !pathlike).and_then(|pack| Source::packed(pack, pack.entry()));
+        match packed {
+            Some(source) => Ok(source),
+            None if !pathlike && !Path::new(name).exists() => {
                 let known: Vec<&str> = packs::names().collect();
                 let mut fault = fault(name, "unknown_scenario", format!("there is no file and no built-in scenario `{name}`"));
                 fault.help = Some(format!("built in are `{}`", known.join("`, `")));
                 Err(Box::new(fault))
             }
-            _ => Source::file(name),
+            None => Source::file(name),
         }
     }
 

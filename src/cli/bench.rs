@@ -53,6 +53,13 @@ impl Workload {
         }
     }
 
+    fn file(self) -> &'static str {
+        match self {
+            Workload::Rules => "handoff-4-rules.scenario.yaml",
+            Workload::Stub => "handoff-4.scenario.yaml",
+        }
+    }
+
     fn binding(self) -> ModelBinding {
         match self {
             Workload::Rules => ModelBinding::Offline,
@@ -62,8 +69,8 @@ impl Workload {
 }
 
 pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> {
-    let pack = packs::find("handoff-4").ok_or_else(|| Failure::new(Exit::Internal, "the bench's scenario is missing"))?;
-    let source = Source::pack(pack);
+    let packed = packs::find("handoff-4").and_then(|pack| Source::packed(pack, args.workload.file()));
+    let source = packed.ok_or_else(|| Failure::new(Exit::Internal, "the bench's scenario is missing"))?;
     let loaded = source.load().map_err(|faults| {
         Failure::new(Exit::Internal, faults.first().map_or_else(|| "the bench's scenario".into(), ToString::to_string))
     })?;
@@ -93,7 +100,7 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
         "schema": "commedia.bench/v1",
         "workload": args.workload.name(),
         "engine": engine.0,
-        "durability": durability_word(engine.1),
+        "durability": if engine.0 == "memory" { "none" } else { durability_word(engine.1) },
         "parallel": args.parallel,
         "runs": args.runs,
         "scenarios_per_s": runs / seconds,

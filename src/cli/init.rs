@@ -59,6 +59,9 @@ pub(super) fn init(app: &App, args: &InitArgs) -> Result<Exit, Failure> {
     let dir = args.dir.display().to_string();
     let json = json!({"schema": "commedia.init/v1", "dir": dir, "example": pack.name, "written": written});
     app.console.document(&json, || written.iter().map(|f| format!("{}\n", args.dir.join(f).display())).collect());
+    if written.is_empty() {
+        app.console.note("nothing was written: all files are there already");
+    }
     let entry = args.dir.join(pack.entry());
     app.console.note(&format!("next:\n  commedia validate {0}\n  commedia run {0}", entry.display()));
     Ok(Exit::Ok)
@@ -72,20 +75,9 @@ fn list(app: &App) -> Exit {
     Exit::Ok
 }
 
-/// The files to write: the pack's, and the schema. The scenario's first line tells editors where that is.
+/// The files to write: the pack's, and the schema, which the scenario's first line tells editors of.
 fn files(pack: &Pack) -> Vec<(String, Vec<u8>)> {
-    let line = format!("# yaml-language-server: $schema={SCHEMA}\n");
-    let mut files: Vec<(String, Vec<u8>)> = pack
-        .files
-        .iter()
-        .map(|(path, bytes)| {
-            let mut bytes = bytes.to_vec();
-            if *path == pack.entry() && !bytes.starts_with(line.as_bytes()) {
-                bytes.splice(0..0, line.bytes());
-            }
-            ((*path).to_owned(), bytes)
-        })
-        .collect();
+    let mut files: Vec<(String, Vec<u8>)> = pack.files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect();
     let schema = format!("{}\n", pretty(&commedia_domain::scenario::json_schema()));
     files.push((SCHEMA.to_owned(), schema.into_bytes()));
     files
@@ -101,5 +93,20 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<bool, Failure> {
         Ok(mut file) => file.write_all(bytes).map(|()| true).map_err(|e| failed(&e)),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(failed(&e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_scenario_tells_editors_where_its_schema_is() {
+        let line = format!("# yaml-language-server: $schema=./{SCHEMA}\n");
+        for pack in packs::PACKS {
+            for (path, bytes) in pack.files.iter().filter(|(path, _)| path.ends_with(".scenario.yaml")) {
+                assert!(bytes.starts_with(line.as_bytes()), "{path}");
+            }
+        }
     }
 }
