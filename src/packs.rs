@@ -35,6 +35,7 @@ pub const PACKS: &[Pack] = &[
         true,
         "a season week by week: planner, demand, inventory, pricing and a seeded market",
         "retail-season.scenario.yaml",
+        "README.md",
         "data/categories.csv",
         "data/history.csv",
         "data/market_curve.csv",
@@ -43,18 +44,6 @@ pub const PACKS: &[Pack] = &[
     ),
     pack!("handoff-4", false, "four agents, three handoffs: what `bench` measures", "handoff-4.scenario.yaml"),
     pack!("handoff-4-rules", false, "the same by agents of kind `rules`", "handoff-4-rules.scenario.yaml"),
-    pack!(
-        "retail-season",
-        true,
-        "a season week by week: forecast, buy, allocate, replenish, mark down",
-        "retail-season.scenario.yaml",
-        "README.md",
-        "data/categories.csv",
-        "data/history.csv",
-        "data/market_curve.csv",
-        "data/store_clusters.csv",
-        "data/stores.csv",
-    ),
 ];
 
 /// The pack of a name.
