@@ -39,12 +39,6 @@ pub struct ToolDone {
     pub sent: Vec<Sent>,
 }
 
-impl Default for Value {
-    fn default() -> Value {
-        Value::Null
-    }
-}
-
 /// How many records `query_` gives where no limit is named, and at most.
 pub const QUERY_LIMIT: usize = 100;
 
