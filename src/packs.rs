@@ -33,21 +33,17 @@ pub const PACKS: &[Pack] = &[
     pack!(
         "retail-season",
         true,
-        "a season of retail: forecast, buy, allocate, replenish, mark down",
+        "a season week by week: planner, demand, inventory, pricing and a seeded market",
         "retail-season.scenario.yaml",
+        "README.md",
         "data/categories.csv",
         "data/history.csv",
         "data/market_curve.csv",
         "data/store_clusters.csv",
         "data/stores.csv",
     ),
-    pack!(
-        "handoff-4",
-        false,
-        "four agents, three handoffs: what `bench` measures",
-        "handoff-4.scenario.yaml",
-        "handoff-4-rules.scenario.yaml",
-    ),
+    pack!("handoff-4", false, "four agents, three handoffs: what `bench` measures", "handoff-4.scenario.yaml"),
+    pack!("handoff-4-rules", false, "the same by agents of kind `rules`", "handoff-4-rules.scenario.yaml"),
 ];
 
 /// The pack of a name.
@@ -64,6 +60,11 @@ impl Pack {
     /// The scenario's file name.
     pub fn entry(&self) -> &'static str {
         self.files[0].0
+    }
+
+    /// The scenario's bytes.
+    pub fn source(&self) -> &'static [u8] {
+        self.files[0].1
     }
 
     /// All files by path, as the loader asks for them.
@@ -86,13 +87,12 @@ mod tests {
     }
 
     #[test]
-    fn every_file_of_a_pack_is_embedded() {
+    fn every_file_of_a_pack_is_embedded_but_generators() {
         for pack in PACKS {
             assert_eq!(pack.entry(), format!("{}.scenario.yaml", pack.name));
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/scenarios").join(pack.name);
             let mut there = Vec::new();
             below(&folder, "", &mut there);
-            // Programs that made the data stand beside it and stay at home.
             there.retain(|path| !path.starts_with("generate/"));
             let mut embedded: Vec<String> = pack.files.iter().map(|(path, _)| (*path).to_owned()).collect();
             there.sort();

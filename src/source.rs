@@ -87,16 +87,15 @@ impl Source {
         }
     }
 
-    /// A file of a built-in pack; `None` where the pack has no such file.
-    pub fn packed(pack: &packs::Pack, file: &str) -> Option<Source> {
-        let (_, bytes) = pack.files.iter().find(|(path, _)| *path == file)?;
-        Some(Source { name: file.to_owned(), bytes: bytes.to_vec(), files: Folder::Pack(pack.folder()) })
+    /// A built-in pack's scenario.
+    pub fn pack(pack: &packs::Pack) -> Source {
+        Source { name: pack.entry().to_owned(), bytes: pack.source().to_vec(), files: Folder::Pack(pack.folder()) }
     }
 
     /// A path, or the name of a pack where there is no such file.
     pub fn named(name: &str) -> Result<Source, Box<Diagnostic>> {
         let pathlike = name == "-" || name.contains(['/', '\\', '.']) || Path::new(name).is_file();
-        let packed = packs::find(name).filter(|_| !pathlike).and_then(|pack| Source::packed(pack, pack.entry()));
+        let packed = packs::find(name).filter(|_| !pathlike).map(Source::pack);
         match packed {
             Some(source) => Ok(source),
             None if !pathlike && !Path::new(name).exists() => {
