@@ -106,8 +106,8 @@ fn exit_codes() {
         said
     };
     check("", &[], 0, "completed");
-    check("checks: {enough: metrics.n >= 3.0}\n", &[], 0, "completed");
-    let missed = check("checks: {enough: metrics.n > 3.0}\n", &[], 99, "completed").json();
+    check("checks: [{name: enough, that: metrics.n >= 3.0}]\n", &[], 0, "completed");
+    let missed = check("checks: [{name: enough, that: metrics.n > 3.0}]\n", &[], 99, "completed").json();
     assert_eq!((&missed["checks"][0]["name"], &missed["checks"][0]["passed"]), (&"enough".into(), &false.into()));
     let missed = check("thresholds: {n: {mean: '< 3'}}\n", &[], 99, "completed").json();
     assert_eq!((missed["thresholds"][0]["value"].as_f64(), missed["thresholds"][0]["passed"].as_bool()), (Some(3.0), Some(false)));
