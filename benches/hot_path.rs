@@ -14,7 +14,7 @@ use commedia_domain::run::{Command, Effect, NewRun, Refusal, Run, RunInput};
 use commedia_domain::scenario::{NoFiles, Scenario, load};
 use criterion::{Criterion, criterion_group, criterion_main};
 
-const HANDOFF: &str = include_str!("../config/scenarios/handoff-4/handoff-4-rules.scenario.yaml");
+const HANDOFF: &str = include_str!("../config/scenarios/handoff-4/handoff-4.scenario.yaml");
 const POPULATION: &str = r#"
 name: population
 clock: {tick: P1D, ticks: 1}
@@ -60,7 +60,7 @@ fn play(scenario: &Arc<Scenario>) -> Vec<Event> {
 
 fn machines(c: &mut Criterion) {
     let handoff = scenario(HANDOFF);
-    c.bench_function("decide/handoff-4-rules, one run", |b| b.iter(|| black_box(play(&handoff))));
+    c.bench_function("decide/handoff-4 by rules, one run", |b| b.iter(|| black_box(play(&handoff))));
     let population = scenario(POPULATION);
     c.bench_function("wave/1000 replicas, one tick", |b| b.iter(|| black_box(play(&population))));
 }

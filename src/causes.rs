@@ -100,12 +100,11 @@ impl Fold {
             Event::TurnCompleted(done) => of_turn(&done.turn, "its last step").or_else(|| self.served(scenario, run, done)),
             Event::StepPlanned { step, seat, .. } if step.n == 0 => self.message(scenario, run, *seat),
             Event::StepPlanned { step, .. } => of_turn(&step.turn, "the turn went on"),
-            Event::StepRecorded(recorded) => {
-                self.steps.get(&recorded.step).or_else(|| self.turns.get(&recorded.step.turn)).map(|seq| Because {
-                    seq: *seq,
-                    how: "the step was planned".into(),
-                })
-            }
+            Event::StepRecorded(recorded) => self
+                .steps
+                .get(&recorded.step)
+                .or_else(|| self.turns.get(&recorded.step.turn))
+                .map(|seq| Because { seq: *seq, how: "the step was planned".into() }),
             Event::TurnFailed { turn, seat, .. } | Event::AgentFailed { turn, seat, .. } => {
                 of_turn(turn, "its last step").or_else(|| self.message(scenario, run, *seat))
             }
@@ -129,9 +128,11 @@ impl Fold {
             Event::RunCompleted(_) | Event::RunFailed(_) | Event::RunTimedOut(_) | Event::RunOverBudget(_) => {
                 self.before("this was the last thing that happened")
             }
-            Event::RunQueued | Event::RunPaused { .. } | Event::RunResumed | Event::RunCancelled(_) | Event::InputReceived { .. } => {
-                None
-            }
+            Event::RunQueued
+            | Event::RunPaused { .. }
+            | Event::RunResumed
+            | Event::RunCancelled(_)
+            | Event::InputReceived { .. } => None,
         }
     }
 

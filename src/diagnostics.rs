@@ -173,7 +173,8 @@ mod tests {
             span: Span { line: span.0, column: span.1, end_line: span.2, end_column: span.3 },
             label: Some("no agent has this name".into()),
             help: Some("did you mean `pricing`?".into()),
-            related: related.map(|(line, column, words)| (Span { line, column, end_line: line, end_column: column }, words.into())),
+            related: related
+                .map(|(line, column, words)| (Span { line, column, end_line: line, end_column: column }, words.into())),
         }
     }
 

@@ -174,10 +174,13 @@ impl Bars {
                 self.clock.set_position(*tick);
                 self.clock.set_message(short_time(*at));
             }
-            Event::StepPlanned { seat, work, .. } => self.state(seat.agent, match work {
-                Work::Model => "thinking",
-                Work::Tool { .. } => "acting",
-            }),
+            Event::StepPlanned { seat, work, .. } => self.state(
+                seat.agent,
+                match work {
+                    Work::Model => "thinking",
+                    Work::Tool { .. } => "acting",
+                },
+            ),
             Event::StepRecorded(recorded) => {
                 if let StepOutcome::Answered { usage, .. } = &recorded.outcome {
                     self.tokens += usage.tokens_in + usage.tokens_out;
@@ -294,7 +297,9 @@ mod tests {
     fn plain_progress_is_a_line_per_tenth() {
         let mut plain = Plain { name: "shop".into(), ticks: Some(30), told: 0 };
         let lines: Vec<String> = (1..=30)
-            .filter_map(|tick| plain.event(&Event::TickAdvanced { tick, at: 86_400_000 * i64::try_from(tick).unwrap_or(0), fallen: vec![] }))
+            .filter_map(|tick| {
+                plain.event(&Event::TickAdvanced { tick, at: 86_400_000 * i64::try_from(tick).unwrap_or(0), fallen: vec![] })
+            })
             .collect();
         assert_eq!(lines.len(), 10);
         assert_eq!(lines[0], "shop:  10 %  tick 3 of 30  1970-01-04");

@@ -461,7 +461,8 @@ mod tests {
 
     #[test]
     fn comparisons_and_statistics() {
-        let check = |stat: Stat, values: &[f64], expect: Option<f64>| assert_eq!(statistic(stat, values), expect, "{stat:?} {values:?}");
+        let check =
+            |stat: Stat, values: &[f64], expect: Option<f64>| assert_eq!(statistic(stat, values), expect, "{stat:?} {values:?}");
         check(Stat::Mean, &[1.0, 2.0, 3.0], Some(2.0));
         check(Stat::Rate, &[0.0, 1.0, 2.0, 0.0], Some(0.5));
         check(Stat::Max, &[1.0, 5.0], Some(5.0));

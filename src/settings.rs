@@ -235,9 +235,7 @@ fn layer(name: &str, text: &str) -> Result<Layer, Failure> {
 
 /// The JSON Schema of `commedia.toml`.
 pub fn json_schema() -> Json {
-    let section = |about: &str, properties: Json| {
-        json!({"type": "object", "description": about, "additionalProperties": false, "properties": properties})
-    };
+    let section = |about: &str, properties: Json| json!({"type": "object", "description": about, "additionalProperties": false, "properties": properties});
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "/schema/config/v1.json",
@@ -293,7 +291,10 @@ mod tests {
         let home = ("HOME", "/h");
         let file = "[store]\ndurability = 'process'\n[runtime]\nworkers = 3";
         let found = settings(&Flags::default(), &[home, ("COMMEDIA_RUNTIME__WORKERS", "5")], file).expect("settings");
-        assert_eq!((found.durability, found.workers, found.max_live_runs, found.log.as_str()), (Durability::Process, 5, 1024, "warn"));
+        assert_eq!(
+            (found.durability, found.workers, found.max_live_runs, found.log.as_str()),
+            (Durability::Process, 5, 1024, "warn")
+        );
         let flags = Flags { workers: Some(2), durability: Some(Durability::Fsync), verbose: 2, ..Flags::default() };
         let found = settings(&flags, &[home, ("COMMEDIA_CLOCK_OFFSET_S", "-60")], file).expect("settings");
         assert_eq!((found.durability, found.workers, found.log.as_str()), (Durability::Fsync, 2, "debug"));
@@ -315,7 +316,10 @@ mod tests {
     #[test]
     fn the_reference_names_every_key_of_the_schema() {
         layer("reference", REFERENCE).expect("the reference is read");
-        let uncommented: String = REFERENCE.lines().map(|l| format!("{}\n", l.strip_prefix("# ").filter(|l| l.contains(" = \"")).unwrap_or(l))).collect();
+        let uncommented: String = REFERENCE
+            .lines()
+            .map(|l| format!("{}\n", l.strip_prefix("# ").filter(|l| l.contains(" = \"")).unwrap_or(l)))
+            .collect();
         let all: toml::Table = uncommented.parse().expect("still TOML");
         let schema = json_schema();
         for (section, fields) in schema["properties"].as_object().expect("sections") {

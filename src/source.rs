@@ -151,7 +151,9 @@ pub fn values(path: &Path) -> Result<Vec<(String, serde_json::Value)>, Failure> 
     match scenario::read_data(&shown, &bytes) {
         Ok(serde_json::Value::Object(fields)) => Ok(fields.into_iter().collect()),
         Ok(_) => Err(Failure::invalid(format!("`{shown}` must be a map of parameters: `name: value`"))),
-        Err(faults) => Err(Failure::invalid(faults.first().map_or_else(|| format!("`{shown}` cannot be read"), ToString::to_string))),
+        Err(faults) => {
+            Err(Failure::invalid(faults.first().map_or_else(|| format!("`{shown}` cannot be read"), ToString::to_string)))
+        }
     }
 }
 

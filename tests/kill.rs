@@ -107,7 +107,10 @@ fn a_killed_run_loses_nothing_and_ends_with_the_same_digest() {
                 all
             });
         for (seq, kind) in &told {
-            assert!(stored.get(seq).is_some_and(|types| types.contains(kind)), "run {n}: acknowledged event {seq} `{kind}` is lost");
+            assert!(
+                stored.get(seq).is_some_and(|types| types.contains(kind)),
+                "run {n}: acknowledged event {seq} `{kind}` is lost"
+            );
             checked += 1;
         }
         let report = json(&data, &["store", "check", "--output", "json"]);

@@ -203,6 +203,7 @@ impl State {
                 (stored.loaded.run, log, stored.meta, false)
             }
         };
+        let run = run.with_builtins(shared.builtins.clone());
         let events = run.state().counts.events;
         let mut state = State {
             live,

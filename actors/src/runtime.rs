@@ -253,7 +253,7 @@ impl Runtime {
         let frames = self.shared.store.read(&stream, 1, 1).await?;
         let engine = frames.first().map_or(0, |f| f.header.engine);
         let loaded = self.load(id).await?;
-        Ok(verify(loaded.run.scenario(), &log, engine, &*self.shared.builtins))
+        Ok(verify(loaded.run.scenario(), &log, engine, &self.shared.builtins))
     }
 
     /// Reads everything stored and says what is wrong.

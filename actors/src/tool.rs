@@ -91,6 +91,7 @@ pub fn builtin(name: &str, input: &Value) -> Option<Result<Value, String>> {
 }
 
 /// The built-ins as a port for the machines.
+#[derive(Debug)]
 pub struct BuiltinTools;
 
 impl Builtins for BuiltinTools {

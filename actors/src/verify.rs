@@ -42,7 +42,7 @@ pub struct Difference {
 }
 
 /// Replays a log through `decide`.
-pub fn verify(scenario: &Arc<Scenario>, log: &[StoredEvent], engine: u16, builtins: &dyn Builtins) -> Verified {
+pub fn verify(scenario: &Arc<Scenario>, log: &[StoredEvent], engine: u16, builtins: &Arc<dyn Builtins>) -> Verified {
     let mut replay = Replay::new(log);
     let mut verified = Verified {
         events: log.len() as u64,
@@ -59,10 +59,10 @@ pub fn verify(scenario: &Arc<Scenario>, log: &[StoredEvent], engine: u16, builti
         verified.difference = Some(Difference { seq: 1, what: "the log does not begin with `run.created`".into() });
         return verified;
     };
-    let mut run = Run::new(scenario.clone(), Created::clone(created));
+    let mut run = Run::new(scenario.clone(), Created::clone(created)).with_builtins(builtins.clone());
     verified.difference = replay.step(&[Event::RunCreated(created.clone())]).err();
     while verified.difference.is_none() && !replay.expected.is_empty() {
-        match replay.next(&run, builtins) {
+        match replay.next(&run, &**builtins) {
             Ok(events) => {
                 verified.difference = replay.step(&events).err();
                 events.iter().for_each(|event| run.apply(event));
@@ -142,8 +142,11 @@ impl Replay {
                 let reason = end.cause.clone().unwrap_or_default();
                 return run.decide(Command::Cancel { reason }).map_err(|e| e.to_string());
             }
-            Some(Event::TurnFailed { failure, .. }) if failure.class == FailureClass::Crash => {
-                if let Some(Event::AgentFailed { seat, turn, reason }) = self.crashes.pop_front() {
+            Some(Event::TurnFailed { failure, turn, seat, .. }) if failure.class == FailureClass::Crash => {
+                // The crashes over this message; those that a restart mended left no trace in the canonical lane.
+                let over = |e: &Event| matches!(e, Event::AgentFailed { seat: s, turn: t, .. } if s == seat && t == turn);
+                let found = self.crashes.iter().position(over).and_then(|n| self.crashes.remove(n));
+                if let Some(Event::AgentFailed { seat, turn, reason }) = found {
                     return run.decide(Command::Crashed { seat, turn, reason }).map_err(|e| e.to_string());
                 }
             }

@@ -1,7 +1,5 @@
 //! Agents that panic: the step is repeated, the neighbours notice nothing, and a poison message is set aside in the end.
 
-mod stage;
-
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -9,10 +7,12 @@ use commedia_actors::runtime::{Runtime, RuntimeOptions, StartOptions};
 use commedia_actors::tool::BuiltinTools;
 use commedia_domain::event::ModelBinding;
 use commedia_domain::run::{RunInput, Status};
+use commedia_domain::scenario::{NoFiles, load};
 use commedia_domain::tool::Builtins;
 use commedia_domain::value::Value;
 
 /// Panics so many times over each poisoned input, then computes.
+#[derive(Debug)]
 struct Moody {
     times: u32,
     panics: Mutex<HashMap<String, u32>>,
@@ -57,7 +57,9 @@ metrics: {sum: {value: state.sum}, calm: {value: state.calm}}
 "#;
 
 async fn play(max: &str, times: u32) -> (Status, u64, usize, Vec<Option<f64>>, String) {
-    let scenario = stage::compile(&CRASHY.replace("MAX", max));
+    let text = CRASHY.replace("MAX", max);
+    let loaded = load("crashy.scenario.yaml", text.as_bytes(), &NoFiles).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let scenario = Arc::new(loaded.scenario);
     let options = RuntimeOptions { builtins: Arc::new(Moody { times, panics: Mutex::default() }), ..RuntimeOptions::default() };
     let runtime = Runtime::open(options).await.expect("opens");
     let input = RunInput { params: Vec::new(), seed: 1, now: 0, models: vec![ModelBinding::Offline] };

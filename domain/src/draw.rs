@@ -196,8 +196,7 @@ mod tests {
         assert_ne!(key("x", 0).rng().next_u64(), key("y", 0).rng().next_u64());
     }
 
-    const GOLDEN: &str =
-        "false 0.9155818233497416 -1.5715106363589264 0.20773113900262835 5 433 4.94394507482564";
+    const GOLDEN: &str = "false 0.9155818233497416 -1.5715106363589264 0.20773113900262835 5 433 4.94394507482564";
 
     #[test]
     fn means_are_what_they_should_be() {

@@ -21,6 +21,7 @@ use crate::message::{Seat, StepId, TurnId};
 use crate::names::{Facts, RunFacts};
 use crate::rules::{Order, Served};
 use crate::scenario::{ClockMode, Scenario};
+use crate::tool::{Builtins, NoBuiltins};
 use crate::value::Value;
 
 pub use begin::{NewRun, RunInput};
@@ -127,6 +128,8 @@ pub enum Refusal {
 pub struct Run {
     scenario: Arc<Scenario>,
     state: State,
+    /// Built-ins that triggers call; rules get them from whoever evaluates them.
+    builtins: Arc<dyn Builtins>,
     /// The wave at hand, worked out from the state after each event; never stored.
     wave: Option<wave::Wave>,
 }
@@ -135,14 +138,22 @@ impl Run {
     /// A run of which nothing is known but its first event.
     pub fn new(scenario: Arc<Scenario>, created: Created) -> Run {
         let state = State::new(&scenario, created);
-        Run { scenario, state, wave: None }
+        Run { scenario, state, builtins: Arc::new(NoBuiltins), wave: None }
     }
 
     /// The run as a snapshot has it.
     pub fn restore(scenario: Arc<Scenario>, snapshot: &[u8]) -> Result<Run, postcard::Error> {
-        let mut run = Run { scenario, state: postcard::from_bytes(snapshot)?, wave: None };
+        let state = postcard::from_bytes(snapshot)?;
+        let mut run = Run { scenario, state, builtins: Arc::new(NoBuiltins), wave: None };
         run.renew_wave();
         Ok(run)
+    }
+
+    /// The same run with built-in tools for its triggers.
+    #[must_use]
+    pub fn with_builtins(mut self, builtins: Arc<dyn Builtins>) -> Run {
+        self.builtins = builtins;
+        self
     }
 
     /// The state as bytes, for a snapshot: a cache, never an authority.

@@ -13,12 +13,13 @@ use crate::value::{Key, Value};
 use crate::world::{World, Writer, matches};
 
 /// Built-in tools of the runtime. Each is a pure function: the same input gives the same value on any machine.
-pub trait Builtins: Send + Sync {
+pub trait Builtins: Send + Sync + std::fmt::Debug {
     /// The value of a built-in; the error is for whoever called.
     fn call(&self, name: &str, input: &Value) -> Result<Value, String>;
 }
 
 /// No built-ins: each call is refused. For tests of the domain.
+#[derive(Debug)]
 pub struct NoBuiltins;
 
 impl Builtins for NoBuiltins {
@@ -36,12 +37,6 @@ pub struct ToolDone {
     pub writes: Vec<Write>,
     /// What it sent.
     pub sent: Vec<Sent>,
-}
-
-impl Default for Value {
-    fn default() -> Value {
-        Value::Null
-    }
 }
 
 /// How many records `query_` gives where no limit is named, and at most.

@@ -12,9 +12,10 @@ use crate::collection::Collection;
 pub type Map = BTreeMap<Key, Value>;
 
 /// A value of the scenario language. Clones are cheap: everything with a size is shared.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub enum Value {
     /// Absence.
+    #[default]
     Null,
     /// Truth.
     Bool(bool),

@@ -133,7 +133,7 @@ impl Writer<'_> {
         for reference in &spec.references {
             let Some(value) = record.get(&reference.field).filter(|v| **v != Value::Null) else { continue };
             let target = self.world.collection(reference.to);
-            if !value.as_key().is_some_and(|key| target.get(&key).is_some()) {
+            if value.as_key().is_none_or(|key| target.get(&key).is_none()) {
                 let to = &target.shape().name;
                 return Err(format!("`{name}.{}` names `{}`, which is not in `{to}`", reference.field, value.to_json()));
             }

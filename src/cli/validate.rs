@@ -71,9 +71,8 @@ impl Checked {
                 files.push(&fault.file);
             }
         }
-        let ok = |mut faults: Box<dyn Iterator<Item = &Diagnostic> + '_>| {
-            faults.all(|f| f.severity == Severity::Warning && !strict)
-        };
+        let ok =
+            |mut faults: Box<dyn Iterator<Item = &Diagnostic> + '_>| faults.all(|f| f.severity == Severity::Warning && !strict);
         let one = |(n, file): (usize, &&str)| {
             let own = || self.faults.iter().filter(|f| f.file == **file);
             let ok = if n == 0 { ok(Box::new(self.faults.iter())) } else { ok(Box::new(own())) };
@@ -148,7 +147,10 @@ fn summary(checked: &[Checked], errors: usize, warnings: usize) -> String {
     let mut text = format!("{}\n", parts.join(" · "));
     for scenario in good.iter().filter(|s| !s.unbuilt.is_empty()) {
         let first = &scenario.unbuilt[0];
-        text += &format!("note: `run` refuses {}: {} is not part of this version (line {})\n", scenario.name, first.what, first.span.line);
+        text += &format!(
+            "note: `run` refuses {}: {} is not part of this version (line {})\n",
+            scenario.name, first.what, first.span.line
+        );
     }
     text
 }

@@ -30,10 +30,8 @@ pub(super) async fn why(app: &App, args: &WhyArgs) -> Result<Exit, Failure> {
     let find = |seq: u64| told.iter().find(|t| t.seq == seq);
     let steps: Vec<(u64, Option<&str>)> =
         std::iter::once((args.seq, None)).chain(links.iter().map(|l| (l.seq, Some(l.how.as_str())))).collect();
-    let rows: Vec<Json> = steps
-        .iter()
-        .filter_map(|(seq, how)| find(*seq).map(|t| json!({"because": how, "event": t.to_json()})))
-        .collect();
+    let rows: Vec<Json> =
+        steps.iter().filter_map(|(seq, how)| find(*seq).map(|t| json!({"because": how, "event": t.to_json()}))).collect();
     let json = json!({"schema": "commedia.why/v1", "run_id": id.as_str(), "seq": args.seq, "chain": rows});
     app.console.list(&json, &rows, || {
         let line = |(seq, how): &(u64, Option<&str>)| {

@@ -1,8 +1,8 @@
 //! What each stored event says: `data` for programs, a few words for people.
 
 use commedia_domain::event::{
-    Ask, Created, Ended, Event, Fired, FiredAction, ModelBinding, Outcome, Recorded, Sample, Sent, StepOutcome, Then, Usage, Work,
-    Write, tool_name,
+    Ask, Created, Ended, Event, Fired, FiredAction, ModelBinding, Outcome, Recorded, Sample, Sent, StepOutcome, Then, Usage,
+    Work, Write, tool_name,
 };
 use commedia_domain::message::Call;
 use commedia_domain::scenario::{Carry, Scenario};

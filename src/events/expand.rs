@@ -145,9 +145,7 @@ pub(super) fn completed(scenario: &Scenario, completed: &Completed) -> (Json, St
         text = shown(said);
     }
     fields.insert("says".into(), Json::Array(says));
-    let metric = |(ix, value): &(commedia_domain::id::MetricIx, f64)| {
-        json!({"metric": scenario.metrics.get(ix.at()).map(|m| &*m.name), "value": value})
-    };
+    let metric = |(ix, value): &(commedia_domain::id::MetricIx, f64)| json!({"metric": scenario.metrics.get(ix.at()).map(|m| &*m.name), "value": value});
     fields.insert("metrics".into(), entries.iter().flat_map(|e| &e.metrics).map(metric).collect());
     let refused = |(write, why): &(commedia_domain::event::Write, std::sync::Arc<str>)| {
         let (kind, data) = write_json(scenario, write);

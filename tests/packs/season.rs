@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use commedia_actors::live::LoadedRun;
 use commedia_actors::runtime::{Runtime, RuntimeOptions, StartOptions};
-use commedia_domain::event::ModelBinding;
+use commedia_domain::event::{ModelBinding, Sample};
 use commedia_domain::run::{RunInput, Status};
 use commedia_domain::scenario::{FileError, Files, Loaded, Scenario, load};
 use commedia_domain::value::Value;
@@ -15,7 +16,8 @@ pub(crate) fn packs() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config/scenarios")
 }
 
-struct Folder(PathBuf);
+/// A folder's files.
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Files for Folder {
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
@@ -23,12 +25,12 @@ impl Files for Folder {
     }
 }
 
-/// A pack's scenario, such as `coin-shop/coin-shop`; its faults in words otherwise.
-pub(crate) fn pack(path: &str) -> Loaded {
-    let file = packs().join(format!("{path}.scenario.yaml"));
-    let source = std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-    let folder = Folder(file.parent().expect("a pack has a folder").to_owned());
-    load(path, &source, &folder)
+/// A pack's scenario, such as `coin-shop`; its faults in words otherwise.
+pub(crate) fn pack(name: &str) -> Loaded {
+    let folder = Folder(packs().join(name));
+    let file = format!("{name}.scenario.yaml");
+    let source = folder.read(&file).unwrap_or_else(|e| panic!("{name}: {e}"));
+    load(&file, &source, &folder)
         .unwrap_or_else(|faults| panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
 
@@ -40,7 +42,22 @@ pub(crate) fn int(n: i64) -> Value {
     Value::Int(n)
 }
 
-/// The pack, ready to be played.
+/// Plays a scenario to its end, one model for every alias.
+pub(crate) async fn play(
+    runtime: &Runtime,
+    scenario: &Arc<Scenario>,
+    params: &[(&str, Value)],
+    seed: u64,
+    model: ModelBinding,
+) -> LoadedRun {
+    let params = params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let models = vec![model; scenario.models.len() + 1];
+    let input = RunInput { params, seed, now: 0, models };
+    let handle = runtime.start_run(scenario.clone(), input, StartOptions { follow: false }).await.expect("starts");
+    handle.done().await.expect("ends")
+}
+
+/// The retail pack on a memory store.
 pub(crate) struct Season {
     pub(crate) runtime: Runtime,
     pub(crate) scenario: Arc<Scenario>,
@@ -48,18 +65,17 @@ pub(crate) struct Season {
 
 impl Season {
     pub(crate) async fn open() -> Season {
-        let runtime = Runtime::open(RuntimeOptions::default()).await.expect("a memory store opens");
-        Season { runtime, scenario: Arc::new(pack("retail-season/retail-season").scenario) }
+        let builtins = Arc::new(commedia_actors::tool::BuiltinTools);
+        let runtime = Runtime::open(RuntimeOptions { builtins, ..Default::default() }).await.expect("a memory store opens");
+        Season { runtime, scenario: Arc::new(pack("retail-season").scenario) }
     }
 
     /// Plays a season offline; starts on Monday 2026-03-02 where nothing else is said. Every check must hold.
     pub(crate) async fn play(&self, params: &[(&str, Value)], seed: u64) -> BTreeMap<String, f64> {
-        let mut given = BTreeMap::from([("season_start_date".to_owned(), text("2026-03-02"))]);
-        given.extend(params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        let models = vec![ModelBinding::Offline; self.scenario.models.len() + 1];
-        let input = RunInput { params: given.into_iter().collect(), seed, now: 0, models };
-        let handle = self.runtime.start_run(self.scenario.clone(), input, StartOptions { follow: false }).await.expect("starts");
-        let run = handle.done().await.expect("ends").run;
+        let mut given = BTreeMap::from([("season_start_date", text("2026-03-02"))]);
+        given.extend(params.iter().cloned());
+        let given: Vec<(&str, Value)> = given.into_iter().collect();
+        let run = play(&self.runtime, &self.scenario, &given, seed, ModelBinding::Offline).await.run;
         let state = run.state();
         assert_eq!(state.status, Status::Completed, "seed {seed}, {params:?}: {:?}", state.ended);
         let ended = state.ended.as_ref().expect("it has ended");
@@ -68,6 +84,20 @@ impl Season {
             assert!(check.passed, "seed {seed}, {params:?}: check `{name}` does not hold ({:?})", check.error);
         }
         let name = |at: usize| self.scenario.metrics[at].name.to_string();
-        ended.metrics.iter().map(|s| (name(s.metric.at()), s.value.unwrap_or(f64::NAN))).collect()
+        let value = |s: &Sample| {
+            s.value.unwrap_or_else(|| panic!("seed {seed}, {params:?}: {} has no value: {:?}", name(s.metric.at()), s.error))
+        };
+        ended.metrics.iter().map(|s| (name(s.metric.at()), value(s))).collect()
+    }
+
+    /// The means of the metrics over the seeds 1 to `seeds`: the same ones for every choice of parameters.
+    pub(crate) async fn means(&self, params: &[(&str, Value)], seeds: u64) -> BTreeMap<String, f64> {
+        let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+        for seed in 1..=seeds {
+            for (name, value) in self.play(params, seed).await {
+                *sums.entry(name).or_default() += value / seeds as f64;
+            }
+        }
+        sums
     }
 }

@@ -8,8 +8,9 @@ use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::engine::{Batch, Durability, Engine, EngineError, Guard, Order, Visit};
 
@@ -19,12 +20,18 @@ const FLUSH_EVERY_MS: u64 = 500;
 /// A handle whose threads have died over damage may never finish closing; then it is left behind.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How sled says that a file of its own is still locked.
+const LOCKED: &str = "could not acquire lock";
+
 /// A sled database in a directory of its own.
 pub(crate) struct SledEngine {
     db: RwLock<Option<::sled::Db>>,
     /// Our own descriptor of the log: it reports an error of writing back even if sled has swallowed it.
     log: File,
     dir: PathBuf,
+    config: ::sled::Config,
+    /// How many batches were applied.
+    batches: AtomicU64,
     /// When the directory of sled's blob files last changed; rows within the limit never get there.
     blobs_changed: Mutex<Option<SystemTime>>,
 }
@@ -55,21 +62,42 @@ fn caught<T>(call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineE
     })
 }
 
+/// Opens sled. Its threads may hold on to the files of a handle closed just now; our directory's lock is what keeps
+/// others away, so that is waited for.
+fn open_db(config: &::sled::Config) -> Result<::sled::Db, EngineError> {
+    let started = Instant::now();
+    loop {
+        match caught(|| Ok(config.open())) {
+            Ok(Err(::sled::Error::Io(e))) if e.to_string().contains(LOCKED) && started.elapsed() < CLOSE_TIMEOUT => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            opened => return opened?.map_err(convert),
+        }
+    }
+}
+
 impl SledEngine {
     /// Opens or creates the database in `dir`. `cache_bytes` bounds sled's page cache.
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<SledEngine, EngineError> {
         fs::create_dir_all(dir).map_err(|e| failed("cannot create", dir, &e))?;
-        remove_half_snapshots(dir)?;
+        set_bad_snapshots_aside(dir)?;
         let config = ::sled::Config::default()
             .path(dir)
             .mode(::sled::Mode::LowSpace)
             .cache_capacity(cache_bytes)
             .flush_every_ms(Some(FLUSH_EVERY_MS))
             .use_compression(false);
-        let db = caught(|| config.open().map_err(convert))?;
+        let db = open_db(&config)?;
         let path = dir.join("db");
         let log = File::open(&path).map_err(|e| failed("cannot open", &path, &e))?;
-        let engine = SledEngine { db: RwLock::new(Some(db)), log, dir: dir.to_path_buf(), blobs_changed: Mutex::new(None) };
+        let engine = SledEngine {
+            db: RwLock::new(Some(db)),
+            log,
+            dir: dir.to_path_buf(),
+            config,
+            batches: AtomicU64::new(0),
+            blobs_changed: Mutex::new(None),
+        };
         engine.sync_everything()?;
         Ok(engine)
     }
@@ -113,16 +141,32 @@ impl SledEngine {
     }
 }
 
-/// sled takes a snapshot it did not finish for a whole one and then refuses to open; its log is complete without it.
-fn remove_half_snapshots(dir: &Path) -> Result<(), EngineError> {
+/// sled takes a snapshot it did not finish for a whole one, and refuses to open with a damaged one; its log is complete
+/// without either. The unfinished are removed, the damaged kept under another name.
+fn set_bad_snapshots_aside(dir: &Path) -> Result<(), EngineError> {
     for entry in fs::read_dir(dir).map_err(|e| failed("cannot list", dir, &e))? {
         let path = entry.map_err(|e| failed("cannot list", dir, &e))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
+        if !name.starts_with("snap.") {
+            continue;
+        }
+        if name.ends_with(".generating") {
             fs::remove_file(&path).map_err(|e| failed("cannot remove", &path, &e))?;
+        } else if !is_whole_snapshot(&fs::read(&path).map_err(|e| failed("cannot read", &path, &e))?) {
+            tracing::warn!("sled's snapshot {} is damaged; its log is read instead", path.display());
+            fs::rename(&path, dir.join(format!("damaged-{name}"))).map_err(|e| failed("cannot rename", &path, &e))?;
         }
     }
     Ok(())
+}
+
+/// A snapshot of sled's ends with its length (8 bytes) and the CRC-32 of what comes before these.
+fn is_whole_snapshot(bytes: &[u8]) -> bool {
+    let Some((rest, crc)) = bytes.split_last_chunk::<4>() else { return false };
+    let Some((body, _)) = rest.split_last_chunk::<8>() else { return false };
+    let shift = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+    !body.is_empty()
+        && !body.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), shift)) == u32::from_le_bytes(*crc)
 }
 
 impl Engine for SledEngine {
@@ -143,6 +187,7 @@ impl Engine for SledEngine {
                 None => writes.remove(key),
             }
         }
+        self.batches.fetch_add(1, Ordering::Relaxed);
         self.with(|db| db.apply_batch(writes).map_err(convert))
     }
 
@@ -189,10 +234,13 @@ impl Engine for SledEngine {
         let Some(db) = self.db.write().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
         let flushed = caught(|| db.flush().map(|_| ()).map_err(convert));
         let (done, wait) = mpsc::channel();
+        // Opening writes a snapshot of where everything is. With one that is up to date a flipped bit in the log costs the
+        // pages it hits; without, all that was written since the last.
+        let refresh = (self.batches.load(Ordering::Relaxed) > 1).then(|| self.config.clone());
         let dropping = move || {
             let dropped = caught(|| {
                 drop(db);
-                Ok(())
+                refresh.map_or(Ok(()), |config| open_db(&config).map(drop))
             });
             // Nobody listens any more after the time-out.
             done.send(dropped).ok();

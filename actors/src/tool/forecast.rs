@@ -23,8 +23,8 @@ const SHORTEST_BACKTEST: usize = 12;
 /// Most stretches of a backtest.
 const MOST_STRETCHES: usize = 4;
 
-const FIELDS: [&str; 9] =
-    ["series", "field", "horizon", "season_length", "method", "level", "integers", "promotions", "promotions_ahead"];
+const FIELDS: [&str; 10] =
+    ["series", "field", "horizon", "season_length", "method", "level", "integers", "promotions", "promotions_ahead", "backtest"];
 
 /// A method, in the order in which `auto` prefers them where they are equally good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ struct Backtest {
 /// Input: `series` (numbers, or records with `field`, default `units`; oldest first, evenly spaced), `horizon` (1–520 steps),
 /// `season_length` (steps, default 52), `method` (`auto ets mstl seasonal_naive naive drift mean`, default `auto`), `level` of the
 /// intervals (default 0.95), `integers` (whole units), `promotions` (one number per value: how much of a promotion there was),
-/// `promotions_ahead` (one per step of the horizon).
+/// `promotions_ahead` (one per step of the horizon), `backtest` (default true; false spares a named method its backtest).
 ///
 /// Output, in the unit of the series: `units`, `lower`, `upper` (one per step), `total` (sum of `units`), `method` (the one
 /// used), `level`, `promotion_uplift` (factor of one unit of promotion) and `backtest {n, wape, mase, by_method}` over `n` values that
@@ -133,7 +133,8 @@ pub fn forecast(input: &Value) -> Result<Value, String> {
     let season = index(whole(input, "season_length", Some(52), 1, LONGEST_HORIZON)?);
     let level = level(input)?;
     let ask = Ask { horizon, season, level, z: normal_quantile(0.5 + level / 2.0) };
-    let integers = truth(input, "integers")?;
+    let integers = truth(input, "integers", false)?;
+    let tested = truth(input, "backtest", true)?;
     if y.is_empty() {
         return Err("`series` is empty".to_owned());
     }
@@ -150,7 +151,8 @@ pub fn forecast(input: &Value) -> Result<Value, String> {
         }
         name => {
             let method = Method::ALL.into_iter().find(|m| m.name() == name).ok_or_else(|| unknown_method(name))?;
-            (method, method.forecast(&clean, &ask)?, backtest(&clean, &ask, &[method]))
+            let backtest = if tested { backtest(&clean, &ask, &[method]) } else { None };
+            (method, method.forecast(&clean, &ask)?, backtest)
         }
     };
     for (step, ahead) in promotions.iter().flat_map(|p| &p.ahead).enumerate() {

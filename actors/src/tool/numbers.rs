@@ -61,10 +61,10 @@ pub(super) fn text<'a>(input: &'a Value, name: &str, default: &'a str) -> Result
     }
 }
 
-/// Truth, or false where it is absent or null.
-pub(super) fn truth(input: &Value, name: &str) -> Result<bool, String> {
+/// Truth, or `default` where it is absent or null.
+pub(super) fn truth(input: &Value, name: &str, default: bool) -> Result<bool, String> {
     match input.get(name) {
-        None | Some(Value::Null) => Ok(false),
+        None | Some(Value::Null) => Ok(default),
         Some(Value::Bool(b)) => Ok(*b),
         Some(value) => Err(format!("`{name}` must be true or false, not {}", shown(value))),
     }

@@ -13,28 +13,28 @@ use commedia_domain::scenario::{NoFiles, Scenario, load};
 use commedia_domain::{rules, tool};
 
 /// Scenarios that between them use every part of the machines.
-pub const SCENARIOS: [(&str, &str); 4] = [
+pub(crate) const SCENARIOS: [(&str, &str); 4] = [
     ("shop", include_str!("shop.scenario.yaml")),
     ("troupe", include_str!("troupe.scenario.yaml")),
     ("timers", include_str!("timers.scenario.yaml")),
     ("faulty", include_str!("faulty.scenario.yaml")),
 ];
 
-pub fn compile(text: &str) -> Arc<Scenario> {
+pub(crate) fn compile(text: &str) -> Arc<Scenario> {
     match load("stage.scenario.yaml", text.as_bytes(), &NoFiles) {
         Ok(loaded) => Arc::new(loaded.scenario),
         Err(faults) => panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
     }
 }
 
-pub fn created(scenario: &Arc<Scenario>, seed: u64) -> Created {
+pub(crate) fn created(scenario: &Arc<Scenario>, seed: u64) -> Created {
     let models = vec![ModelBinding::Stub; scenario.models.len() + 1];
     let input = RunInput { params: Vec::new(), seed, now: 0, models };
     NewRun::new(scenario, &input).unwrap_or_else(|e| panic!("{e:?}")).created
 }
 
 /// Carries out one thing that is owed.
-pub fn carry_out(run: &Run, effect: &Effect) -> Option<Command> {
+pub(crate) fn carry_out(run: &Run, effect: &Effect) -> Option<Command> {
     match effect {
         Effect::Serve(order) => Some(Command::Served(rules::serve(order, &BuiltinTools, |_| {}))),
         Effect::Wake { .. } => None,
@@ -62,7 +62,7 @@ pub fn carry_out(run: &Run, effect: &Effect) -> Option<Command> {
 
 /// Drives a run until it ends or `steps` decisions were made; what is owed is carried out in the order `pick` says. The
 /// events of each decision come back: a frame may end behind any of them.
-pub fn drive(run: &mut Run, steps: usize, mut pick: impl FnMut(usize) -> usize) -> Vec<Vec<Event>> {
+pub(crate) fn drive(run: &mut Run, steps: usize, mut pick: impl FnMut(usize) -> usize) -> Vec<Vec<Event>> {
     let mut decisions = Vec::new();
     while decisions.len() < steps {
         let events = match run.decide(Command::Proceed { wall: i64::MAX }) {
@@ -83,7 +83,7 @@ pub fn drive(run: &mut Run, steps: usize, mut pick: impl FnMut(usize) -> usize) 
     decisions
 }
 
-pub fn digest<'a>(created: &Created, events: impl IntoIterator<Item = &'a Event>) -> Hash32 {
+pub(crate) fn digest<'a>(created: &Created, events: impl IntoIterator<Item = &'a Event>) -> Hash32 {
     let mut digest = Digest::new();
     digest.update(&Event::RunCreated(Box::new(created.clone())).encode());
     events.into_iter().filter(|e| e.lane() == Lane::Canonical).for_each(|e| digest.update(&e.encode()));

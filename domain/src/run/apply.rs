@@ -1,6 +1,5 @@
 //! Makes events true. Dumb on purpose: everything that needs judgement was decided before and stands in the event.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::body::Body;
@@ -120,7 +119,7 @@ impl Run {
             return;
         }
         let supervision = &self.scenario.agents[seat.agent.at()].supervision;
-        let queue = self.state.mail.entry(seat).or_insert_with(VecDeque::new);
+        let queue = self.state.mail.entry(seat).or_default();
         if queue.len() >= supervision.mailbox as usize {
             self.state.counts.refused += 1;
             if supervision.overflow == Overflow::FailRun {
@@ -190,12 +189,11 @@ impl Run {
 
     fn completed_turn(&mut self, completed: &Completed) {
         let mut entries = completed.entries.iter().peekable();
-        let mut index = completed.turn.index;
-        for replica in completed.served.iter().flat_map(|(first, count)| *first..first.saturating_add(*count)) {
+        let replicas = completed.served.iter().flat_map(|(first, count)| *first..first.saturating_add(*count));
+        for (index, replica) in (completed.turn.index..).zip(replicas) {
             let seat = Seat { agent: completed.agent, replica };
             let open = self.state.turns.get(&seat);
             let slot = open.map_or(TurnId { wave: completed.turn.wave, index }, |t| t.slot);
-            index += 1;
             let served = self.consume(seat, slot);
             let turn = self.state.turns.remove(&seat);
             self.count_turn(seat);

@@ -10,7 +10,7 @@ use crate::names::{Facts, Names};
 use crate::rules::step_from;
 use crate::run::{Refusal, Run};
 use crate::scenario::{Metric, MetricAt, Trigger, TriggerAction, TriggerOn};
-use crate::tool::{self, Builtins, NoBuiltins};
+use crate::tool;
 use crate::value::Value;
 
 impl Run {
@@ -164,8 +164,7 @@ impl Run {
             TriggerAction::Call { tool, with } => {
                 let input = build(with)?;
                 let input = if input == Value::Null { Value::object::<&str>([]) } else { input };
-                let builtins: &dyn Builtins = &NoBuiltins;
-                let done = tool::perform(names, None, *tool, &input, builtins)?;
+                let done = tool::perform(names, None, *tool, &input, &*self.builtins)?;
                 FiredAction::Called { writes: done.writes, sent: done.sent, result: Body::new(done.value, blobs) }
             }
         })

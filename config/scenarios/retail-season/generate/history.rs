@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 
 /// Weeks of history: 2023-W01 to 2025-W52, all three years of 52 ISO weeks.
-pub const HISTORY_WEEKS: u32 = 156;
+pub(crate) const HISTORY_WEEKS: u32 = 156;
 /// Weeks of the curve after the history: any start in the coming year and 52 weeks from it.
-pub const CURVE_WEEKS: u32 = 104;
+pub(crate) const CURVE_WEEKS: u32 = 104;
 /// Weeks in a year of this pack's calendar.
 const YEAR: u32 = 52;
 /// Weekly autocorrelation of the noise and standard deviation of what is new in it (of logarithms).
@@ -83,7 +83,7 @@ const CLUSTERS: [(&str, &str, f64, &[f64]); 3] = [
 ];
 
 /// The files of `data/` with their text.
-pub fn files() -> Vec<(&'static str, String)> {
+pub(crate) fn files() -> Vec<(&'static str, String)> {
     vec![
         ("categories.csv", categories()),
         ("history.csv", history()),
