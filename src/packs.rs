@@ -35,19 +35,15 @@ pub const PACKS: &[Pack] = &[
         true,
         "a season of retail: forecast, buy, allocate, replenish, mark down",
         "retail-season.scenario.yaml",
+        "README.md",
         "data/categories.csv",
         "data/history.csv",
         "data/market_curve.csv",
         "data/store_clusters.csv",
         "data/stores.csv",
     ),
-    pack!(
-        "handoff-4",
-        false,
-        "four agents, three handoffs: what `bench` measures",
-        "handoff-4.scenario.yaml",
-        "handoff-4-rules.scenario.yaml",
-    ),
+    pack!("handoff-4", false, "four agents, three handoffs: what `bench` measures", "handoff-4.scenario.yaml"),
+    pack!("handoff-4-rules", false, "the same with agents of kind `rules`", "handoff-4-rules.scenario.yaml"),
 ];
 
 /// The pack of a name.
@@ -64,6 +60,11 @@ impl Pack {
     /// The scenario's file name.
     pub fn entry(&self) -> &'static str {
         self.files[0].0
+    }
+
+    /// The scenario's bytes.
+    pub fn source(&self) -> &'static [u8] {
+        self.files[0].1
     }
 
     /// All files by path, as the loader asks for them.

@@ -87,18 +87,16 @@ impl Source {
         }
     }
 
-    /// A file of a built-in pack; `None` where the pack has no such file.
-    pub fn packed(pack: &packs::Pack, file: &str) -> Option<Source> {
-        let (_, bytes) = pack.files.iter().find(|(path, _)| *path == file)?;
-        Some(Source { name: file.to_owned(), bytes: bytes.to_vec(), files: Folder::Pack(pack.folder()) })
+    /// A built-in scenario.
+    pub fn packed(pack: &packs::Pack) -> Source {
+        Source { name: pack.entry().to_owned(), bytes: pack.source().to_vec(), files: Folder::Pack(pack.folder()) }
     }
 
     /// A path, or the name of a pack where there is no such file.
     pub fn named(name: &str) -> Result<Source, Box<Diagnostic>> {
         let pathlike = name == "-" || name.contains(['/', '\\', '.']) || Path::new(name).is_file();
-        let packed = packs::find(name).filter(|_| !pathlike).and_then(|pack| Source::packed(pack, pack.entry()));
-        match packed {
-            Some(source) => Ok(source),
+        match packs::find(name).filter(|_| !pathlike) {
+            Some(pack) => Ok(Source::packed(pack)),
             None if !pathlike && !Path::new(name).exists() => {
                 let known: Vec<&str> = packs::names().collect();
                 let mut fault = fault(name, "unknown_scenario", format!("there is no file and no built-in scenario `{name}`"));

@@ -46,7 +46,10 @@ fn a_run_prints_the_promised_object() {
     let run = said.json();
     assert_eq!(keys(&run), RUN_KEYS);
     assert_eq!(keys(&run["usage"]), ["model_calls", "tokens_in", "tokens_out", "cost_usd"]);
-    assert_eq!((&run["schema"], &run["scenario"], &run["status"]), (&"commedia.run/v1".into(), &"coin-shop".into(), &"completed".into()));
+    assert_eq!(
+        (&run["schema"], &run["scenario"], &run["status"]),
+        (&"commedia.run/v1".into(), &"coin-shop".into(), &"completed".into())
+    );
     assert_eq!((run["seed"].as_u64(), run["digest"].as_str().map(str::len)), (Some(1), Some(64)));
     assert!(run["metrics"]["cash"].as_f64().is_some_and(|cash| cash > 100.0), "{run}");
     let shown = home.run(&["show", "@1", "--output", "json"]).exits(0).json();
@@ -109,8 +112,11 @@ fn exit_codes() {
     check("checks: [{name: enough, that: metrics.n >= 3.0}]\n", &[], 0, "completed");
     let missed = check("checks: [{name: enough, that: metrics.n > 3.0}]\n", &[], 99, "completed").json();
     assert_eq!((&missed["checks"][0]["name"], &missed["checks"][0]["passed"]), (&"enough".into(), &false.into()));
-    let missed = check("thresholds: {n: {mean: '< 3'}}\n", &[], 99, "completed").json();
-    assert_eq!((missed["thresholds"][0]["value"].as_f64(), missed["thresholds"][0]["passed"].as_bool()), (Some(3.0), Some(false)));
+    let missed = check("thresholds: [{metric: n, mean: '< 3'}]\n", &[], 99, "completed").json();
+    assert_eq!(
+        (missed["thresholds"][0]["value"].as_f64(), missed["thresholds"][0]["passed"].as_bool()),
+        (Some(3.0), Some(false))
+    );
     check("limits: {events: 3}\n", &[], 5, "over_budget");
     let paused = check("limits: {events: 3, on_exceed: pause}\n", &[], 5, "paused");
     assert!(paused.err.contains("commedia resume r_"), "{}", paused.err);
@@ -155,7 +161,11 @@ fn what_is_not_built_is_refused_and_nothing_stored() {
     let human = home.file("human.yaml", "name: s\nagents:\n  boss: {kind: human}\n");
     home.run(&["validate", &human]).exits(0);
     let said = home.run(&["run", &human]).exits(3);
-    assert!(said.err.contains("human.yaml:3:") && said.err.contains("`boss`") && said.err.contains("not part of this version"), "{}", said.err);
+    assert!(
+        said.err.contains("human.yaml:3:") && said.err.contains("`boss`") && said.err.contains("not part of this version"),
+        "{}",
+        said.err
+    );
     for arguments in [&["--model", "openai:gpt-4o-mini"][..], &["--model", "llama"]] {
         let said = home.run(&[&["run", "coin-shop"], arguments].concat()).exits(3);
         assert!(said.err.contains("--model stub"), "{}", said.err);
@@ -174,10 +184,17 @@ fn progress_is_told_on_standard_error() {
         assert_eq!(keys(line), ["run_id", "seq", "type", "agent", "at"]);
         assert_eq!((&line["run_id"], line["seq"].as_u64()), (&id, Some(n as u64 + 1)));
     }
-    assert_eq!((lines[0]["type"].as_str(), lines.last().and_then(|l| l["type"].as_str())), (Some("run.created"), Some("run.completed")));
+    assert_eq!(
+        (lines[0]["type"].as_str(), lines.last().and_then(|l| l["type"].as_str())),
+        (Some("run.created"), Some("run.completed"))
+    );
     assert_eq!(lines.len() as u64, said.json()["events"].as_u64().expect("events"));
     let said = run(&["--progress", "plain"]);
-    assert!(said.err.contains("offline: rules answer for planner, demand, inventory, pricing; nothing leaves this machine"), "{}", said.err);
+    assert!(
+        said.err.contains("offline: rules answer for planner, demand, inventory, pricing; nothing leaves this machine"),
+        "{}",
+        said.err
+    );
     let said = run(&["--progress", "none", "--model", "stub"]);
     assert!(said.err.starts_with("stub: the stub answers for planner") && said.err.lines().count() == 1, "{}", said.err);
     let said = home.run(&["run", "coin-shop"]).exits(0);
@@ -214,7 +231,11 @@ fn a_signal_saves_the_run() {
         assert!(rest.iter().any(|l| l.trim() == format!("commedia resume {id}")), "{rest:?}");
         let listed = home.run(&["ls", "--status", "running", "--output", "jsonl"]).exits(0).lines();
         assert_eq!(listed.len(), 1);
-        let resumed = if name == "TERM" { home.run(&["resume", "--output", "json"]) } else { home.run(&["resume", &id, "--output", "json"]) };
+        let resumed = if name == "TERM" {
+            home.run(&["resume", "--output", "json"])
+        } else {
+            home.run(&["resume", &id, "--output", "json"])
+        };
         let resumed = resumed.exits(0).json();
         assert_eq!(keys(&resumed), RUN_KEYS);
         assert_eq!((&resumed["run_id"], &resumed["digest"]), (&id.into(), &whole["digest"]), "{name}");

@@ -81,13 +81,18 @@ fn events_are_told_as_the_schema_says() {
 #[test]
 fn every_event_has_a_cause_back_to_the_beginning() {
     let home = Home::new();
-    for arguments in [&["handoff-4"][..], &["handoff-4", "--model", "stub"], &["retail-season", "--set", "forecast_horizon_weeks=4"]] {
+    for arguments in
+        [&["handoff-4"][..], &["handoff-4", "--model", "stub"], &["retail-season", "--set", "forecast_horizon_weeks=4"]]
+    {
         let events = home.run(&[&["run", "--output", "json"], arguments].concat()).exits(0).json()["events"].as_u64();
         for seq in (2..=events.expect("events")).step_by(7) {
             let why = home.run(&["why", "@1", &seq.to_string(), "--output", "json"]).exits(0).json();
             let chain = why["chain"].as_array().expect("a chain");
             let seqs: Vec<u64> = chain.iter().filter_map(|c| c["event"]["seq"].as_u64()).collect();
-            assert!(seqs[0] == seq && seqs.is_sorted_by(|a, b| a > b) && seqs.last() == Some(&1), "{arguments:?} {seq}: {seqs:?}");
+            assert!(
+                seqs[0] == seq && seqs.is_sorted_by(|a, b| a > b) && seqs.last() == Some(&1),
+                "{arguments:?} {seq}: {seqs:?}"
+            );
         }
     }
     home.run(&["run", "handoff-4"]).exits(0);
@@ -143,12 +148,8 @@ fn a_store_has_one_process() {
         "slow.yaml",
         "name: slow\nclock: {mode: real, tick: PT1H, ticks: 5}\nagents:\n  a: {kind: rules, handles: [tick], rules: []}\n",
     );
-    let mut child = home
-        .command(&["run", &slow, "--progress", "json"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("starts");
+    let mut child =
+        home.command(&["run", &slow, "--progress", "json"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
     let mut err = BufReader::new(child.stderr.take().expect("piped"));
     let mut line = String::new();
     err.read_line(&mut line).expect("the run has begun");

@@ -41,7 +41,8 @@ fn text_shows_the_line_and_the_remedy() {
     let home = Home::new();
     let bad = home.file("bad.yaml", MISSPELT);
     let said = home.run(&["validate", &bad]).exits(3);
-    for words in ["error[", "bad.yaml:3:20", "3 |   a: {kind: rules, rulez: []}", "^^^^^", "rules", "bad.yaml:4:31", "0 files ok"] {
+    for words in ["error[", "bad.yaml:3:20", "3 |   a: {kind: rules, rulez: []}", "^^^^^", "rules", "bad.yaml:4:31", "0 files ok"]
+    {
         assert!(said.out.contains(words), "{words}: {}", said.out);
     }
     assert!(!said.out.contains('\u{1b}'), "colours only on a terminal");
@@ -57,7 +58,8 @@ fn text_shows_the_line_and_the_remedy() {
 fn what_cannot_be_read_is_told_with_its_place() {
     let home = Home::new();
     std::fs::create_dir(home.path("folder.yaml")).expect("created");
-    for (name, words) in [("no-such.yaml", "does not exist"), ("folder.yaml", "is a folder"), ("no-pack", "no built-in scenario")] {
+    for (name, words) in [("no-such.yaml", "does not exist"), ("folder.yaml", "is a folder"), ("no-pack", "no built-in scenario")]
+    {
         let said = home.run(&["validate", name]).exits(3);
         assert!(said.out.contains(words) && said.out.contains(&format!("{name}:1:1")), "{}", said.out);
         let said = home.run(&["run", name]).exits(3);
@@ -71,8 +73,14 @@ fn a_fault_of_an_included_file_is_told_under_its_name() {
     home.file("part.yaml", "agents:\n  a: {kind: rules, rulez: []}\n");
     let whole = home.file("whole.yaml", "name: shop\ninclude: [part.yaml]\n");
     let json = home.run(&["validate", &whole, "--output", "json"]).exits(3).json();
-    assert_eq!((json["files"][0]["ok"].as_bool(), json["files"][0]["diagnostics"].as_array().map(Vec::len)), (Some(false), Some(0)));
-    assert_eq!((json["files"][1]["file"].as_str(), json["files"][1]["diagnostics"][0]["line"].as_u64()), (Some("part.yaml"), Some(2)));
+    assert_eq!(
+        (json["files"][0]["ok"].as_bool(), json["files"][0]["diagnostics"].as_array().map(Vec::len)),
+        (Some(false), Some(0))
+    );
+    assert_eq!(
+        (json["files"][1]["file"].as_str(), json["files"][1]["diagnostics"][0]["line"].as_u64()),
+        (Some("part.yaml"), Some(2))
+    );
     let said = home.run(&["validate", &whole]).exits(3);
     assert!(said.out.contains("2 |   a: {kind: rules, rulez: []}"), "{}", said.out);
 }

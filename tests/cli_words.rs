@@ -13,7 +13,8 @@ const REST: [&str; 10] = ["ls", "tail", "why", "resume", "replay", "store", "sch
 #[test]
 fn help_shows_the_daily_verbs_and_all_of_them_when_asked() {
     let home = Home::new();
-    let verb = |text: &str, verb: &str| text.lines().any(|l| l.trim_start().starts_with(&format!("{verb} ")) && l.starts_with("  "));
+    let verb =
+        |text: &str, verb: &str| text.lines().any(|l| l.trim_start().starts_with(&format!("{verb} ")) && l.starts_with("  "));
     let short = home.run(&["help"]).exits(0).out;
     let all = home.run(&["help", "--all"]).exits(0).out;
     for name in DAILY {
@@ -22,7 +23,7 @@ fn help_shows_the_daily_verbs_and_all_of_them_when_asked() {
     for name in REST {
         assert!(!verb(&short, name) && verb(&all, name), "{name}: {all}");
     }
-    assert!(all.contains("99 a check or threshold was missed"), "{all}");
+    assert!(all.contains("99  a check or threshold was missed"), "{all}");
     let run = home.run(&["help", "run"]).exits(0).out;
     assert!(run.contains("--set <NAME=VALUE>") && run.contains("--runs"), "{run}");
     assert!(home.run(&[]).exits(2).err.contains("Usage: commedia"));
@@ -112,8 +113,7 @@ fn init_writes_a_scenario_and_never_overwrites() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let home = Home::new();
-    let mut child =
-        home.command(&["schema", "scenario"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let mut child = home.command(&["schema", "scenario"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     drop(child.stdout.take());
     let mut err = String::new();
     child.stderr.take().expect("piped").read_to_string(&mut err).expect("text");

@@ -53,10 +53,10 @@ impl Workload {
         }
     }
 
-    fn file(self) -> &'static str {
+    fn pack(self) -> &'static str {
         match self {
-            Workload::Rules => "handoff-4-rules.scenario.yaml",
-            Workload::Stub => "handoff-4.scenario.yaml",
+            Workload::Rules => "handoff-4-rules",
+            Workload::Stub => "handoff-4",
         }
     }
 
@@ -69,8 +69,9 @@ impl Workload {
 }
 
 pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> {
-    let packed = packs::find("handoff-4").and_then(|pack| Source::packed(pack, args.workload.file()));
-    let source = packed.ok_or_else(|| Failure::new(Exit::Internal, "the bench's scenario is missing"))?;
+    let pack =
+        packs::find(args.workload.pack()).ok_or_else(|| Failure::new(Exit::Internal, "the bench's scenario is missing"))?;
+    let source = Source::packed(pack);
     let loaded = source.load().map_err(|faults| {
         Failure::new(Exit::Internal, faults.first().map_or_else(|| "the bench's scenario".into(), ToString::to_string))
     })?;
