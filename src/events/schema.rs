@@ -1,4 +1,4 @@
-//! The JSON Schema of events, from one table of their types. `tests/cli_store.rs` holds what is told against it.
+//! The JSON Schema of events, from one table of their types. `tests/cli/store.rs` holds what is told against it.
 
 use serde_json::{Map, Value as Json, json};
 

@@ -1,12 +1,10 @@
 //! What is stored, read again: lists, events, causes, replays, checks, and a store that somebody else has.
 
-mod cli_common;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use cli_common::{Home, keys, signal};
+use crate::home::{Home, keys, signal};
 use serde_json::Value as Json;
 
 #[test]

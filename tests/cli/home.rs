@@ -1,7 +1,6 @@
 //! Runs the built program in folders of its own.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value as Json;
@@ -88,8 +87,4 @@ pub(crate) fn keys(json: &Json) -> Vec<&str> {
 pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().expect("kill is there");
     assert!(status.success());
-}
-
-pub(crate) fn exists(path: &Path) -> bool {
-    path.exists()
 }

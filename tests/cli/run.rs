@@ -1,11 +1,9 @@
 //! `run` and `resume`: what is printed, what it exits with, what a signal does.
 
-mod cli_common;
-
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use cli_common::{Home, Said, keys, signal};
+use crate::home::{Home, Said, keys, signal};
 use serde_json::Value as Json;
 
 const RUN_KEYS: [&str; 19] = [

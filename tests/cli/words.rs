@@ -1,11 +1,9 @@
 //! The words of the command line: help, versions, schemas, completions, what is refused.
 
-mod cli_common;
-
 use std::io::Read;
 use std::process::Stdio;
 
-use cli_common::{Home, keys};
+use crate::home::{Home, keys};
 
 const DAILY: [&str; 4] = ["init", "validate", "run", "show"];
 const REST: [&str; 10] = ["ls", "tail", "why", "resume", "replay", "store", "schema", "bench", "completions", "version"];
@@ -60,7 +58,7 @@ fn the_environment_is_checked_too() {
     let home = Home::new();
     let check = |name: &str, value: &str, code: i32, words: &str| {
         let output = home.command(&["ls"]).env(name, value).output().expect("starts");
-        let said = cli_common::Said::from(output).exits(code);
+        let said = crate::home::Said::from(output).exits(code);
         assert!(said.err.contains(words), "{}", said.err);
     };
     check("COMMEDIA_SERVER", "http://localhost:7117", 2, "local data only");

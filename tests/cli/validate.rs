@@ -1,12 +1,10 @@
 //! `validate`: every fault told, with its place, as text and as the promised JSON.
 
-mod cli_common;
-
 use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use cli_common::{Home, Said, keys};
+use crate::home::{Home, Said, keys};
 use serde_json::Value as Json;
 
 const GOOD: &str = "name: shop\nagents:\n  a: {kind: rules, handles: [tick], rules: [{otherwise: true, emit: [{say: hi}]}]}\nclock: {tick: P1D, ticks: 2}\n";
