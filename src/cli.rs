@@ -172,9 +172,22 @@ impl Cli {
     }
 }
 
+/// Shown under all commands.
+const EXIT_CODES: &str = "Exit codes:
+    0  all is well
+    1  a fault of the program
+    2  the command line
+    3  an invalid file or parameters
+    4  a run failed
+    5  a limit was reached, or a run waits with nobody to ask
+    6  cancelled by a person
+    8  the store is locked, damaged or full
+   99  a check or threshold was missed
+  130  interrupted; the state is saved";
+
 /// The whole command line, with every command shown.
 pub(crate) fn whole() -> clap::Command {
-    let mut whole = Cli::command().after_help("Exit codes: 0 ok · 1 internal · 2 usage · 3 invalid file or parameters · 4 a run failed · 5 a limit was reached or nobody could be asked · 6 cancelled · 8 store locked, damaged or full · 99 a check or threshold was missed · 130 interrupted");
+    let mut whole = Cli::command().after_help(EXIT_CODES);
     let names: Vec<String> = whole.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     for name in names {
         whole = whole.mut_subcommand(name, |c| c.hide(false));

@@ -240,19 +240,28 @@ pub fn took(ms: i64) -> String {
     }
 }
 
-/// Rows with aligned columns, two blanks of indent.
+/// Rows with aligned columns, two blanks of indent; columns of numbers to the right.
 pub fn columns(rows: Vec<Vec<String>>) -> String {
+    let wide = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let figure = |cell: &String| cell == "-" || cell.parse::<f64>().is_ok();
+    let figures: Vec<bool> = (0..wide)
+        .map(|n| {
+            let cells = || rows.iter().filter_map(|row| row.get(n));
+            cells().any(figure) && cells().skip(1).all(figure) && (rows.len() > 1 || cells().all(figure))
+        })
+        .collect();
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    let wide = rows.iter().map(Vec::len).max().unwrap_or(0);
     table.add_rows(rows);
-    for n in 0..wide {
+    for (n, figures) in figures.into_iter().enumerate() {
         if let Some(column) = table.column_mut(n) {
             column.set_padding((if n == 0 { 2 } else { 1 }, 1));
+            if figures && n > 0 {
+                column.set_cell_alignment(comfy_table::CellAlignment::Right);
+            }
         }
     }
-    let text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
-    if wide == 0 { String::new() } else { text }
+    if wide == 0 { String::new() } else { table.lines().map(|line| format!("{}\n", line.trim_end())).collect() }
 }
 
 /// The summary of one run.

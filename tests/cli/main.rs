@@ -1,0 +1,7 @@
+//! The program as users and scripts have it: run as a process, with files, signals and exit codes.
+
+mod home;
+mod run;
+mod store;
+mod validate;
+mod words;
