@@ -119,3 +119,29 @@ fn a_killed_run_loses_nothing_and_ends_with_the_same_digest() {
     eprintln!("{kills} runs, {interrupted} interrupted and resumed, {checked} acknowledged events checked: none lost");
     assert!(interrupted * 2 >= kills, "most kills must come before the end: {interrupted} of {kills}");
 }
+
+const PATIENT: &str = r"
+name: patient
+clock: {mode: real}
+agents: {bell: {kind: rules, rules: [{otherwise: true, emit: [{say: Ding.}]}]}}
+triggers: [{name: later, after: PT1H, tell: bell, message: Ring.}]
+";
+
+#[test]
+fn a_terminated_run_says_how_to_go_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("patient.scenario.yaml");
+    std::fs::write(&file, PATIENT).expect("is written");
+    let data = folder.path().join("data");
+    let mut child = commedia(&data, &["run", file.to_str().expect("UTF-8"), "--progress", "json"]).spawn().expect("starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let first = lines.next().expect("it tells of its start").expect("UTF-8");
+    let id = serde_json::from_str::<serde_json::Value>(&first).expect("JSON")["run_id"].as_str().expect("an id").to_owned();
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill is there");
+    assert!(killed.success());
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(child.wait().expect("ends").code(), Some(130), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains(&format!("commedia resume {id}"))), "{rest:?}");
+    let shown = json(&data, &["show", &id, "--output", "json"]);
+    assert!(shown["ended_at"].is_null(), "{shown}");
+}

@@ -107,3 +107,25 @@ async fn the_stub_asks_calls_and_hands_off() {
     let verified = runtime.verify(&run.id).await.expect("reads");
     assert_eq!((verified.difference, verified.digest, verified.model_calls), (None, run.digest, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_never_reads_delays_nobody() {
+    let runtime = memory().await;
+    // More events than a follower's queue holds: each customer's turn is its own when replicas do not act at once.
+    let text = COIN_SHOP.replace("P1D, ticks: 30", "P1D, ticks: 9000").replace("replicas: 50", "replicas: 1");
+    let scenario = scenario(&text);
+    let input = RunInput { params: Vec::new(), seed: 1, now: 0, models: vec![ModelBinding::Offline] };
+    let mut handle = runtime.start_run(scenario, input, StartOptions { follow: true }).await.expect("starts");
+    let mut follower = handle.events.take().expect("followed");
+    let id = handle.id.clone();
+    let run = handle.done().await.expect("ends");
+    assert_eq!(run.run.state().status, Status::Completed);
+    let mut seen = 0;
+    while let Some(event) = follower.next().await {
+        seen += 1;
+        assert_eq!(event.seq, seen, "what it got has no gap");
+    }
+    assert!(seen < run.head.seq, "it was let go before the end");
+    let rest = runtime.events(&id, seen + 1).await.expect("reads");
+    assert_eq!(seen + rest.len() as u64, run.head.seq, "the rest is in the store");
+}
