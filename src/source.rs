@@ -87,16 +87,17 @@ impl Source {
         }
     }
 
-    /// A built-in scenario.
-    pub fn packed(pack: &packs::Pack) -> Source {
+    /// A built-in pack's scenario.
+    pub fn pack(pack: &packs::Pack) -> Source {
         Source { name: pack.entry().to_owned(), bytes: pack.source().to_vec(), files: Folder::Pack(pack.folder()) }
     }
 
     /// A path, or the name of a pack where there is no such file.
     pub fn named(name: &str) -> Result<Source, Box<Diagnostic>> {
         let pathlike = name == "-" || name.contains(['/', '\\', '.']) || Path::new(name).is_file();
-        match packs::find(name).filter(|_| !pathlike) {
-            Some(pack) => Ok(Source::packed(pack)),
+        let packed = packs::find(name).filter(|_| !pathlike).map(Source::pack);
+        match packed {
+            Some(source) => Ok(source),
             None if !pathlike && !Path::new(name).exists() => {
                 let known: Vec<&str> = packs::names().collect();
                 let mut fault = fault(name, "unknown_scenario", format!("there is no file and no built-in scenario `{name}`"));

@@ -108,6 +108,66 @@ mod tests {
     use super::*;
 
     #[test]
+    fn scenarios_may_use_each_built_in_and_no_other() {
+        let load = |name: &str| {
+            let text = format!(
+                "name: a\ntools: {{t: {{kind: builtin, use: {name}}}}}\nagents: {{x: {{kind: rules, handles: [user]}}}}\n"
+            );
+            let faults = commedia_domain::scenario::load("a.yaml", text.as_bytes(), &commedia_domain::scenario::NoFiles).err();
+            faults.unwrap_or_default().iter().map(ToString::to_string).collect::<String>()
+        };
+        for b in BUILTINS {
+            assert_eq!(load(b.name), "");
+        }
+        assert!(load("oracle").contains("there is no built-in tool `oracle`"), "{}", load("oracle"));
+    }
+
+    /// The rows of a schema's properties: name, type, meaning.
+    fn fields(schema: &str) -> String {
+        let schema: serde_json::Value = serde_json::from_str(schema).expect("the schema is JSON");
+        let required = |name: &str| schema["required"].as_array().is_some_and(|r| r.iter().any(|f| f == name));
+        let row = |(name, field): (&String, &serde_json::Value)| {
+            let text = |at: &str| field[at].as_str().unwrap_or_default().to_owned();
+            let kind = match &field["type"] {
+                serde_json::Value::Array(kinds) => kinds.iter().filter_map(|k| k.as_str()).collect::<Vec<_>>().join(" or "),
+                _ => text("type"),
+            };
+            let choice = field["enum"].as_array().map(|e| e.iter().filter_map(|w| w.as_str()).collect::<Vec<_>>().join(" "));
+            let default = match &field["default"] {
+                serde_json::Value::Null => String::new(),
+                default => format!(" Default `{}`.", default.to_string().trim_matches('"')),
+            };
+            let range = match (&field["minimum"], &field["maximum"]) {
+                (serde_json::Value::Null, _) | (_, serde_json::Value::Null) => String::new(),
+                (low, high) => format!(" {low} to {high}."),
+            };
+            let meaning = [text("description"), choice.map(|c| format!("`{c}`")).unwrap_or_default()].join(" ");
+            let need = if required(name) { "" } else { ", optional" };
+            format!("| `{name}` | {kind}{need} | {} |\n", format!("{meaning}{range}{default}").trim())
+        };
+        let rows: String = schema["properties"].as_object().expect("an object").iter().map(row).collect();
+        format!("| Field | Type | Meaning |\n|---|---|---|\n{rows}")
+    }
+
+    #[test]
+    fn the_page_of_the_built_in_tools_is_up_to_date() {
+        let mut page = "# Built-in tools\n\nPure functions: the same input gives the same output on any machine. In a scenario: \
+                        `tools: {next_weeks: {kind: builtin, use: forecast}}`.\nA test compares this page with the code.\n"
+            .to_owned();
+        for b in BUILTINS {
+            page += &format!("\n## `{}`\n\n{}\n\n", b.name, b.description);
+            page += &format!("- **Units**: {}.\n- **Method**: {}.\n- **Source**: {}.\n", b.units, b.method, b.source);
+            page += &format!("\nInput:\n\n{}\nOutput:\n\n{}", fields(b.input), fields(b.output));
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/tools.md");
+        if std::env::var_os("COMMEDIA_BLESS").is_some() {
+            std::fs::write(path, &page).expect("docs/ can be written");
+        }
+        let written = std::fs::read_to_string(path).expect("docs/tools.md is there");
+        assert!(written == page, "docs/tools.md differs: write it anew with COMMEDIA_BLESS=1 cargo test -p commedia-actors page");
+    }
+
+    #[test]
     fn every_documented_tool_answers_in_its_own_schema() {
         let rows = [
             ("accuracy", r#"{"actual": [1, 2], "forecast": [1, 3]}"#),

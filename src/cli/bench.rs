@@ -69,9 +69,8 @@ impl Workload {
 }
 
 pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> {
-    let pack =
-        packs::find(args.workload.pack()).ok_or_else(|| Failure::new(Exit::Internal, "the bench's scenario is missing"))?;
-    let source = Source::packed(pack);
+    let packed = packs::find(args.workload.pack()).map(Source::pack);
+    let source = packed.ok_or_else(|| Failure::new(Exit::Internal, "the bench's scenario is missing"))?;
     let loaded = source.load().map_err(|faults| {
         Failure::new(Exit::Internal, faults.first().map_or_else(|| "the bench's scenario".into(), ToString::to_string))
     })?;
