@@ -23,6 +23,11 @@ pub struct App {
 impl App {
     /// Opens the store and starts the runtime, with room for so many live runs at least.
     pub async fn open(&self, live: usize) -> Result<Runtime, Failure> {
+        self.try_open(live).await.map_err(open_failure)
+    }
+
+    /// The same, for a caller that has something to do where the store does not open.
+    pub async fn try_open(&self, live: usize) -> Result<Runtime, OpenError> {
         let options = RuntimeOptions {
             store: self.settings.store.clone(),
             durability: self.settings.durability,
@@ -30,15 +35,17 @@ impl App {
             clock: self.settings.clock,
             ..RuntimeOptions::default()
         };
-        Runtime::open(options).await.map_err(open_failure)
+        Runtime::open(options).await
     }
 
     /// The runtime over a store that is there already; `None` where nothing was ever stored, and nothing is created.
     pub async fn open_stored(&self) -> Result<Option<Runtime>, Failure> {
-        match self.settings.store_dir() {
-            Some(dir) if !dir.exists() => Ok(None),
-            _ => self.open(1).await.map(Some),
-        }
+        if self.is_stored() { self.open(1).await.map(Some) } else { Ok(None) }
+    }
+
+    /// Whether there may be a store: a folder that is not there holds none.
+    pub fn is_stored(&self) -> bool {
+        self.settings.store_dir().is_none_or(std::path::Path::exists)
     }
 
     /// The runtime and the run that a word means: an id, `@1` for the newest, or an id's unique beginning.
@@ -86,7 +93,7 @@ pub async fn close(runtime: &Runtime) {
 }
 
 /// Why a store does not open, with the remedy.
-fn open_failure(e: OpenError) -> Failure {
+pub fn open_failure(e: OpenError) -> Failure {
     let failure = Failure::store(&e);
     match e {
         OpenError::Locked { .. } => failure.help("wait for the other process, or use another --data folder, or --memory"),

@@ -10,5 +10,8 @@ pub fn init(filter: &str, terminal: bool, colour: bool) -> Result<(), Failure> {
         filter.parse().map_err(|e| Failure::usage(format!("the log filter `{filter}` cannot be read: {e}")))?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr).with_ansi(colour);
     let started = if terminal { subscriber.compact().try_init() } else { subscriber.json().try_init() };
-    started.map_err(|e| Failure::new(crate::failure::Exit::Internal, e))
+    started.map_err(|e| Failure::new(crate::failure::Exit::Internal, e))?;
+    // A panic is a line of the log like any other; whoever supervises what panicked decides what follows.
+    std::panic::set_hook(Box::new(|info| tracing::error!("panicked: {}", info.to_string().replace('\n', " "))));
+    Ok(())
 }

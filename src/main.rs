@@ -1,5 +1,6 @@
 //! `commedia`: parse, prepare, perform, exit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,7 +18,9 @@ fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { Exit::Usage as u8 } else { Exit::Ok as u8 });
         }
     };
-    let exit = perform(cli).unwrap_or_else(|failure| {
+    let performed = catch_unwind(AssertUnwindSafe(|| perform(cli)));
+    let fault = |_| Err(Failure::new(Exit::Internal, "this is a fault of commedia, not of your input").help("please report it"));
+    let exit = performed.unwrap_or_else(fault).unwrap_or_else(|failure| {
         if !failure.message.is_empty() {
             say(&failure.to_string());
         }

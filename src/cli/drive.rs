@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use commedia_actors::live::LoadedRun;
 use commedia_actors::run_id::RunId;
-use commedia_actors::runtime::RunHandle;
+use commedia_actors::runtime::{RunHandle, Runtime};
 use commedia_domain::scenario::Scenario;
 
 use crate::app::{App, load_failure};
@@ -12,22 +12,41 @@ use crate::failure::Failure;
 use crate::output::say;
 use crate::progress::{Mode, RunProgress};
 
-/// Waits until a run has ended or stands still, and shows it meanwhile.
-pub(super) async fn drive(
-    mut handle: RunHandle,
-    mode: Mode,
-    scenario: &Arc<Scenario>,
-    now: Option<i64>,
-) -> Result<LoadedRun, Failure> {
-    let mut progress = RunProgress::new(mode, &handle.id, scenario, now);
-    if let Some(mut events) = handle.events.take() {
-        while let Some(event) = events.next().await {
-            progress.event(&event);
+/// How a run is watched.
+pub(super) struct Watch<'w> {
+    /// Where it lives.
+    pub(super) runtime: &'w Runtime,
+    /// What it plays.
+    pub(super) scenario: &'w Arc<Scenario>,
+    /// How progress is shown.
+    pub(super) mode: Mode,
+    /// The last event and the run time so far, of a run that goes on.
+    pub(super) before: Option<(u64, i64)>,
+}
+
+impl Watch<'_> {
+    /// Waits until a run has ended or stands still, and shows it meanwhile.
+    pub(super) async fn drive(self, mut handle: RunHandle) -> Result<LoadedRun, Failure> {
+        let id = handle.id.clone();
+        let mut progress = RunProgress::new(self.mode, &id, self.scenario, self.before.map(|(_, now)| now));
+        let mut told = self.before.map_or(0, |(seq, _)| seq);
+        if let Some(mut events) = handle.events.take() {
+            while let Some(event) = events.next().await {
+                told = event.seq;
+                progress.event(&event);
+            }
         }
+        let loaded = handle.done().await.map_err(load_failure);
+        // Whoever follows too slowly is let go: programs get the rest from the store.
+        if let (Ok(loaded), Mode::Json) = (&loaded, self.mode)
+            && told < loaded.head.seq
+        {
+            let rest = self.runtime.events(&id, told + 1).await.map_err(load_failure)?;
+            rest.iter().for_each(|event| progress.event(event));
+        }
+        progress.finish();
+        loaded
     }
-    let loaded = handle.done().await.map_err(load_failure);
-    progress.finish();
-    loaded
 }
 
 /// What to say when a run was interrupted: how to go on.

@@ -6,7 +6,7 @@ use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{Runtime, StartOptions};
 use serde_json::{Value as Json, json};
 
-use super::drive::{drive, say_resume};
+use super::drive::{Watch, say_resume};
 use super::run::sum_up;
 use crate::app::{App, close, interrupted, load_failure, read_failure, start_failure};
 use crate::failure::{Exit, Failure};
@@ -84,10 +84,9 @@ async fn open_runs(runtime: &Runtime) -> Result<Vec<RunId>, Failure> {
 async fn go_on(runtime: &Runtime, id: &RunId, mode: Mode) -> Result<LoadedRun, Failure> {
     let before = runtime.load(id).await.map_err(load_failure)?;
     let handle = runtime.resume(id, StartOptions { follow: mode != Mode::None }).await.map_err(start_failure)?;
-    let now = before.run.state().now;
     let scenario = before.run.scenario().clone();
-    drop(before);
-    drive(handle, mode, &scenario, Some(now)).await
+    let before = Some((before.head.seq, before.run.state().now));
+    Watch { runtime, scenario: &scenario, mode, before }.drive(handle).await
 }
 
 fn none(app: &App) -> Exit {

@@ -16,7 +16,7 @@ use commedia_domain::turn::by_rules;
 use commedia_domain::value::Value;
 use tokio::task::JoinSet;
 
-use super::drive::{drive, say_resume};
+use super::drive::{Watch, say_resume};
 use crate::app::{App, close, interrupted, start_failure};
 use crate::diagnostics::{Texts, render};
 use crate::failure::{Exit, Failure};
@@ -246,8 +246,9 @@ async fn one(app: &App, order: Order) -> Result<Exit, Failure> {
         }
     };
     let id = started.id.clone();
+    let watch = Watch { runtime: &runtime, scenario: &order.scenario, mode: order.mode, before: None };
     let loaded = tokio::select! {
-        loaded = drive(started, order.mode, &order.scenario, None) => loaded?,
+        loaded = watch.drive(started) => loaded?,
         () = &mut stop => {
             close(&runtime).await;
             say_resume(app, &[id]);
@@ -342,7 +343,8 @@ fn a_run(runtime: Runtime, order: &Order, n: u32) -> impl Future<Output = Result
         let start = StartOptions { follow: mode == Mode::Json };
         let handle = runtime.start_run(scenario.clone(), input, start).await.map_err(start_failure)?;
         let id = handle.id.clone();
-        let ended = drive(handle, mode, &scenario, None).await.map(|loaded| Outcome::of(&loaded));
+        let watch = Watch { runtime: &runtime, scenario: &scenario, mode, before: None };
+        let ended = watch.drive(handle).await.map(|loaded| Outcome::of(&loaded));
         Ok((n as usize, id, ended))
     }
 }

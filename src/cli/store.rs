@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use commedia_actors::store::{CheckReport, Damage, StreamKind};
+use commedia_actors::store::{CheckReport, Damage, OpenError, StreamKind};
 use serde_json::{Value as Json, json};
 
-use crate::app::{App, close, read_failure};
+use crate::app::{App, close, open_failure, read_failure};
 use crate::failure::{Exit, Failure};
 use crate::report::columns;
 
@@ -29,15 +29,7 @@ pub(super) async fn store(app: &App, args: &StoreArgs) -> Result<Exit, Failure> 
 }
 
 async fn check(app: &App) -> Result<Exit, Failure> {
-    let (report, statuses) = match app.open_stored().await? {
-        None => (CheckReport::default(), BTreeMap::new()),
-        Some(runtime) => {
-            let statuses = runtime.runs().await.unwrap_or_default();
-            let report = runtime.check().await.map_err(read_failure);
-            close(&runtime).await;
-            (report?, statuses.into_iter().map(|r| (r.id.to_string(), r.status)).collect())
-        }
-    };
+    let (report, statuses) = if app.is_stored() { read(app).await? } else { (CheckReport::default(), BTreeMap::new()) };
     let runs: Vec<Json> = (report.streams.iter().filter(|s| s.stream.kind() == StreamKind::Run))
         .map(|s| {
             let id = s.stream.id();
@@ -51,6 +43,21 @@ async fn check(app: &App) -> Result<Exit, Failure> {
     let json = json!({"schema": "commedia.store-check/v1", "runs": runs, "damage": damage});
     app.console.document(&json, || text(&runs, &report.damage));
     Ok(if report.damage.is_empty() { Exit::Ok } else { Exit::Store })
+}
+
+/// Reads it all. A store too damaged to be opened is a finding, not a failure of the check.
+async fn read(app: &App) -> Result<(CheckReport, BTreeMap<String, String>), Failure> {
+    let runtime = match app.try_open(1).await {
+        Ok(runtime) => runtime,
+        Err(OpenError::Damaged(damage)) => {
+            return Ok((CheckReport { damage: vec![damage], ..CheckReport::default() }, BTreeMap::new()));
+        }
+        Err(e) => return Err(open_failure(e)),
+    };
+    let statuses = runtime.runs().await.unwrap_or_default();
+    let report = runtime.check().await.map_err(read_failure);
+    close(&runtime).await;
+    Ok((report?, statuses.into_iter().map(|r| (r.id.to_string(), r.status)).collect()))
 }
 
 fn damage_json(damage: &Damage) -> Json {

@@ -132,9 +132,10 @@ fn a_check_reads_everything() {
     }
     assert_eq!(json["damage"], Json::Array(vec![]));
     home.file("data/store/FORMAT", "something else\n");
-    let said = home.run(&["store", "check"]).exits(8);
+    let json = home.run(&["store", "check", "--output", "json"]).exits(8).json();
+    assert!(json["damage"][0]["what"].as_str().is_some_and(|w| w.contains("FORMAT")), "{json}");
+    let said = home.run(&["ls"]).exits(8);
     assert!(said.err.contains("damaged"), "{}", said.err);
-    home.run(&["ls"]).exits(8);
 }
 
 /// A run on a real clock holds the store; another process is told which one.
