@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use commedia_actors::log::StoredEvent;
 use commedia_actors::run_id::RunId;
+use commedia_actors::runtime::StartOptions;
 use commedia_domain::event::{Event, Outcome, StepOutcome, Work};
 use commedia_domain::id::AgentIx;
 use commedia_domain::scenario::Scenario;
@@ -44,6 +45,11 @@ impl Mode {
             None if console.terminal => Mode::Bar,
             None => Mode::Plain,
         }
+    }
+
+    /// How a run is started that is shown so. Programs are told of every tick by itself.
+    pub fn start(self) -> StartOptions {
+        StartOptions { follow: self == Mode::Json, watch: matches!(self, Mode::Bar | Mode::Plain) }
     }
 }
 
@@ -92,13 +98,6 @@ impl RunProgress {
                 say(&line.to_string());
             }
             RunProgress::None => {}
-        }
-    }
-
-    /// Nothing more comes: bars are taken away.
-    pub fn finish(self) {
-        if let RunProgress::Bars(bars) = self {
-            bars.clear();
         }
     }
 }
@@ -213,8 +212,10 @@ impl Bars {
             bar.set_message(format!("{words} · {} turns", self.turns[agent.at()]));
         }
     }
+}
 
-    fn clear(&self) {
+impl Drop for Bars {
+    fn drop(&mut self) {
         self.agents.iter().for_each(ProgressBar::finish_and_clear);
         self.clock.finish_and_clear();
         // A terminal that went away is no fault of the run.

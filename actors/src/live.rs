@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::registry::Registry;
 use crate::run_id::RunId;
+use crate::runtime::StartOptions;
 use crate::store::{Head, Store};
 use crate::subscribers::Subscribers;
 
@@ -52,7 +53,7 @@ pub(crate) struct Live {
     /// The first event, for a run whose log may not be there yet.
     pub(crate) created: Option<Created>,
     pub(crate) subscribers: Subscribers,
-    pub(crate) follow: bool,
+    pub(crate) start: StartOptions,
     done: Mutex<Option<oneshot::Sender<Result<LoadedRun, LoadError>>>>,
     _permit: OwnedSemaphorePermit,
 }
@@ -62,7 +63,7 @@ impl Live {
         id: RunId,
         scenario: Arc<Scenario>,
         created: Option<Created>,
-        follow: bool,
+        start: StartOptions,
         permit: OwnedSemaphorePermit,
     ) -> (Arc<Live>, oneshot::Receiver<Result<LoadedRun, LoadError>>) {
         let (sender, receiver) = oneshot::channel();
@@ -71,7 +72,7 @@ impl Live {
             scenario,
             created,
             subscribers: Subscribers::default(),
-            follow,
+            start,
             done: Mutex::new(Some(sender)),
             _permit: permit,
         };

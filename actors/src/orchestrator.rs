@@ -221,7 +221,7 @@ impl State {
             snapshot_at: events,
             woken: None,
         };
-        if fresh && state.live.follow {
+        if fresh && (state.live.start.follow || state.live.start.watch) {
             state.flush().await?;
         }
         Ok(state)
@@ -239,7 +239,7 @@ impl State {
             match self.run.decide(command) {
                 Ok(events) => {
                     let ticked = events.iter().any(|e| matches!(e, Event::TickAdvanced { .. }));
-                    if ticked && self.live.follow {
+                    if ticked && self.live.start.follow {
                         self.flush().await?;
                     }
                     self.take(events)?;

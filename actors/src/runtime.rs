@@ -61,6 +61,8 @@ impl Default for RuntimeOptions {
 pub struct StartOptions {
     /// Somebody follows: the run's creation is durable before its id comes back, each tick is an append, events are published.
     pub follow: bool,
+    /// Somebody looks on: as above, but a tick is no append of its own. Events come as they become durable anyway.
+    pub watch: bool,
 }
 
 /// Why a run was not started.
@@ -211,8 +213,8 @@ impl Runtime {
     ) -> Result<RunHandle, StartError> {
         let gone = |what: String| StartError::Load(LoadError::Stopped(what));
         let place = self.places.clone().acquire_owned().await.map_err(|e| gone(e.to_string()))?;
-        let (live, done) = Live::new(id.clone(), scenario, created, start.follow, place);
-        let events = start.follow.then(|| live.subscribers.follow());
+        let (live, done) = Live::new(id.clone(), scenario, created, start, place);
+        let events = (start.follow || start.watch).then(|| live.subscribers.follow());
         let started = call!(self.supervisor, |reply| SupervisorMsg::Start { live, origin, reply });
         started.map_err(|e| gone(format!("the supervisor is gone: {e}")))??;
         Ok(RunHandle { id, events, done })

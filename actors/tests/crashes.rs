@@ -63,7 +63,7 @@ async fn play(max: &str, times: u32) -> (Status, u64, usize, Vec<Option<f64>>, S
     let options = RuntimeOptions { builtins: Arc::new(Moody { times, panics: Mutex::default() }), ..RuntimeOptions::default() };
     let runtime = Runtime::open(options).await.expect("opens");
     let input = RunInput { params: Vec::new(), seed: 1, now: 0, models: vec![ModelBinding::Offline] };
-    let handle = runtime.start_run(scenario, input, StartOptions { follow: false }).await.expect("starts");
+    let handle = runtime.start_run(scenario, input, StartOptions::default()).await.expect("starts");
     let run = handle.done().await.expect("ends");
     let state = run.run.state();
     let metrics = state.ended.as_ref().map(|e| e.metrics.iter().map(|m| m.value).collect()).unwrap_or_default();

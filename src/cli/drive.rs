@@ -44,7 +44,8 @@ impl Watch<'_> {
             let rest = self.runtime.events(&id, told + 1).await.map_err(load_failure)?;
             rest.iter().for_each(|event| progress.event(event));
         }
-        progress.finish();
+        // Bars go before anything is printed.
+        drop(progress);
         loaded
     }
 }

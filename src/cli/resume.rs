@@ -3,7 +3,7 @@
 use clap::Args;
 use commedia_actors::live::LoadedRun;
 use commedia_actors::run_id::RunId;
-use commedia_actors::runtime::{Runtime, StartOptions};
+use commedia_actors::runtime::Runtime;
 use serde_json::{Value as Json, json};
 
 use super::drive::{Watch, say_resume};
@@ -83,7 +83,7 @@ async fn open_runs(runtime: &Runtime) -> Result<Vec<RunId>, Failure> {
 
 async fn go_on(runtime: &Runtime, id: &RunId, mode: Mode) -> Result<LoadedRun, Failure> {
     let before = runtime.load(id).await.map_err(load_failure)?;
-    let handle = runtime.resume(id, StartOptions { follow: mode != Mode::None }).await.map_err(start_failure)?;
+    let handle = runtime.resume(id, mode.start()).await.map_err(start_failure)?;
     let scenario = before.run.scenario().clone();
     let before = Some((before.head.seq, before.run.state().now));
     Watch { runtime, scenario: &scenario, mode, before }.drive(handle).await

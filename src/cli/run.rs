@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use commedia_actors::live::LoadedRun;
 use commedia_actors::run_id::RunId;
-use commedia_actors::runtime::{Runtime, StartOptions};
+use commedia_actors::runtime::Runtime;
 use commedia_domain::diagnostic::Diagnostic;
 use commedia_domain::event::ModelBinding;
 use commedia_domain::run::{RunInput, Status};
@@ -234,11 +234,10 @@ fn who_answers(scenario: &Scenario, models: &[ModelBinding]) -> Option<String> {
 
 async fn one(app: &App, order: Order) -> Result<Exit, Failure> {
     let runtime = app.open(1).await?;
-    let follow = order.mode != Mode::None;
     let stop = interrupted();
     tokio::pin!(stop);
     let started = tokio::select! {
-        started = runtime.start_run(order.scenario.clone(), order.input, StartOptions { follow }) => started.map_err(start_failure)?,
+        started = runtime.start_run(order.scenario.clone(), order.input, order.mode.start()) => started.map_err(start_failure)?,
         () = &mut stop => {
             close(&runtime).await;
             say_resume(app, &[]);
@@ -340,8 +339,7 @@ fn a_run(runtime: Runtime, order: &Order, n: u32) -> impl Future<Output = Result
     let scenario = order.scenario.clone();
     let mode = if order.mode == Mode::Json { Mode::Json } else { Mode::None };
     async move {
-        let start = StartOptions { follow: mode == Mode::Json };
-        let handle = runtime.start_run(scenario.clone(), input, start).await.map_err(start_failure)?;
+        let handle = runtime.start_run(scenario.clone(), input, mode.start()).await.map_err(start_failure)?;
         let id = handle.id.clone();
         let watch = Watch { runtime: &runtime, scenario: &scenario, mode, before: None };
         let ended = watch.drive(handle).await.map(|loaded| Outcome::of(&loaded));

@@ -53,7 +53,7 @@ pub(crate) async fn play(
     let params = params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let models = vec![model; scenario.models.len() + 1];
     let input = RunInput { params, seed, now: 0, models };
-    let handle = runtime.start_run(scenario.clone(), input, StartOptions { follow: false }).await.expect("starts");
+    let handle = runtime.start_run(scenario.clone(), input, StartOptions::default()).await.expect("starts");
     handle.done().await.expect("ends")
 }
 
