@@ -115,7 +115,8 @@ async fn a_follower_that_never_reads_delays_nobody() {
     let text = COIN_SHOP.replace("P1D, ticks: 30", "P1D, ticks: 9000").replace("replicas: 50", "replicas: 1");
     let scenario = scenario(&text);
     let input = RunInput { params: Vec::new(), seed: 1, now: 0, models: vec![ModelBinding::Offline] };
-    let mut handle = runtime.start_run(scenario, input, StartOptions { follow: true }).await.expect("starts");
+    let mut handle =
+        runtime.start_run(scenario, input, StartOptions { follow: true, ..StartOptions::default() }).await.expect("starts");
     let mut follower = handle.events.take().expect("followed");
     let id = handle.id.clone();
     let run = handle.done().await.expect("ends");
