@@ -10,10 +10,11 @@ use crate::id::AgentIx;
 use crate::message::{Message, Seat, TurnId};
 use crate::names::{AgentNames, Facts, Names};
 use crate::scenario::{Agent, Carry, Data, Emit, Rule, SetTarget, Step, ToolRef};
+use crate::schema::conform;
 use crate::template::Template;
 use crate::tool::{self, Builtins};
 use crate::value::{Key, Value};
-use crate::world::{World, Writer, conform, matches};
+use crate::world::{World, Writer, matches};
 
 /// Mailboxes one order serves at most.
 pub const SHARD: usize = 1024;
@@ -277,7 +278,7 @@ impl Evaluation<'_> {
     fn finish(&mut self, data: &Data, entry: &mut Entry) -> Result<(), String> {
         let mut output = self.build(data)?.plain();
         if let Some(schema) = &self.names.agent.output {
-            output = conform(output, &schema.ty);
+            output = conform(&schema.ty, &output);
             matches(&output, schema).map_err(|e| format!("the output does not fit its schema: {e}"))?;
         }
         if let Some(number) = output.not_finite() {

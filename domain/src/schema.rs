@@ -102,6 +102,16 @@ pub fn conform(ty: &Type, value: &Value) -> Value {
             Value::Map(Arc::new(map.iter().map(|(k, v)| (k.clone(), conform(item, v))).collect::<Map>()))
         }
         (Type::Object(object), Value::Map(map)) => {
+            let of = |name: &str| object.fields.iter().find(|f| &*f.0 == name).map(|f| &f.1);
+            let may_change = |(k, v): (&Key, &Value)| match (k, v) {
+                (Key::Text(name), Value::Int(_)) => !matches!(of(name), None | Some(Type::Int)),
+                (Key::Text(name), Value::Double(_)) => !matches!(of(name), None | Some(Type::Double)),
+                (Key::Text(_), Value::List(_) | Value::Map(_)) => true,
+                _ => false,
+            };
+            if !map.iter().any(may_change) {
+                return value.clone();
+            }
             let known: BTreeMap<&str, &Type> = object.fields.iter().map(|f| (&*f.0, &f.1)).collect();
             let field = |(k, v): (&Key, &Value)| match k {
                 Key::Text(name) => (k.clone(), known.get(&**name).map_or_else(|| v.clone(), |t| conform(t, v))),

@@ -18,8 +18,9 @@ use crate::id::AgentIx;
 use crate::message::{Call, Chat, MAX_DEPTH, Message, Seat, StepId, TurnId};
 use crate::names::{Facts, Names};
 use crate::scenario::{Agent, AgentKind, Carry, Fallback, GuardrailAt, GuardrailCheck, GuardrailThen, Scenario, ToolRef};
+use crate::schema::conform;
 use crate::value::Value;
-use crate::world::{World, conform, matches};
+use crate::world::{World, matches};
 
 /// How often an output that does not fit its schema is sent back.
 pub const MAX_REPAIRS: u32 = 2;
@@ -327,7 +328,7 @@ impl Turn {
                     |t| serde_json::from_str(t).map(|j| Value::from_json(&j)).map_err(|e| format!("it is no JSON: {e}")),
                 );
                 match parsed.and_then(|v| {
-                    let v = conform(v, &schema.ty);
+                    let v = conform(&schema.ty, &v);
                     matches(&v, schema).map(|()| v)
                 }) {
                     Ok(value) => value,

@@ -13,6 +13,7 @@ use crate::id::{AgentIx, CollectionIx, StateIx};
 use crate::message::Seat;
 use crate::names::Names;
 use crate::scenario::{CollectionSpec, OnDelete, Scenario, Schema, SetTarget};
+use crate::schema::conform;
 use crate::value::{Key, Map, Value};
 
 /// Records, state, and the agents' own state.
@@ -111,7 +112,7 @@ impl Writer<'_> {
             let full: Map = spec.defaults.iter().chain(fields.iter()).map(|(k, v)| (k.clone(), v.clone())).collect();
             fields = Arc::new(full);
         }
-        let record = conform(Value::Map(fields), &spec.schema.ty);
+        let record = conform(&spec.schema.ty, &Value::Map(fields));
         let key = self
             .world
             .collection(collection)
@@ -163,7 +164,7 @@ impl Writer<'_> {
             return Err(format!("a patch of `{name}` must be a map, and this is a {}", change.kind()));
         };
         let merged: Map = old.iter().chain(change.iter()).map(|(k, v)| (k.clone(), v.clone())).collect();
-        let record = conform(Value::Map(Arc::new(merged)), &spec.schema.ty);
+        let record = conform(&spec.schema.ty, &Value::Map(Arc::new(merged)));
         if self.world.collection(collection).key_of(&record).as_ref() != Some(&key) {
             return Err(format!("a patch of `{name}` must not change the key `{key}`"));
         }
@@ -243,7 +244,7 @@ impl Writer<'_> {
                 (&self.scenario().agents[agent.at()].own[usize::from(field)], "self")
             }
         };
-        let value = conform(value.plain(), &variable.schema.ty);
+        let value = conform(&variable.schema.ty, &value.plain());
         if let Some(number) = value.not_finite() {
             return Err(format!("`{prefix}.{}` would be {number}, which is not a finite number", variable.name));
         }
@@ -300,56 +301,5 @@ pub fn matches(value: &Value, schema: &Schema) -> Result<(), String> {
             let at = error.instance_path().to_string();
             Err(if at.is_empty() { error.to_string() } else { format!("{error} at {at}") })
         }
-    }
-}
-
-/// The value with its numbers as the schema has them: ints where it says integer, doubles where it says number.
-pub fn conform(value: Value, ty: &Type) -> Value {
-    match (ty, &value) {
-        #[expect(clippy::cast_precision_loss, reason = "a number is a double")]
-        (Type::Double, Value::Int(i)) => Value::Double(*i as f64),
-        #[expect(clippy::cast_possible_truncation, reason = "whole and within 53 bits")]
-        (Type::Int, Value::Double(d)) if d.fract() == 0.0 && d.abs() < 9.0e15 => Value::Int(*d as i64),
-        (Type::OneOf(types), Value::Int(_)) if types.contains(&Type::Double) && !types.contains(&Type::Int) => {
-            conform(value, &Type::Double)
-        }
-        (Type::OneOf(types), Value::Double(_)) if types.contains(&Type::Int) && !types.contains(&Type::Double) => {
-            conform(value, &Type::Int)
-        }
-        (Type::List(item), Value::List(items)) if holds_numbers(item) => {
-            Value::list(items.iter().map(|v| conform(v.clone(), item)))
-        }
-        (Type::Map(item), Value::Map(map)) if holds_numbers(item) => {
-            Value::Map(Arc::new(map.iter().map(|(k, v)| (k.clone(), conform(v.clone(), item))).collect()))
-        }
-        (Type::Object(object), Value::Map(map)) => {
-            let field = |key: &Key| match key {
-                Key::Text(name) => object.fields.iter().find(|(n, _)| n == name).map(|(_, ty)| ty),
-                _ => None,
-            };
-            let changes = |k: &Key, v: &Value| match (field(k), v) {
-                (Some(Type::Double), Value::Int(_)) | (Some(Type::Int), Value::Double(_)) => true,
-                (Some(ty), Value::Int(_) | Value::Double(_) | Value::List(_) | Value::Map(_)) => holds_numbers(ty),
-                _ => false,
-            };
-            if !map.iter().any(|(k, v)| changes(k, v)) {
-                return value;
-            }
-            let fields = map.iter().map(|(k, v)| {
-                let value = field(k).map_or_else(|| v.clone(), |ty| conform(v.clone(), ty));
-                (k.clone(), value)
-            });
-            Value::Map(Arc::new(fields.collect()))
-        }
-        _ => value,
-    }
-}
-
-fn holds_numbers(ty: &Type) -> bool {
-    match ty {
-        Type::Int | Type::Double | Type::Object(_) => true,
-        Type::List(item) | Type::Map(item) => holds_numbers(item),
-        Type::OneOf(types) => types.iter().any(holds_numbers),
-        _ => false,
     }
 }

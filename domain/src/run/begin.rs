@@ -9,8 +9,9 @@ use crate::names::{Facts, Names, RunFacts};
 use crate::run::Run;
 use crate::run::state::WORKSPACE;
 use crate::scenario::{Preset, Scenario};
+use crate::schema::conform;
 use crate::value::Value;
-use crate::world::{World, conform, matches};
+use crate::world::{World, matches};
 
 /// How many of one agent there may be.
 const MAX_REPLICAS: u64 = 1_000_000;
@@ -138,7 +139,7 @@ fn resolve(scenario: &Arc<Scenario>, input: &RunInput) -> Result<Vec<Value>, Vec
             (None, None) => Err(format!("it has no default: give one with `--set {}=…`", parameter.name)),
         };
         let value =
-            value.map(|v| conform(v.plain(), &parameter.schema.ty)).and_then(|v| matches(&v, &parameter.schema).map(|()| v));
+            value.map(|v| conform(&parameter.schema.ty, &v.plain())).and_then(|v| matches(&v, &parameter.schema).map(|()| v));
         values.push(value.map_err(|e| faults.push(format!("parameter `{}`: {e}", parameter.name))).unwrap_or(Value::Null));
     }
     if faults.is_empty() { Ok(values) } else { Err(faults) }
