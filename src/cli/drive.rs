@@ -56,7 +56,7 @@ pub(super) fn say_resume(app: &App, ids: &[RunId]) {
         _ if app.settings.in_memory() => say("interrupted: nothing was kept (--memory)"),
         [] => say("interrupted"),
         [id] => say(&format!("interrupted: all that happened is kept; go on with\n  commedia resume {id}{}", place(app))),
-        many => say(&format!("interrupted: {} runs are kept; go on with\n  commedia resume{}", many.len(), place(app))),
+        many => say(&format!("interrupted: {} runs are kept half-way; go on with\n  commedia resume{}", many.len(), place(app))),
     }
 }
 
