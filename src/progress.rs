@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use commedia_actors::log::StoredEvent;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::StartOptions;
-use commedia_domain::event::{Event, Outcome, StepOutcome, Work};
+use commedia_domain::event::{Created, Event, Outcome, StepOutcome, Work};
 use commedia_domain::id::AgentIx;
+use commedia_domain::run::State;
 use commedia_domain::scenario::Scenario;
 use commedia_domain::value::timestamp_text;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -66,16 +67,30 @@ pub enum RunProgress {
 }
 
 impl RunProgress {
-    /// For a run of a scenario; `now` is run time so far, of a run that goes on.
-    pub fn new(mode: Mode, id: &RunId, scenario: &Arc<Scenario>, now: Option<i64>) -> RunProgress {
-        let teller = || {
-            let teller = Teller::new(id.clone(), scenario.clone());
-            now.map_or_else(|| Teller::new(id.clone(), scenario.clone()), |now| teller.from(now))
-        };
+    /// For a run of a scenario, with where it stands if it goes on.
+    pub fn new(mode: Mode, id: &RunId, scenario: &Arc<Scenario>, before: Option<&State>) -> RunProgress {
         match mode {
-            Mode::Bar => RunProgress::Bars(Box::new(Bars::new(scenario.clone()))),
-            Mode::Plain => RunProgress::Plain(Plain { name: scenario.name.to_string(), ticks: None, told: 0 }),
-            Mode::Json => RunProgress::Json(teller()),
+            Mode::Bar => {
+                let mut bars = Bars::new(scenario.clone());
+                if let Some(state) = before {
+                    bars.created(&state.created);
+                    bars.ticked(state.tick, state.now);
+                }
+                RunProgress::Bars(Box::new(bars))
+            }
+            Mode::Plain => {
+                let mut plain = Plain { name: scenario.name.to_string(), ticks: None, told: 0 };
+                if let Some(state) = before {
+                    plain.ticks = state.created.ticks;
+                    plain.told = state.created.ticks.filter(|n| *n > 0).map_or(0, |n| state.tick * 10 / n);
+                    say(&format!("{}: going on", plain.name));
+                }
+                RunProgress::Plain(plain)
+            }
+            Mode::Json => {
+                let teller = Teller::new(id.clone(), scenario.clone());
+                RunProgress::Json(before.map(|s| s.now).into_iter().fold(teller, Teller::from))
+            }
             Mode::None => RunProgress::None,
         }
     }
@@ -138,6 +153,7 @@ pub struct Bars {
     agents: Vec<ProgressBar>,
     turns: Vec<u64>,
     tokens: u64,
+    at: Option<i64>,
 }
 
 impl Bars {
@@ -153,26 +169,13 @@ impl Bars {
             .collect();
         let clock = all.add(ProgressBar::no_length().with_style(self::style("  {spinner} {elapsed} {msg}")));
         clock.enable_steady_tick(Duration::from_millis(120));
-        Bars { turns: vec![0; scenario.agents.len()], scenario, all, clock, agents, tokens: 0 }
+        Bars { turns: vec![0; scenario.agents.len()], scenario, all, clock, agents, tokens: 0, at: None }
     }
 
     fn event(&mut self, event: &Event) {
         match event {
-            Event::RunCreated(created) => {
-                if let Some(ticks) = created.ticks {
-                    self.clock.set_length(ticks);
-                    self.clock.set_style(style("  {bar:32} {pos}/{len} {msg} · {elapsed}").progress_chars("━━╌"));
-                }
-                for ((bar, agent), n) in self.agents.iter().zip(&self.scenario.agents).zip(&created.replicas) {
-                    if agent.population {
-                        bar.set_prefix(format!("{} ×{n}", agent.name));
-                    }
-                }
-            }
-            Event::TickAdvanced { tick, at, .. } => {
-                self.clock.set_position(*tick);
-                self.clock.set_message(short_time(*at));
-            }
+            Event::RunCreated(created) => self.created(created),
+            Event::TickAdvanced { tick, at, .. } => self.ticked(*tick, *at),
             Event::StepPlanned { seat, work, .. } => self.state(
                 seat.agent,
                 match work {
@@ -183,6 +186,7 @@ impl Bars {
             Event::StepRecorded(recorded) => {
                 if let StepOutcome::Answered { usage, .. } = &recorded.outcome {
                     self.tokens += usage.tokens_in + usage.tokens_out;
+                    self.tell_clock();
                 }
             }
             Event::TurnCompleted(done) => {
@@ -205,6 +209,30 @@ impl Bars {
             Event::AgentQuarantined { seat, .. } => self.state(seat.agent, "quarantined"),
             _ => {}
         }
+    }
+
+    fn created(&mut self, created: &Created) {
+        if let Some(ticks) = created.ticks {
+            self.clock.set_length(ticks);
+            self.clock.set_style(style("  {bar:32} {pos}/{len} {msg} · {elapsed}").progress_chars("━━╌"));
+        }
+        for ((bar, agent), n) in self.agents.iter().zip(&self.scenario.agents).zip(&created.replicas) {
+            if agent.population {
+                bar.set_prefix(format!("{} ×{n}", agent.name));
+            }
+        }
+    }
+
+    fn ticked(&mut self, tick: u64, at: i64) {
+        self.clock.set_position(tick);
+        self.at = Some(at);
+        self.tell_clock();
+    }
+
+    fn tell_clock(&self) {
+        let at = self.at.map(short_time);
+        let tokens = (self.tokens > 0).then(|| format!("{} tokens", self.tokens));
+        self.clock.set_message(at.into_iter().chain(tokens).collect::<Vec<_>>().join(" · "));
     }
 
     fn state(&self, agent: AgentIx, words: &str) {

@@ -173,6 +173,13 @@ pub(crate) async fn recover(store: &Store, scenarios: &Scenarios, id: &RunId) ->
         end.canonical.iter().for_each(|payload| digest.update(payload));
         head = end.head;
     }
+    // A frame's time is that of its command; when its append was made stands beside it.
+    // That row is no part of the log: a run whose row cannot be read is loaded all the same.
+    if let Ok(Some(bytes)) = store.meta(&stream).await
+        && let Some(written) = RunMeta::decode(&bytes).filter(|m| m.events == head.seq)
+    {
+        last_ms = last_ms.max(written.updated_ms);
+    }
     meta.status = run.state().status.word().into();
     meta.updated_ms = last_ms;
     let ended_ms = run.state().status.ended().map(|_| last_ms);

@@ -277,6 +277,12 @@ impl Store {
         self.read_with(move |shared| shared.reader.head(&stream)).await
     }
 
+    /// What was last written beside an append of a stream: a projection, never an authority.
+    pub async fn meta(&self, stream: &StreamId) -> Result<Option<Vec<u8>>, ReadError> {
+        let stream = stream.clone();
+        self.read_with(move |shared| shared.reader.meta(&stream)).await
+    }
+
     /// The acknowledged frames, beginning with the one that holds `from_seq`: at least one if there is one, then as
     /// many as `max_bytes` holds. Their hashes, their order and their chain are checked, save the first one's link.
     pub async fn read(&self, stream: &StreamId, from_seq: u64, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {

@@ -11,7 +11,7 @@ use commedia_domain::scenario::Scenario;
 use serde_json::{Value as Json, json};
 use tokio::task::JoinSet;
 
-use crate::app::{App, close, load_failure, start_failure};
+use crate::app::{App, close, interrupted, load_failure, start_failure};
 use crate::failure::{Exit, Failure};
 use crate::packs;
 use crate::report::{columns, number};
@@ -78,16 +78,19 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
     let folder = Folder::of(app)?;
     let runtime = folder.app(app).open(args.parallel as usize).await?;
     let engine = runtime.store_engine();
-    let warm_up = (args.runs / 10).clamp(1, 200);
-    let warmed = rounds(&runtime, &work, warm_up, args.parallel).await;
-    let (cpu, stats) = (cpu_seconds(), runtime.store_stats());
-    let measured = match warmed {
-        Ok(_) => rounds(&runtime, &work, args.runs, args.parallel).await,
-        Err(failure) => Err(failure),
+    let measuring = async {
+        let warm_up = (args.runs / 10).clamp(1, 200);
+        rounds(&runtime, &work, warm_up, args.parallel).await?;
+        let before = (cpu_seconds(), runtime.store_stats());
+        let measured = rounds(&runtime, &work, args.runs, args.parallel).await?;
+        Ok((before, measured, (cpu_seconds(), runtime.store_stats())))
     };
-    let (cpu_after, stats_after) = (cpu_seconds(), runtime.store_stats());
+    let measured: Result<_, Failure> = tokio::select! {
+        measured = measuring => measured,
+        () = interrupted() => Err(Failure::said(Exit::Interrupted)),
+    };
     close(&runtime).await;
-    let measured = measured?;
+    let ((cpu, stats), measured, (cpu_after, stats_after)) = measured?;
     let runs = f64::from(args.runs);
     let seconds = measured.wall.as_secs_f64();
     let cpu_us = cpu.zip(cpu_after).map(|(before, after)| (after - before) * 1e6 / runs);

@@ -20,16 +20,16 @@ pub(super) struct Watch<'w> {
     pub(super) scenario: &'w Arc<Scenario>,
     /// How progress is shown.
     pub(super) mode: Mode,
-    /// The last event and the run time so far, of a run that goes on.
-    pub(super) before: Option<(u64, i64)>,
+    /// Where it stands, if it goes on.
+    pub(super) before: Option<&'w LoadedRun>,
 }
 
 impl Watch<'_> {
     /// Waits until a run has ended or stands still, and shows it meanwhile.
     pub(super) async fn drive(self, mut handle: RunHandle) -> Result<LoadedRun, Failure> {
         let id = handle.id.clone();
-        let mut progress = RunProgress::new(self.mode, &id, self.scenario, self.before.map(|(_, now)| now));
-        let mut told = self.before.map_or(0, |(seq, _)| seq);
+        let mut progress = RunProgress::new(self.mode, &id, self.scenario, self.before.map(|b| b.run.state()));
+        let mut told = self.before.map_or(0, |b| b.head.seq);
         if let Some(mut events) = handle.events.take() {
             while let Some(event) = events.next().await {
                 told = event.seq;
@@ -56,7 +56,7 @@ pub(super) fn say_resume(app: &App, ids: &[RunId]) {
         _ if app.settings.in_memory() => say("interrupted: nothing was kept (--memory)"),
         [] => say("interrupted"),
         [id] => say(&format!("interrupted: all that happened is kept; go on with\n  commedia resume {id}{}", place(app))),
-        many => say(&format!("interrupted: {} runs are kept; go on with\n  commedia resume{}", many.len(), place(app))),
+        many => say(&format!("interrupted: {} runs are kept half-way; go on with\n  commedia resume{}", many.len(), place(app))),
     }
 }
 

@@ -85,8 +85,7 @@ async fn go_on(runtime: &Runtime, id: &RunId, mode: Mode) -> Result<LoadedRun, F
     let before = runtime.load(id).await.map_err(load_failure)?;
     let handle = runtime.resume(id, mode.start()).await.map_err(start_failure)?;
     let scenario = before.run.scenario().clone();
-    let before = Some((before.head.seq, before.run.state().now));
-    Watch { runtime, scenario: &scenario, mode, before }.drive(handle).await
+    Watch { runtime, scenario: &scenario, mode, before: Some(&before) }.drive(handle).await
 }
 
 fn none(app: &App) -> Exit {

@@ -321,6 +321,10 @@ async fn many(app: &App, order: Order, runs: u32, parallel: usize) -> Result<Exi
             }
         }
         say_resume(app, &open);
+        if next < runs {
+            let seed = order.input.seed.wrapping_add(u64::from(next));
+            say(&format!("{} runs were not started: --seed {seed} --runs {}", runs - next, runs - next));
+        }
         return Ok(Exit::Interrupted);
     }
     let outcomes: Vec<Outcome> = outcomes.into_values().collect();

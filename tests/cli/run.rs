@@ -51,7 +51,7 @@ fn a_run_prints_the_promised_object() {
     assert_eq!((run["seed"].as_u64(), run["digest"].as_str().map(str::len)), (Some(1), Some(64)));
     assert!(run["metrics"]["cash"].as_f64().is_some_and(|cash| cash > 100.0), "{run}");
     let shown = home.run(&["show", "@1", "--output", "json"]).exits(0).json();
-    assert_eq!(shown["run_id"], run["run_id"]);
+    assert_eq!(shown, run);
     let table = home.run(&["show", run["run_id"].as_str().expect("an id")]).exits(0).out;
     assert!(table.contains("cash") && table.contains(run["digest"].as_str().expect("a digest")), "{table}");
 }

@@ -110,6 +110,19 @@ impl Reader {
         opened.join(stream, from_seq, &raw, end)
     }
 
+    /// What was last written beside an append of a stream; `None` where nothing was, or what is there cannot be trusted.
+    pub(crate) fn meta(&self, stream: &StreamId) -> Result<Option<Vec<u8>>, ReadError> {
+        let row = match self.before(stream).filter(|b| b.writes_meta) {
+            Some(before) => before.meta,
+            None => {
+                let mut key = Vec::new();
+                key::index(stream, &mut key);
+                self.opened().engine.get(&key).map_err(ReadError::of_stream(stream, None))?
+            }
+        };
+        Ok(row.as_deref().and_then(open_meta).map(<[u8]>::to_vec))
+    }
+
     /// The streams of a kind in a workspace, or all with `None`, in order of their names, after a given one.
     pub(crate) fn list(
         &self,
