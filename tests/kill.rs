@@ -137,7 +137,7 @@ fn a_terminated_run_says_how_to_go_on() {
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let first = lines.next().expect("it tells of its start").expect("UTF-8");
     let id = serde_json::from_str::<serde_json::Value>(&first).expect("JSON")["run_id"].as_str().expect("an id").to_owned();
-    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill is there");
+    let killed = Command::new("sh").args(["-c", &format!("kill -TERM {}", child.id())]).status().expect("a shell is there");
     assert!(killed.success());
     let rest: Vec<String> = lines.map_while(Result::ok).collect();
     assert_eq!(child.wait().expect("ends").code(), Some(130), "{rest:?}");
