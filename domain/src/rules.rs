@@ -9,7 +9,7 @@ use crate::expression::EvalError;
 use crate::id::AgentIx;
 use crate::message::{Message, Seat, TurnId};
 use crate::names::{AgentNames, Facts, Names};
-use crate::scenario::{Agent, Carry, Data, Emit, Rule, SetTarget, Step, ToolRef};
+use crate::scenario::{Carry, Data, Emit, Rule, SetTarget, Step, ToolRef};
 use crate::schema::conform;
 use crate::template::Template;
 use crate::tool::{self, Builtins};
@@ -317,9 +317,4 @@ pub fn step_from(from: i64, step: Step) -> i64 {
 fn add_months(from: i64, months: i64) -> Option<i64> {
     let moment = jiff::Timestamp::from_millisecond(from).ok()?.to_zoned(jiff::tz::TimeZone::UTC);
     moment.checked_add(jiff::Span::new().try_months(months).ok()?).ok().map(|z| z.timestamp().as_millisecond())
-}
-
-/// The agent that serves an order.
-pub fn block(order: &Order) -> &Agent {
-    &order.facts.scenario.agents[order.agent.at()]
 }

@@ -196,7 +196,7 @@ impl Turn {
             }),
             (Phase::Tools { steps, after }, outcome) => {
                 let last = steps.iter().filter(|s| s.done.is_none()).count() <= 1;
-                self.tool_verdict(view, step, outcome, &mut trips).unwrap_or_else(|| match (last, after) {
+                self.tool_verdict(view, step, outcome).unwrap_or_else(|| match (last, after) {
                     (false, _) => Then::Wait,
                     (true, Some(after)) => Then::Ready { answers: Vec::new(), outcome: after.clone() },
                     (true, None) => self.again(view, Vec::new(), None),
@@ -359,14 +359,11 @@ impl Turn {
         }
     }
 
-    /// A tool result that a guardrail fails the turn over.
-    fn tool_verdict(&self, view: &TurnView<'_>, step: StepId, outcome: &StepOutcome, trips: &mut Vec<Trip>) -> Option<Then> {
+    /// A tool result that a guardrail fails the turn over; the trip itself is told by `withheld`.
+    fn tool_verdict(&self, view: &TurnView<'_>, step: StepId, outcome: &StepOutcome) -> Option<Then> {
         let (StepOutcome::Done { value, .. }, Some(tool)) = (outcome, self.tool_of(step)) else { return None };
         match self.check(view, &GuardrailAt::ToolResult(tool), value.value(), &mut Vec::new()) {
-            Err(Verdict::Fail(failure)) => {
-                trips.extend(self.last_trip(view, tool, "fail"));
-                Some(Then::Failed(failure))
-            }
+            Err(Verdict::Fail(failure)) => Some(Then::Failed(failure)),
             _ => None,
         }
     }
@@ -381,12 +378,6 @@ impl Turn {
             }
             _ => outcome,
         }
-    }
-
-    fn last_trip(&self, view: &TurnView<'_>, tool: ToolRef, then: &str) -> Option<Trip> {
-        let at = GuardrailAt::ToolResult(tool);
-        let n = self.agent(view).guardrails.iter().position(|g| g.at == at)?;
-        Some(Trip { guardrail: u16::try_from(n).unwrap_or(u16::MAX), at: place(view.scenario(), &at).into(), then: then.into() })
     }
 
     fn tool_of(&self, step: StepId) -> Option<ToolRef> {

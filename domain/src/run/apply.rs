@@ -383,7 +383,6 @@ impl Run {
         let stranded = open.as_ref().is_some_and(|t| matches!(t.phase, Phase::Asking { .. }));
         let served = if stranded { None } else { self.consume(seat, open.as_ref().map_or(turn, |t| t.slot)) };
         self.state.turns.remove(&seat);
-        self.state.failed_agents.insert(seat);
         self.count_turn(seat);
         if let Some(open) = &open {
             self.state.usage.add(&open.usage);

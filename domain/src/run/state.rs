@@ -1,6 +1,6 @@
 //! All that is true of a run. Serialisable, so that a snapshot is these bytes.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -161,16 +161,12 @@ pub struct State {
     pub crashes: BTreeMap<Seat, u32>,
     /// Agents that take no more messages, and why.
     pub quarantined: BTreeMap<Seat, Arc<str>>,
-    /// Agents whose final output has ended the run, or a cause for its failure.
+    /// Why the run ends at its next decision: a final output of an agent in `ends`, or a failure.
     pub ending: Option<Ending>,
     /// The canonical events in short, where a check reads `trace`.
     pub trace: Vec<Value>,
-    /// Agents that reported, for the report.
-    pub failed_agents: BTreeSet<Seat>,
     /// The end, once it is there.
     pub ended: Option<crate::event::Ended>,
-    /// Wall time the run has used; kept by its orchestrator.
-    pub wall_used_ms: u64,
 }
 
 /// Why a run ends at its next decision.
@@ -210,9 +206,7 @@ impl State {
             quarantined: BTreeMap::new(),
             ending: None,
             trace: Vec::new(),
-            failed_agents: BTreeSet::new(),
             ended: None,
-            wall_used_ms: 0,
             created,
         }
     }
