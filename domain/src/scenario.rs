@@ -121,6 +121,8 @@ pub struct Schema {
     pub json: serde_json::Value,
     /// Its validator.
     pub validator: Arc<jsonschema::Validator>,
+    /// A check without JSON, where its keywords are all common ones.
+    pub(crate) quick: Option<Arc<crate::schema::Quick>>,
     /// What expressions know of it.
     pub ty: Type,
 }
