@@ -56,7 +56,7 @@ impl Schema {
     pub fn any() -> Schema {
         static ANY: LazyLock<Arc<Validator>> =
             LazyLock::new(|| Arc::new(jsonschema::validator_for(&Json::Bool(true)).expect("`true` is a schema")));
-        Schema { json: json!({}), validator: ANY.clone(), quick: Some(Arc::default()), ty: Type::Dyn }
+        Schema { json: Arc::new(json!({})), validator: ANY.clone(), quick: Some(Arc::default()), ty: Type::Dyn }
     }
 
     /// Whether a value certainly meets the schema: cheap, and `false` where only the validator can tell.
@@ -317,7 +317,9 @@ pub(crate) fn compile(node: &Node, faults: &mut Faults) -> Schema {
         return Schema { ty, ..Schema::any() };
     }
     match options().build(&json) {
-        Ok(validator) => Schema { quick: Quick::of(&json).map(Arc::new), json, validator: Arc::new(validator), ty },
+        Ok(validator) => {
+            Schema { quick: Quick::of(&json).map(Arc::new), json: Arc::new(json), validator: Arc::new(validator), ty }
+        }
         Err(e) => {
             let at = node.pointed(e.instance_path().as_str()).at;
             faults.error("bad_schema", at, format!("the JSON Schema does not compile: {}", shorten(&e.to_string())));
