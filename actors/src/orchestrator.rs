@@ -193,7 +193,7 @@ impl State {
                 let lease = shared.store.lease(&stream);
                 let mut log = LogWriter::new(stream, lease, crate::store::Head::START, Default::default(), why);
                 log.push(Event::RunCreated(created.clone()), WORKSPACE)?;
-                let meta = RunMeta::of(&created, now);
+                let meta = RunMeta::fresh(&created, now);
                 (Run::new(live.scenario.clone(), *created), log, meta, true)
             }
             Origin::Stored(stored) => {
@@ -305,8 +305,8 @@ impl State {
     /// One append of all that waits; published once it is durable.
     async fn flush(&mut self) -> Result<(), AppendError> {
         if self.log.is_dirty() {
-            let meta = self.meta.update(self.run.state(), self.shared.clock.now_ms());
-            let events = self.log.flush(&self.shared.store, Some(meta)).await?;
+            let (meta, live) = self.meta.update(self.run.state(), None, self.shared.clock.now_ms());
+            let events = self.log.flush(&self.shared.store, Some(meta), live).await?;
             let lagged = self.live.subscribers.publish(&events);
             self.shared.metrics.ws_lagged_total.inc_by(lagged as u64);
             self.snapshot();

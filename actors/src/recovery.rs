@@ -16,6 +16,7 @@ use crate::run_id::RunId;
 use crate::store::blob::Blob;
 use crate::store::digest::Digest;
 use crate::store::frame::{Cause, FrameBuilder, Lane};
+use crate::store::live::LiveRow;
 use crate::store::{Append, AppendError, Head, Store, StreamId, StreamKind};
 
 /// A run folded from its log, ready to go on.
@@ -64,7 +65,8 @@ impl Scenarios {
             frame.push(Lane::Canonical, &blob.name().0).map_err(full)?;
             frame.name_blob(blob.name()).map_err(full)?;
             let Some(frame) = frame.encode() else { return Ok(()) };
-            let append = Append { stream, expected: Head::START, lease, frame, blobs: vec![blob], meta: None };
+            let append =
+                Append { stream, expected: Head::START, lease, frame, blobs: vec![blob], meta: None, live: LiveRow::Keep };
             match store.append(append).await {
                 // Two runs of a new version may begin at once: either may write it.
                 Ok(_) | Err(AppendError::Conflict { .. }) => {}

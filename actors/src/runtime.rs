@@ -198,7 +198,8 @@ impl Runtime {
             let event = log.push(event, commedia_domain::run::state::WORKSPACE)?;
             recovered.loaded.run.apply(&event);
         }
-        log.flush(store, None).await?;
+        let (meta, live) = recovered.meta.update(recovered.loaded.run.state(), None, self.shared.clock.now_ms());
+        log.flush(store, Some(meta), live).await?;
         recovered.loaded.head = log.head();
         Ok(recovered)
     }

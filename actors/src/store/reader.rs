@@ -13,6 +13,7 @@ use super::error::{Damage, ReadError};
 use super::frame::Frame;
 use super::highwater::{self, Marks};
 use super::key;
+use super::live::Whole;
 use super::stream::{Head, StreamId, StreamKind};
 
 /// An opened engine with what is known about it.
@@ -23,6 +24,8 @@ pub(crate) struct Opened {
     pub(crate) damage: Vec<Damage>,
     /// The file with the high-water mark, which knows the streams' names too.
     pub(crate) high_water: Option<PathBuf>,
+    /// Whether the live index can be relied on.
+    pub(crate) live: Whole,
 }
 
 /// What a stream was before the group that is being written now.
