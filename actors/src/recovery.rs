@@ -25,6 +25,8 @@ pub(crate) struct Recovered {
     pub(crate) loaded: LoadedRun,
     pub(crate) digest: Digest,
     pub(crate) meta: RunMeta,
+    /// Events that its newest snapshot covers.
+    pub(crate) snapshot_at: u64,
 }
 
 /// Scenario versions this process has compiled, and stored.
@@ -160,6 +162,7 @@ pub(crate) async fn recover(store: &Store, scenarios: &Scenarios, id: &RunId) ->
         Some(found) => found,
         None => (Run::new(scenario, created), Head::START, Digest::new()),
     };
+    let snapshot_at = head.seq;
     let mut last_ms = started_ms;
     let mut first = head == Head::START;
     loop {
@@ -186,7 +189,7 @@ pub(crate) async fn recover(store: &Store, scenarios: &Scenarios, id: &RunId) ->
     meta.updated_ms = last_ms;
     let ended_ms = run.state().status.ended().map(|_| last_ms);
     let loaded = LoadedRun { id: id.clone(), run, digest: digest.value(), head, started_ms, ended_ms };
-    Ok(Recovered { stream, loaded, digest, meta })
+    Ok(Recovered { stream, loaded, digest, meta, snapshot_at })
 }
 
 /// The newest snapshot of this state version whose head is the log's; a damaged or older one is passed over.

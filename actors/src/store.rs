@@ -364,6 +364,20 @@ impl Store {
         self.read_with(move |shared| shared.reader.list(Some((&workspace, kind)), after.as_ref(), limit)).await
     }
 
+    /// The streams of a kind in a workspace from the last one back, or those before a given one; at most `limit` of those
+    /// that `keep` wants, which sees name and meta row. The heads of the others are not looked at.
+    pub async fn newest(
+        &self,
+        workspace: &str,
+        kind: StreamKind,
+        before: Option<&StreamId>,
+        limit: usize,
+        keep: impl Fn(&StreamId, Option<&[u8]>) -> bool + Send + 'static,
+    ) -> Result<Vec<Listed>, ReadError> {
+        let (workspace, before) = (workspace.to_string(), before.cloned());
+        self.read_with(move |shared| shared.reader.newest((&workspace, kind), before.as_ref(), limit, &keep)).await
+    }
+
     /// The streams of all workspaces, for starting up and for maintenance; at most `limit` after a given one.
     pub async fn every_stream(&self, after: Option<&StreamId>, limit: usize) -> Result<Vec<Listed>, ReadError> {
         let after = after.cloned();
