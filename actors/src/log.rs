@@ -10,6 +10,7 @@ use commedia_domain::id::Hash32;
 use crate::store::blob::Blob;
 use crate::store::digest::Digest;
 use crate::store::frame::{Cause, FrameBuilder, Lane};
+use crate::store::live::LiveRow;
 use crate::store::{Append, AppendError, Damage, Head, Lease, ReadError, Store, StreamId};
 
 /// Bytes read from the store at once.
@@ -141,7 +142,12 @@ impl LogWriter {
     }
 
     /// Appends what waits, in one frame; what is then durable comes back, to be published.
-    pub(crate) async fn flush(&mut self, store: &Store, meta: Option<Vec<u8>>) -> Result<Vec<StoredEvent>, AppendError> {
+    pub(crate) async fn flush(
+        &mut self,
+        store: &Store,
+        meta: Option<Vec<u8>>,
+        live: LiveRow,
+    ) -> Result<Vec<StoredEvent>, AppendError> {
         let Some(frame) = self.frame.take().and_then(FrameBuilder::encode) else { return Ok(Vec::new()) };
         let append = Append {
             stream: self.stream.clone(),
@@ -150,6 +156,7 @@ impl LogWriter {
             frame,
             blobs: std::mem::take(&mut self.blobs),
             meta,
+            live,
         };
         self.head = store.append(append).await?;
         Ok(std::mem::take(&mut self.unpublished))

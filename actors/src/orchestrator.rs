@@ -3,6 +3,8 @@
 //! Pure work needs no barrier: events wait in one frame until something leaves the process (an answer somebody waits for, a
 //! follower's tick, the end), the frame is full, or 20 ms have passed. Nothing is visible before it is durable.
 
+pub(crate) mod rest;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -49,6 +51,8 @@ pub enum OrchestratorMsg {
         /// The seq it led to, or the refusal.
         reply: RpcReplyPort<Result<u64, CommandError>>,
     },
+    /// Make room, if the run has nothing to do.
+    GiveWay,
     /// Stop at this point; everything decided becomes durable first.
     Drain(RpcReplyPort<()>),
 }
@@ -94,6 +98,8 @@ pub(crate) struct Begin {
     pub(crate) live: Arc<Live>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) origin: Origin,
+    /// What it is to be told before anything else.
+    pub(crate) first: Option<OrchestratorMsg>,
 }
 
 pub(crate) struct State {
@@ -111,9 +117,11 @@ pub(crate) struct State {
     began: Instant,
     appended: Instant,
     /// Time of its own work since the last append.
-    worked: Duration,
+    busy: Duration,
     snapshot_at: u64,
+    /// The moment for which a timer is set while steps are open.
     woken: Option<i64>,
+    wait: Option<rest::Wait>,
 }
 
 struct Doing {
@@ -129,9 +137,13 @@ impl Actor for Orchestrator {
     type State = State;
     type Arguments = Begin;
 
-    async fn pre_start(&self, myself: ActorRef<OrchestratorMsg>, begin: Begin) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<OrchestratorMsg>, mut begin: Begin) -> Result<State, ActorProcessingErr> {
+        let first = begin.first.take();
         let state = State::begin(begin).await?;
-        state.shared.registry.insert(state.live.id.clone(), myself.clone());
+        if !state.shared.registry.insert(state.live.id.clone(), myself.clone()) {
+            return Err(format!("run `{}` is live already", state.live.id).into());
+        }
+        first.into_iter().try_for_each(|message| myself.cast(message))?;
         myself.cast(OrchestratorMsg::Go)?;
         Ok(state)
     }
@@ -154,6 +166,10 @@ impl Actor for Orchestrator {
                 if failed {
                     return Err("the store refused a command's events; the run is rebuilt from its log".into());
                 }
+            }
+            OrchestratorMsg::GiveWay => {
+                state.give_way(&myself);
+                return Ok(());
             }
             OrchestratorMsg::Drain(reply) => {
                 state.flush().await?;
@@ -187,28 +203,27 @@ impl Actor for Orchestrator {
 
 impl State {
     async fn begin(begin: Begin) -> Result<State, ActorProcessingErr> {
-        let Begin { live, shared, origin } = begin;
+        let Begin { live, shared, origin, .. } = begin;
         let principal: Arc<str> = "local".into();
         let now = shared.clock.now_ms();
-        let (run, log, meta, fresh) = match origin {
+        let (run, log, meta, snapshot_at, fresh) = match origin {
             Origin::New(created) => {
                 let stream = crate::meta::run_stream(&live.id)?;
                 let why = cause("run", &principal, created.scenario_hash.0.as_slice(), now);
                 let lease = shared.store.lease(&stream);
                 let mut log = LogWriter::new(stream, lease, crate::store::Head::START, Default::default(), why);
                 log.push(Event::RunCreated(created.clone()), WORKSPACE)?;
-                let meta = RunMeta::of(&created, now);
-                (Run::new(live.scenario.clone(), *created), log, meta, true)
+                let meta = RunMeta::fresh(&created, now);
+                (Run::new(live.scenario.clone(), *created), log, meta, 0, true)
             }
             Origin::Stored(stored) => {
                 let lease = shared.store.lease(&stored.stream);
                 let why = cause("resume", &principal, &[], now);
                 let log = LogWriter::new(stored.stream, lease, stored.loaded.head, stored.digest, why);
-                (stored.loaded.run, log, stored.meta, false)
+                (stored.loaded.run, log, stored.meta, stored.snapshot_at, false)
             }
         };
         let run = run.with_builtins(shared.builtins.clone());
-        let events = run.state().counts.events;
         let mut state = State {
             live,
             shared,
@@ -222,9 +237,10 @@ impl State {
             order: None,
             began: Instant::now(),
             appended: Instant::now(),
-            worked: Duration::ZERO,
-            snapshot_at: events,
+            busy: Duration::ZERO,
+            snapshot_at,
             woken: None,
+            wait: None,
         };
         if fresh && (state.live.start.follow || state.live.start.watch) {
             state.flush().await?;
@@ -237,7 +253,7 @@ impl State {
         let mut since = Instant::now();
         loop {
             let limit = Duration::from_millis(self.run.scenario().limits.wall_ms);
-            let command = if since.saturating_duration_since(self.began) > limit && self.run.state().status.ended().is_none() {
+            let command = if self.worked() > limit && self.run.state().status.ended().is_none() {
                 Command::WallUp
             } else {
                 Command::Proceed { wall: self.shared.clock.now_ms() }
@@ -250,7 +266,7 @@ impl State {
                     }
                     self.take(events)?;
                     let now = Instant::now();
-                    self.worked += now.duration_since(since);
+                    self.busy += now.duration_since(since);
                     since = now;
                     if self.log.is_full() || self.is_late(now) {
                         self.flush().await?;
@@ -258,10 +274,7 @@ impl State {
                     }
                 }
                 Err(Refusal::Owed) => return self.perform(myself).await,
-                Err(Refusal::Wait(at)) => {
-                    self.flush().await?;
-                    return self.sleep_until(at, myself).await;
-                }
+                Err(Refusal::Wait(at)) => return self.wait(at, myself).await,
                 Err(Refusal::Over(_) | Refusal::Paused) => {
                     self.flush().await?;
                     self.finish();
@@ -277,11 +290,12 @@ impl State {
     fn is_late(&self, now: Instant) -> bool {
         let waited = now.duration_since(self.appended);
         let seen = self.live.start.follow || self.live.start.watch;
-        waited > if seen { APPEND_WITHIN } else { APPEND_AT_LAST } || self.worked > APPEND_WITHIN
+        waited > if seen { APPEND_WITHIN } else { APPEND_AT_LAST } || self.busy > APPEND_WITHIN
     }
 
     /// Decided events: encoded behind what waits, and made true of the working state.
     fn take(&mut self, events: Vec<Event>) -> Result<(), AppendError> {
+        self.go_on();
         for event in events {
             let event = self.log.push(event, WORKSPACE)?;
             self.count(&event);
@@ -322,23 +336,23 @@ impl State {
     /// One append of all that waits; published once it is durable.
     async fn flush(&mut self) -> Result<(), AppendError> {
         if self.log.is_dirty() {
-            let meta = self.meta.update(self.run.state(), self.shared.clock.now_ms());
-            let events = self.log.flush(&self.shared.store, Some(meta)).await?;
+            let (meta, live) = self.meta.update(self.run.state(), self.wait.map(|w| w.at), self.shared.clock.now_ms());
+            let events = self.log.flush(&self.shared.store, Some(meta), live).await?;
             let lagged = self.live.subscribers.publish(&events);
             self.shared.metrics.ws_lagged_total.inc_by(lagged as u64);
-            self.snapshot();
+            self.snapshot(SNAPSHOT_EVERY);
         }
         self.appended = Instant::now();
-        self.worked = Duration::ZERO;
+        self.busy = Duration::ZERO;
         let why = cause("advance", &self.principal, &[], self.shared.clock.now_ms());
         self.log.set_cause(why);
         Ok(())
     }
 
     /// A snapshot off the hot path, every so many events.
-    fn snapshot(&mut self) {
+    fn snapshot(&mut self, every: u64) {
         let events = self.run.state().counts.events;
-        if events < self.snapshot_at + SNAPSHOT_EVERY || self.run.state().status.ended().is_some() {
+        if events < self.snapshot_at + every || self.run.state().status.ended().is_some() {
             return;
         }
         self.snapshot_at = events;
@@ -370,7 +384,7 @@ impl State {
                 Effect::Perform { step, seat, work } if !self.steps.contains(&step) => {
                     self.step(step, seat, work, myself).await?;
                 }
-                Effect::Wake { at } => self.sleep_until(at, myself).await?,
+                Effect::Wake { at } => self.sleep_until(at).await?,
                 Effect::Serve(_) | Effect::Perform { .. } => {}
             }
         }
@@ -548,15 +562,21 @@ impl State {
     }
 
     /// A real clock's timer; one at a time, and asking again costs nothing.
-    async fn sleep_until(&mut self, at: i64, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
+    async fn sleep_until(&mut self, at: i64) -> Result<(), ActorProcessingErr> {
         if self.woken == Some(at) {
             return Ok(());
         }
         self.flush().await?;
+        self.forget_timer();
         self.woken = Some(at);
-        let wait = u64::try_from(at - self.shared.clock.now_ms()).unwrap_or(0);
-        myself.send_after(Duration::from_millis(wait), || OrchestratorMsg::Go);
+        self.shared.timers.set(&self.live.id, at);
         Ok(())
+    }
+
+    fn forget_timer(&mut self) {
+        if let Some(at) = self.woken.take() {
+            self.shared.timers.unset(&self.live.id, at);
+        }
     }
 
     fn loaded(&self) -> LoadedRun {
@@ -582,6 +602,8 @@ impl State {
     }
 
     fn rest(&mut self) {
+        self.go_on();
+        self.forget_timer();
         self.shared.registry.remove(&self.live.id);
         self.live.finish(Ok(self.loaded()));
     }
