@@ -1,7 +1,7 @@
 //! All that is true of a run. Serialisable, so that a snapshot is these bytes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::value::Value;
 use crate::world::World;
 
 /// The version of the snapshot's form.
-pub const STATE_VERSION: u16 = 1;
+pub const STATE_VERSION: u16 = 2;
 
 /// Where a run stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,7 +213,8 @@ impl State {
 
     /// Names of blobs. One workspace is known to a run: its own.
     pub fn blobs(&self) -> BlobKey {
-        BlobKey::of_workspace(WORKSPACE)
+        static KEY: LazyLock<BlobKey> = LazyLock::new(|| BlobKey::of_workspace(WORKSPACE));
+        *KEY
     }
 
     /// Who answers for an agent's model.
