@@ -14,7 +14,7 @@ use crate::value::Value;
 use crate::world::World;
 
 /// The version of the snapshot's form.
-pub const STATE_VERSION: u16 = 1;
+pub const STATE_VERSION: u16 = 2;
 
 /// Where a run stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
