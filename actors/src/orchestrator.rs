@@ -309,7 +309,7 @@ impl State {
         match event {
             Event::TurnCompleted(done) => {
                 let turns: u64 = done.served.iter().map(|(_, n)| u64::from(*n)).sum();
-                metrics.turns_total.with_label_values(&[done.by.word(), "completed"]).inc_by(turns);
+                metrics.completed_turns(done.by, turns);
                 let handoffs =
                     done.entries.iter().filter(|e| matches!(e.outcome, commedia_domain::event::Outcome::Handoff { .. }));
                 metrics.handoffs_total.inc_by(handoffs.count() as u64);
@@ -317,14 +317,7 @@ impl State {
             Event::TurnFailed { failure, .. } => {
                 metrics.turns_total.with_label_values(&[failure.class.word(), "failed"]).inc();
             }
-            Event::StepRecorded(recorded) => {
-                let (kind, outcome) = match &recorded.outcome {
-                    StepOutcome::Answered { .. } => ("model", "ok"),
-                    StepOutcome::Done { .. } => ("tool", "ok"),
-                    StepOutcome::Failed(f) => (f.class.word(), "failed"),
-                };
-                metrics.steps_total.with_label_values(&[kind, outcome]).inc();
-            }
+            Event::StepRecorded(recorded) => metrics.step_ended(&recorded.outcome),
             Event::AgentRestarted { .. } => {
                 let scenario = &self.run.scenario().name;
                 metrics.actor_restarts_total.with_label_values(&[scenario, &"panic".into()]).inc();
