@@ -55,6 +55,8 @@ pub(crate) struct LogWriter {
     blobs: Vec<Blob>,
     unpublished: Vec<StoredEvent>,
     next_seq: u64,
+    /// The bytes of the event at hand; kept for its room.
+    payload: Vec<u8>,
 }
 
 impl LogWriter {
@@ -69,6 +71,7 @@ impl LogWriter {
             blobs: Vec::new(),
             unpublished: Vec::new(),
             next_seq: head.seq + 1,
+            payload: Vec::new(),
         }
     }
 
@@ -101,13 +104,15 @@ impl LogWriter {
 
     /// Encodes an event behind what waits already.
     pub(crate) fn push(&mut self, event: Event, workspace: &str) -> Result<Arc<Event>, AppendError> {
-        let payload = event.encode();
+        self.payload.clear();
+        event.encode_into(&mut self.payload);
+        let payload = &self.payload;
         let canonical = event.lane() == commedia_domain::event::Lane::Canonical;
         let lane = if canonical { Lane::Canonical } else { Lane::Operational };
         let (head, cause, lease) = (self.head, &self.cause, self.lease);
         let frame = self.frame.get_or_insert_with(|| FrameBuilder::new(ENGINE, &head, lease.epoch, Cause::clone(cause)));
         let full = |_| AppendError::TooLarge { what: "one event", bytes: payload.len(), limit: crate::store::frame::FRAME_LIMIT };
-        frame.push(lane, &payload).map_err(full)?;
+        frame.push(lane, payload).map_err(full)?;
         let mut apart: Vec<Blob> = Vec::new();
         event.bodies(&mut |body: &Body| {
             if let Some((_, bytes)) = body.blob() {
@@ -121,7 +126,7 @@ impl LogWriter {
             }
         }
         if canonical {
-            self.digest.update(&payload);
+            self.digest.update(payload);
         }
         let event = Arc::new(event);
         let stored = StoredEvent {

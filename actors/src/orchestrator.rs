@@ -10,12 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use commedia_domain::body::BlobKey;
 use commedia_domain::event::{Created, Event, Failure, FailureClass, ModelBinding, StepOutcome, Work};
 use commedia_domain::id::AgentIx;
 use commedia_domain::message::{Seat, StepId, TurnId};
 use commedia_domain::rules::{Order, SHARD};
-use commedia_domain::run::state::{STATE_VERSION, WORKSPACE};
+use commedia_domain::run::state::{STATE_VERSION, WORKSPACE, blob_key};
 use commedia_domain::run::{Command, Effect, Refusal, Run};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
@@ -27,8 +26,11 @@ use crate::recovery::Recovered;
 use crate::store::AppendError;
 use crate::store::blob::Snapshot;
 
-/// Wall time after which what waits is appended.
+/// Wall time after which what waits is appended where somebody looks on; where nobody does, so much time of its own work:
+/// a run that only waits for its turn on a busy machine has nothing new to say.
 const APPEND_WITHIN: Duration = Duration::from_millis(20);
+/// Wall time after which what waits is appended whoever looks on.
+const APPEND_AT_LAST: Duration = Duration::from_secs(1);
 /// Events after which a snapshot is taken.
 const SNAPSHOT_EVERY: u64 = 512;
 /// Idle actors of agents a run keeps at most.
@@ -114,6 +116,8 @@ pub(crate) struct State {
     order: Option<TurnId>,
     began: Instant,
     appended: Instant,
+    /// Time of its own work since the last append.
+    busy: Duration,
     snapshot_at: u64,
     /// The moment for which a timer is set while steps are open.
     woken: Option<i64>,
@@ -233,6 +237,7 @@ impl State {
             order: None,
             began: Instant::now(),
             appended: Instant::now(),
+            busy: Duration::ZERO,
             snapshot_at,
             woken: None,
             wait: None,
@@ -245,6 +250,7 @@ impl State {
 
     /// Everything that can happen now without waiting happens; then what is owed is ordered.
     async fn advance(&mut self, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
+        let mut since = Instant::now();
         loop {
             let limit = Duration::from_millis(self.run.scenario().limits.wall_ms);
             let command = if self.worked() > limit && self.run.state().status.ended().is_none() {
@@ -259,8 +265,12 @@ impl State {
                         self.flush().await?;
                     }
                     self.take(events)?;
-                    if self.log.is_full() || self.appended.elapsed() > APPEND_WITHIN {
+                    let now = Instant::now();
+                    self.busy += now.duration_since(since);
+                    since = now;
+                    if self.log.is_full() || self.is_late(now) {
                         self.flush().await?;
+                        since = Instant::now();
                     }
                 }
                 Err(Refusal::Owed) => return self.perform(myself).await,
@@ -274,6 +284,13 @@ impl State {
                 Err(refusal) => return Err(format!("the run refuses to go on: {refusal}").into()),
             }
         }
+    }
+
+    /// Whether what waits has waited long enough.
+    fn is_late(&self, now: Instant) -> bool {
+        let waited = now.duration_since(self.appended);
+        let seen = self.live.start.follow || self.live.start.watch;
+        waited > if seen { APPEND_WITHIN } else { APPEND_AT_LAST } || self.busy > APPEND_WITHIN
     }
 
     /// Decided events: encoded behind what waits, and made true of the working state.
@@ -326,6 +343,7 @@ impl State {
             self.snapshot(SNAPSHOT_EVERY);
         }
         self.appended = Instant::now();
+        self.busy = Duration::ZERO;
         let why = cause("advance", &self.principal, &[], self.shared.clock.now_ms());
         self.log.set_cause(why);
         Ok(())
@@ -456,7 +474,7 @@ impl State {
             reports: myself.get_derived(),
             builtins: self.shared.builtins.clone(),
             model: self.shared.model.clone(),
-            blobs: BlobKey::of_workspace(WORKSPACE),
+            blobs: blob_key(),
         };
         let (actor, _) = Actor::spawn_linked(None, AgentActor, arguments, myself.get_cell()).await?;
         self.agents.insert(key, actor.clone());

@@ -145,15 +145,13 @@ pub(super) async fn hold(app: &App, args: &BenchArgs, hold: Hold) -> Result<Exit
         answer["durability"] = if engine == "memory" { "none" } else { durability_word(durability) }.into();
         answer["starts_per_s"] = (f64::from(args.runs) / begun.elapsed().as_secs_f64()).into();
         answer["cpu_us"] = super::cpu_seconds().map(|now| (now - cpu) * 1e6 / f64::from(args.runs)).into();
-        #[expect(clippy::cast_precision_loss, reason = "bytes of a bench are far below 2^52")]
-        let bytes = stats.bytes as f64 / f64::from(args.runs);
+        let bytes = super::as_f64(stats.bytes) / f64::from(args.runs);
         answer["bytes"] = bytes.into();
         answer["syncs"] = stats.syncs.into();
         // The engine's own threads come to rest.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let after = rss_bytes().unwrap_or(0);
-        #[expect(clippy::cast_precision_loss, reason = "bytes of a bench are far below 2^52")]
-        let growth = after.saturating_sub(before) as f64 / f64::from(args.runs);
+        let growth = super::as_f64(after.saturating_sub(before)) / f64::from(args.runs);
         answer["bytes_per_waiting_run"] = growth.into();
     }
     let standings = runtime.standings().await.map_err(read_failure)?;
