@@ -102,6 +102,8 @@ pub enum StartError {
 pub struct RunHandle {
     /// Its id.
     pub id: RunId,
+    /// The version it plays.
+    pub scenario: Arc<Scenario>,
     /// Its events as they become durable, where it is followed.
     pub events: Option<Follow>,
     done: oneshot::Receiver<Result<LoadedRun, LoadError>>,
@@ -253,10 +255,10 @@ impl Runtime {
         origin: Origin,
         first: Option<OrchestratorMsg>,
     ) -> Result<RunHandle, StartError> {
-        let id = live.id.clone();
+        let (id, scenario) = (live.id.clone(), live.scenario.clone());
         let events = (live.start.follow || live.start.watch).then(|| live.subscribers.follow());
         self.start_live(live, origin, first).await?;
-        Ok(RunHandle { id, events, done })
+        Ok(RunHandle { id, scenario, events, done })
     }
 
     /// All runs, newest first.

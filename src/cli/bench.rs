@@ -3,6 +3,7 @@
 //! A workload is a file of its own in `bench/`: it warms up, starts a `Meter`, works, and gives back what it `Measured`.
 
 mod handoff;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -32,9 +33,15 @@ pub(super) struct BenchArgs {
     /// So many of them at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     parallel: u32,
+    /// Runs that wait keep their actors (workload waiting)
+    #[arg(long)]
+    live: bool,
+    /// What a child of the bench does
+    #[arg(long, hide = true, value_name = "PHASE")]
+    hold: Option<waiting::Hold>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Workload {
     /// Four agents, three handoffs, decided by rules
     #[value(name = "handoff-4-rules")]
@@ -42,6 +49,9 @@ enum Workload {
     /// The same, each turn a chat request that the stub answers
     #[value(name = "handoff-4-stub")]
     Stub,
+    /// Runs with nothing to do for a day: what each costs, how soon one is woken, how soon all are there after a kill
+    #[value(name = "waiting")]
+    Waiting,
 }
 
 impl Workload {
@@ -53,6 +63,7 @@ impl Workload {
         match self {
             Workload::Rules => handoff::measure(bench, &handoff::RULES).await,
             Workload::Stub => handoff::measure(bench, &handoff::STUB).await,
+            Workload::Waiting => Err(Failure::new(Exit::Internal, "this workload holds its store in processes of its own")),
         }
     }
 }
@@ -109,6 +120,11 @@ impl Meter {
 }
 
 pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> {
+    match args.hold {
+        Some(hold) => return waiting::hold(app, args, hold).await,
+        None if args.workload == Workload::Waiting => return waiting::bench(app, args).await,
+        None => {}
+    }
     let folder = Folder::of(app)?;
     let runtime = folder.app(app).open(args.parallel as usize).await?;
     let engine = runtime.store_engine();
@@ -167,7 +183,13 @@ fn text(json: &Json) -> String {
         row("bytes_per_scenario", "bytes"),
         row("syncs", ""),
         row("peak_rss_bytes", "bytes"),
+        row("bytes_per_waiting_run", "bytes"),
+        row("wake_p50_ms", "ms"),
+        row("wake_p95_ms", "ms"),
+        row("start_ms", "ms"),
+        row("start_rss_bytes", "bytes"),
     ];
+    let rows = rows.into_iter().filter(|row| row[1] != "-").collect();
     head + &columns(rows)
 }
 
@@ -221,8 +243,17 @@ fn cpu_ticks(stat: &str) -> Option<f64> {
 
 /// The most memory this process has had resident.
 fn peak_rss_bytes() -> Option<u64> {
+    memory("VmHWM:")
+}
+
+/// The memory this process has resident.
+fn rss_bytes() -> Option<u64> {
+    memory("VmRSS:")
+}
+
+fn memory(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix(field))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
 }
 
