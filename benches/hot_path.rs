@@ -133,6 +133,7 @@ fn append(c: &mut Criterion) {
                     frame: frame(&payloads, &head, lease.epoch),
                     blobs: Vec::new(),
                     meta: None,
+                    live: Default::default(),
                 };
                 head = runtime.block_on(store.append(append)).expect("appends");
             });

@@ -145,7 +145,7 @@ impl Settings {
             workers: workers.filter(|n| *n > 0).unwrap_or_else(cores).min(1024),
             max_live_runs: live.unwrap_or(1024).max(1),
             log: word,
-            clock: WallClock { offset_s },
+            clock: WallClock::offset(offset_s),
         })
     }
 
