@@ -155,7 +155,7 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
         "peak_rss_bytes": peak_rss_bytes(),
         "bytes_per_waiting_run": measured.bytes_per_waiting_run,
     });
-    app.console.document(&json, || text(&json));
+    app.console.document(&json, || text(&json, app.settings.workers));
     Ok(Exit::Ok)
 }
 
@@ -164,14 +164,17 @@ fn as_f64(n: u64) -> f64 {
     n as f64
 }
 
-fn text(json: &Json) -> String {
+fn text(json: &Json, workers: usize) -> String {
     let value = |name: &str| match &json[name] {
         Json::Number(n) => number(n.as_f64().unwrap_or(f64::NAN)),
         Json::String(text) => text.clone(),
         _ => "-".into(),
     };
     let row = |name: &str, unit: &str| vec![name.to_owned(), value(name), unit.to_owned()];
-    let head = format!("{} on {} ({})\n", value("workload"), value("engine"), value("durability"));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let place = format!("{} ({}), {cores} cores, {workers} workers", value("engine"), value("durability"));
+    let head = format!("{} on {place}\n", value("workload"));
+    let each = json["syncs"].as_f64().zip(json["runs"].as_f64()).map_or_else(|| "-".into(), |(syncs, runs)| number(syncs / runs));
     let rows = vec![
         row("runs", ""),
         row("parallel", ""),
@@ -182,6 +185,7 @@ fn text(json: &Json) -> String {
         row("cpu_us_per_scenario", "µs"),
         row("bytes_per_scenario", "bytes"),
         row("syncs", ""),
+        vec!["syncs_per_scenario".into(), each, String::new()],
         row("peak_rss_bytes", "bytes"),
         row("bytes_per_waiting_run", "bytes"),
         row("wake_p50_ms", "ms"),
