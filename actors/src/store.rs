@@ -13,9 +13,11 @@ pub mod digest;
 mod directory;
 pub mod engine;
 mod error;
+mod fjall;
 pub mod frame;
 mod highwater;
 mod home;
+mod journal;
 mod key;
 pub mod memory;
 mod reader;
@@ -41,7 +43,7 @@ use engine::Durability;
 pub use error::{AppendError, Damage, OpenError, ReadError};
 use frame::{FRAME_LIMIT, Frame};
 use home::Home;
-pub use home::OpenEngine;
+pub use home::{ENGINES, OpenEngine, place};
 pub use reader::Listed;
 use reader::Reader;
 pub use stream::{BadName, Head, Lease, NAME_LIMIT, SHARDS, StreamId, StreamKind};
@@ -131,7 +133,7 @@ async fn start(
 }
 
 impl Store {
-    /// Opens `memory:` or `sled://DIR`, creating it if need be. Opening raises the epoch: older leases are fenced.
+    /// Opens `memory:`, `sled://DIR` or `fjall://DIR`, creating it if need be. Opening raises the epoch: older leases are fenced.
     pub async fn open(url: &str, durability: Durability, options: Options) -> Result<Store, OpenError> {
         let (url, cache_bytes) = (url.to_string(), options.cache_bytes);
         let home = blocking(move || Home::at(&url, durability, cache_bytes)).await.map_err(OpenError::Failed)??;
