@@ -9,6 +9,7 @@ pub mod blob;
 mod check;
 mod claim;
 mod commit;
+pub mod copy;
 pub mod digest;
 mod directory;
 pub mod engine;

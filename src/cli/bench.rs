@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use commedia_actors::runtime::{Runtime, StartOptions};
+use commedia_actors::store::place;
 use commedia_domain::event::ModelBinding;
 use commedia_domain::run::{RunInput, Status};
 use commedia_domain::scenario::Scenario;
@@ -217,7 +218,8 @@ impl Folder {
     fn app(&self, app: &App) -> App {
         let mut settings = app.settings.clone();
         if let Some(dir) = &self.0 {
-            settings.store = format!("sled://{}", dir.display());
+            let engine = place(&settings.store).map_or("sled", |(engine, _)| engine);
+            settings.store = format!("{engine}://{}", dir.display());
         }
         App { settings, console: crate::output::Console::new(app.console.format, app.console.quiet) }
     }

@@ -100,6 +100,17 @@ impl Directory {
     }
 }
 
+/// Removes a directory that a copy grew in, unless one grows in it now.
+pub(crate) fn remove_unfinished(path: &Path) -> Result<(), OpenError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let lock = lock(path)?;
+    fs::remove_dir_all(path).map_err(failed("remove", path))?;
+    drop(lock);
+    Ok(())
+}
+
 fn damaged(what: &str) -> OpenError {
     OpenError::Damaged(Damage::of_store(what))
 }
