@@ -9,13 +9,16 @@ pub mod blob;
 mod check;
 mod claim;
 mod commit;
+pub mod copy;
 pub mod digest;
 mod directory;
 pub mod engine;
 mod error;
+mod fjall;
 pub mod frame;
 mod highwater;
 mod home;
+mod journal;
 mod key;
 pub mod live;
 pub mod memory;
@@ -42,7 +45,7 @@ use engine::Durability;
 pub use error::{AppendError, Damage, OpenError, ReadError};
 use frame::{FRAME_LIMIT, Frame};
 use home::Home;
-pub use home::OpenEngine;
+pub use home::{ENGINES, OpenEngine, place};
 use live::{LIVE_LIMIT, LiveRow};
 pub use reader::Listed;
 use reader::Reader;
@@ -133,7 +136,7 @@ async fn start(
 }
 
 impl Store {
-    /// Opens `memory:` or `sled://DIR`, creating it if need be. Opening raises the epoch: older leases are fenced.
+    /// Opens `memory:`, `sled://DIR` or `fjall://DIR`, creating it if need be. Opening raises the epoch: older leases are fenced.
     pub async fn open(url: &str, durability: Durability, options: Options) -> Result<Store, OpenError> {
         let (url, cache_bytes) = (url.to_string(), options.cache_bytes);
         let home = blocking(move || Home::at(&url, durability, cache_bytes)).await.map_err(OpenError::Failed)??;
@@ -234,6 +237,17 @@ impl Store {
     /// Whether the live index names every stream that is not over: not so after a release that knows none has written.
     pub fn live_is_whole(&self) -> bool {
         self.0.shared.reader.opened().live.get()
+    }
+
+    /// A stream's row in the live index.
+    pub(crate) async fn live_row(&self, stream: &StreamId) -> Result<Option<Vec<u8>>, ReadError> {
+        let stream = stream.clone();
+        self.read_with(move |shared| {
+            let mut key = Vec::new();
+            key::live(&stream, &mut key);
+            shared.reader.opened().engine.get(&key).map_err(ReadError::of_stream(&stream, None))
+        })
+        .await
     }
 
     /// Visits the rows of the live index in order of ids: the id and the bytes. For starting up: what is being written
