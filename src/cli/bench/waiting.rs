@@ -158,7 +158,8 @@ pub(super) async fn hold(app: &App, args: &BenchArgs, hold: Hold) -> Result<Exit
     if hold == Hold::Find {
         runtime.keep_time(&standings);
         say(&json!({}))?;
-        answer["runs"] = standings.waiting().into();
+        // One that was told something when the kill came may still have work to do.
+        answer["runs"] = (standings.waiting() + standings.interrupted.len()).into();
         answer["rss_bytes"] = rss_bytes().into();
     }
     let wakes = wake_some(&runtime, standings.waiting_ids(), standings.waiting()).await?;
