@@ -183,6 +183,10 @@ async fn start_all(runtime: &Runtime, runs: u32) -> Result<(), Failure> {
     let scenario = Arc::new(loaded.scenario);
     let mut working = JoinSet::new();
     for seed in 0..runs {
+        // A started run counts as such once it waits, durably.
+        while seed as usize > runtime.waiting() + STARTS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         if working.len() >= STARTS
             && let Some(started) = working.join_next().await
         {
