@@ -132,14 +132,15 @@ struct Doing {
     at: Arc<AtomicU32>,
 }
 
+// What an actor holds while it waits is its task: state and futures are boxed, so that a run that waits is small.
 impl Actor for Orchestrator {
     type Msg = OrchestratorMsg;
-    type State = State;
+    type State = Box<State>;
     type Arguments = Begin;
 
-    async fn pre_start(&self, myself: ActorRef<OrchestratorMsg>, mut begin: Begin) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<OrchestratorMsg>, mut begin: Begin) -> Result<Box<State>, ActorProcessingErr> {
         let first = begin.first.take();
-        let state = State::begin(begin).await?;
+        let state = Box::new(Box::pin(State::begin(begin)).await?);
         if !state.shared.registry.insert(state.live.id.clone(), myself.clone()) {
             return Err(format!("run `{}` is live already", state.live.id).into());
         }
@@ -152,13 +153,13 @@ impl Actor for Orchestrator {
         &self,
         myself: ActorRef<OrchestratorMsg>,
         message: OrchestratorMsg,
-        state: &mut State,
+        state: &mut Box<State>,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             OrchestratorMsg::Go => state.woken = None,
             OrchestratorMsg::Report(report) => state.reported(report)?,
             OrchestratorMsg::Command { command, principal, reply } => {
-                let answer = state.command(*command, principal).await;
+                let answer = Box::pin(state.command(*command, principal)).await;
                 let failed = matches!(answer, Err(CommandError::Store(_)));
                 if reply.send(answer).is_err() {
                     tracing::debug!(run = %state.live.id, "nobody waited for the command's answer");
@@ -172,7 +173,7 @@ impl Actor for Orchestrator {
                 return Ok(());
             }
             OrchestratorMsg::Drain(reply) => {
-                state.flush().await?;
+                Box::pin(state.flush()).await?;
                 state.rest();
                 if reply.send(()).is_err() {
                     tracing::debug!(run = %state.live.id, "nobody waited for the drain");
@@ -181,19 +182,19 @@ impl Actor for Orchestrator {
                 return Ok(());
             }
         }
-        state.advance(&myself).await
+        Box::pin(state.advance(&myself)).await
     }
 
     async fn handle_supervisor_evt(
         &self,
         myself: ActorRef<OrchestratorMsg>,
         event: SupervisionEvent,
-        state: &mut State,
+        state: &mut Box<State>,
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(who, reason) => {
                 state.crashed(&who, &reason.to_string())?;
-                state.advance(&myself).await
+                Box::pin(state.advance(&myself)).await
             }
             // An idle agent's actor was stopped; it held nothing.
             _ => Ok(()),
