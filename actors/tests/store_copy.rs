@@ -4,10 +4,12 @@ mod store_support;
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use commedia_actors::store::blob::{Blob, Snapshot};
 use commedia_actors::store::copy::{Copied, CopyError, copy};
 use commedia_actors::store::engine::Durability;
+use commedia_actors::store::live::LiveRow;
 use commedia_actors::store::{Append, CheckReport, ENGINES, Head, Options, Store, StreamId, StreamKind};
 use store_support::*;
 
@@ -23,6 +25,7 @@ async fn sample(engine: &str, dir: &Path) -> CheckReport {
             frame: frame_with(&stream, &Head::START, 3, &blobs),
             blobs,
             meta: Some(vec![n, n]),
+            live: if n == 5 { LiveRow::Put(vec![50]) } else { LiveRow::Keep },
             ..append_of(&store, &stream, &Head::START, 3)
         };
         let head = store.append(request).await.unwrap();
@@ -53,6 +56,11 @@ async fn check(from: (&'static str, &Path), to: (&'static str, &Path), report: &
     let snapshot = store.newest_snapshot(&run("r7")).await.unwrap().unwrap();
     assert_eq!((snapshot.seq, snapshot.bytes), (34, vec![7; 9000]));
     assert_eq!(store.meta(&run("r7")).await.unwrap(), Some(vec![7, 7]));
+    let live = Arc::new(Mutex::new(Vec::new()));
+    let into = live.clone();
+    let note = move |id: &str, row: &[u8]| into.lock().unwrap().push((id.to_owned(), row.to_vec()));
+    store.visit_live("default", StreamKind::Run, note).await.unwrap();
+    assert_eq!((&*live.lock().unwrap(), store.live_is_whole()), (&vec![("r5".to_owned(), vec![50])], true));
     let head = verify(&store, &run("r7"), usize::MAX).await;
     append(&store, &run("r7"), &head, 2).await.expect("and it goes on");
     store.close().await.unwrap();

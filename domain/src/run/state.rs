@@ -1,7 +1,7 @@
 //! All that is true of a run. Serialisable, so that a snapshot is these bytes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::value::Value;
 use crate::world::World;
 
 /// The version of the snapshot's form.
-pub const STATE_VERSION: u16 = 1;
+pub const STATE_VERSION: u16 = 2;
 
 /// Where a run stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,7 +213,7 @@ impl State {
 
     /// Names of blobs. One workspace is known to a run: its own.
     pub fn blobs(&self) -> BlobKey {
-        BlobKey::of_workspace(WORKSPACE)
+        blob_key()
     }
 
     /// Who answers for an agent's model.
@@ -238,6 +238,12 @@ impl State {
             "offline"
         }
     }
+}
+
+/// The names of blobs in the workspace of a local data folder; derived once.
+pub fn blob_key() -> BlobKey {
+    static KEY: LazyLock<BlobKey> = LazyLock::new(|| BlobKey::of_workspace(WORKSPACE));
+    *KEY
 }
 
 /// The workspace of a local data folder.
