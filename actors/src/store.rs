@@ -239,17 +239,6 @@ impl Store {
         self.0.shared.reader.opened().live.get()
     }
 
-    /// A stream's row in the live index.
-    pub(crate) async fn live_row(&self, stream: &StreamId) -> Result<Option<Vec<u8>>, ReadError> {
-        let stream = stream.clone();
-        self.read_with(move |shared| {
-            let mut key = Vec::new();
-            key::live(&stream, &mut key);
-            shared.reader.opened().engine.get(&key).map_err(ReadError::of_stream(&stream, None))
-        })
-        .await
-    }
-
     /// Visits the rows of the live index in order of ids: the id and the bytes. For starting up: what is being written
     /// meanwhile may be among them already.
     pub async fn visit_live(

@@ -20,8 +20,8 @@ use super::engine::Durability;
 use super::error::{AppendError, Damage, OpenError, ReadError};
 use super::highwater::sync_parent;
 use super::home::place;
-use super::live::LiveRow;
-use super::stream::{Head, StreamId};
+use super::live::{self, LiveRow};
+use super::stream::{Head, StreamId, StreamKind};
 use super::{Append, Listed, Options, Store, blocking};
 
 /// So many streams are copied at once: they share groups, and so syncs.
@@ -95,11 +95,6 @@ pub async fn copy(from: &str, to: &str, durability: Durability) -> Result<Copied
     .map_err(|why| CopyError::Open { url: to.into(), why })?;
     let beside_url = format!("{engine}://{}", beside.display());
     let source = open(from, durability).await?;
-    if !source.live_is_whole() {
-        close(&source).await?;
-        let what = "an older release wrote to it last, which listed no live runs: run `commedia resume` on it first";
-        return Err(CopyError::Usage(what.into()));
-    }
     let mut copied = Copied { bytes_from: source.engine().2, ..Copied::default() };
     let done = fill(&source, &beside_url, durability, &mut copied).await;
     close(&source).await?;
@@ -200,7 +195,7 @@ impl Stream {
         let Listed { stream, head: end, meta } = listed;
         let end = end.map_err(ReadError::Damaged)?;
         let mut copied = Copied { streams: 1, ..Copied::default() };
-        let live = self.source.live_row(&stream).await?.map_or(LiveRow::Keep, LiveRow::Put);
+        let live = self.live(&stream).await?;
         let mut head = Head::START;
         while head != end {
             let frames = self.source.read_after(&stream, &head, PAGE_BYTES).await?;
@@ -222,7 +217,7 @@ impl Stream {
                     frame: encoded,
                     blobs,
                     meta: (frame.head() == end).then(|| meta.clone()),
-                    live: if frame.head() == end { live.clone() } else { LiveRow::Keep },
+                    live: live.clone(),
                 };
                 head = self.target.append(append).await?;
             }
@@ -232,6 +227,14 @@ impl Stream {
             copied.snapshots = 1;
         }
         Ok(copied)
+    }
+
+    /// The stream's row in the live index. Where the source's is not whole, every run is looked at again at the next start.
+    async fn live(&self, stream: &StreamId) -> Result<LiveRow, ReadError> {
+        let named = stream.clone();
+        let row = self.source.read_with(move |shared| live::row(&*shared.reader.opened().engine, &named)).await?;
+        let unknown = stream.kind() == StreamKind::Run && !self.source.live_is_whole();
+        Ok(row.or_else(|| unknown.then(Vec::new)).map_or(LiveRow::Keep, LiveRow::Put))
     }
 
     /// The blobs that a frame names and that were not copied yet.

@@ -239,11 +239,12 @@ impl Drop for FjallEngine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::engine::Row;
     use super::*;
 
     const GUARD: Guard<'_> = Guard { key: b"none", holds: None };
 
-    fn all(engine: &FjallEngine) -> Result<Vec<(Vec<u8>, Vec<u8>)>, EngineError> {
+    fn all(engine: &FjallEngine) -> Result<Vec<Row>, EngineError> {
         let mut rows = Vec::new();
         engine.scan(b"", b"z", Order::Ascending, &mut |key, value| {
             rows.push((key.to_vec(), value.to_vec()));

@@ -43,11 +43,12 @@ impl Home {
             return Ok(Home::new(Box::new(move || Ok(Arc::new(memory.clone()))), durability, true));
         }
         let (engine, path) = place(url).ok_or_else(|| OpenError::Url(url.into()))?;
-        let open: fn(&Path, u64) -> Result<Arc<dyn Engine>, EngineError> = match engine {
-            "fjall" => |dir, cache_bytes| Ok(Arc::new(FjallEngine::open(dir, cache_bytes)?)),
-            _ => |dir, cache_bytes| Ok(Arc::new(SledEngine::open(dir, cache_bytes)?)),
-        };
-        Home::in_directory(path, engine, durability, move |dir| open(dir, cache_bytes))
+        Home::in_directory(path, engine, durability, move |dir| {
+            Ok(match engine {
+                "fjall" => Arc::new(FjallEngine::open(dir, cache_bytes)?),
+                _ => Arc::new(SledEngine::open(dir, cache_bytes)?),
+            })
+        })
     }
 
     /// A place without files; `inline`: the engine never waits, so the actor itself writes.

@@ -30,6 +30,10 @@ const SEQNO_STEP: u64 = 1024;
 /// without a word: nothing of it was acknowledged, or the high-water mark knows better.
 pub(crate) fn mend(dir: &Path) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
+    if fs::read(dir.join("version")).is_ok_and(|version| version != MAGIC) {
+        // Another format, or a damaged file: fjall says so.
+        return Ok(found);
+    }
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "jnl") {
@@ -51,7 +55,8 @@ struct Batches {
 fn mend_file(path: &Path) -> io::Result<Option<String>> {
     let bytes = fs::read(path)?;
     let batches = batches(&bytes);
-    let end = batches.whole.last().map_or(0, |last| last.end);
+    // Where nothing can be read, fjall decides: this may not be the format we know.
+    let Some(end) = batches.whole.last().map(|last| last.end) else { return Ok(None) };
     let Some(first) = batches.bad.first() else {
         if batches.torn {
             let file = File::options().write(true).open(path)?;
@@ -239,6 +244,16 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), [&first[..], &third].concat());
         assert_eq!(fs::read(path.with_extension("damaged-1")).unwrap(), bytes);
         assert_eq!(mend(dir.path()).unwrap(), Vec::<String>::new(), "once is enough");
+        for (version, mended) in [("FJL\u{4}", false), ("FJL\u{3}", true)] {
+            fs::write(dir.path().join("version"), version).unwrap();
+            fs::write(&path, &bytes[..first.len() + 10]).unwrap();
+            mend(dir.path()).unwrap();
+            assert_eq!(fs::read(&path).unwrap() == first, mended, "{version}");
+        }
+        fs::write(&path, "what we do not know").unwrap();
+        assert_eq!(mend(dir.path()).unwrap(), Vec::<String>::new());
+        assert_eq!(fs::read(&path).unwrap(), b"what we do not know");
+        fs::remove_file(dir.path().join("version")).unwrap();
         fs::write(&path, &bytes[..first.len() + 10]).unwrap();
         assert_eq!(mend(dir.path()).unwrap(), Vec::<String>::new(), "a torn end");
         assert_eq!(fs::read(&path).unwrap(), first);
