@@ -86,26 +86,29 @@ impl Facts {
     }
 
     /// Ids for an evaluation, derived from the seed and its path.
-    pub fn ids(&self, path: &str, turn: TurnId, replica: u32) -> Ids {
-        let mut hasher = blake3::Hasher::new_derive_key("commedia 2026 id v1");
-        hasher.update(&self.seed.to_le_bytes()).update(&turn.wave.to_le_bytes()).update(&turn.index.to_le_bytes());
-        hasher.update(&replica.to_le_bytes()).update(path.as_bytes());
-        Ids { hasher, next: Cell::new(0) }
+    pub fn ids<'a>(&self, path: &'a str, turn: TurnId, replica: u32) -> Ids<'a> {
+        Ids { seed: self.seed, path, turn, replica, next: Cell::new(0) }
     }
 }
 
-/// The ids of one evaluation, in order: never random, never the run's.
+/// The ids of one evaluation, in order: never random, never the run's. Nothing is hashed before one is asked for.
 #[derive(Debug)]
-pub struct Ids {
-    hasher: blake3::Hasher,
+pub struct Ids<'a> {
+    seed: u64,
+    path: &'a str,
+    turn: TurnId,
+    replica: u32,
     next: Cell<u32>,
 }
 
-impl Ids {
+impl Ids<'_> {
     /// The next id, in the form of a UUID of version 8.
     pub fn uuid(&self) -> Arc<str> {
         let n = self.next.replace(self.next.get() + 1);
-        let hash = self.hasher.clone().update(&n.to_le_bytes()).finalize();
+        let mut hasher = blake3::Hasher::new_derive_key("commedia 2026 id v1");
+        hasher.update(&self.seed.to_le_bytes()).update(&self.turn.wave.to_le_bytes()).update(&self.turn.index.to_le_bytes());
+        hasher.update(&self.replica.to_le_bytes()).update(self.path.as_bytes());
+        let hash = hasher.update(&n.to_le_bytes()).finalize();
         let mut bytes = [0u8; 16];
         bytes.copy_from_slice(&hash.as_bytes()[..16]);
         bytes[6] = (bytes[6] & 0x0f) | 0x80;
@@ -137,7 +140,7 @@ pub struct Names<'a> {
     /// `trace`.
     pub trace: Option<&'a Value>,
     /// Ids for `uuid()`.
-    pub ids: Option<&'a Ids>,
+    pub ids: Option<&'a Ids<'a>>,
 }
 
 impl<'a> Names<'a> {
@@ -293,6 +296,15 @@ impl<'a> AgentNames<'a> {
             lets: RefCell::default(),
             bound: RefCell::new(vec![Value::Null; usize::from(agent.bound)]),
         }
+    }
+
+    /// The names of the next turn of the block: nothing of the former is left.
+    pub fn sit(&mut self, seat: Seat, ordinal: u32) {
+        self.seat = seat;
+        self.ordinal = ordinal;
+        self.draws.get_mut().clear();
+        self.lets.get_mut().clear();
+        self.bound.get_mut().fill(Value::Null);
     }
 
     fn kept(cache: &RefCell<Vec<Option<Value>>>, at: usize) -> Option<Value> {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use crate::body::Body;
-use crate::event::{Ask, Completed, Ended, Entry, Event, Failure, Fired, FiredAction, Outcome, Sample, Sent, Write};
+use crate::event::{Ask, Completed, Ended, Entry, Event, Failure, Fired, FiredAction, Outcome, Sample, Sent, WakeAt, Write};
 use crate::id::{AgentIx, TriggerIx};
 use crate::message::{Caller, Chain, Chat, Message, MessageKind, Seat, TurnId};
 use crate::rules::step_from;
 use crate::run::Run;
 use crate::run::commit::{AfterFailure, puts};
+use crate::run::ranges::Ranges;
+use crate::run::sleep::Sleepers;
 use crate::run::state::{Ending, Status};
 use crate::scenario::{Carry, Overflow, TriggerOn};
 use crate::turn::{Phase, Turn, as_text, carried};
@@ -59,9 +61,11 @@ pub(super) fn apply(run: &mut Run, event: &Event) {
         Event::AgentFailed { seat, .. } => *run.state.crashes.entry(*seat).or_default() += 1,
         Event::AgentRestarted { .. } => run.state.counts.restarts += 1,
         Event::AgentQuarantined { seat, reason } => {
+            run.state.mail.settle(*seat);
             run.state.quarantined.insert(*seat, reason.clone());
         }
         Event::TurnDegraded { .. } => run.state.counts.degraded += 1,
+        Event::MessagePassed { turn, agent, passed } => run.passed(*turn, *agent, passed),
     }
 }
 
@@ -103,10 +107,29 @@ impl Run {
         }
     }
 
-    /// To every one of a block.
+    /// To every one of a block; a tick to those that are awake. What all of a block by rules get lies in one place.
     fn broadcast(&mut self, to: AgentIx, message: Message) {
+        let replicas = self.state.created.replicas[to.at()];
+        let mut hearers = match self.state.asleep.get_mut(&to) {
+            Some(sleepers) if message.kind == MessageKind::Tick => sleepers.at_tick(self.state.tick, message.at).clone(),
+            _ => Ranges::whole(replicas),
+        };
         let message = Arc::new(message);
-        for replica in 0..self.state.created.replicas[to.at()] {
+        let agent = &self.scenario.agents[to.at()];
+        let (capacity, due) = (agent.supervision.mailbox as usize, message.at <= self.state.now);
+        let many = replicas >= self.cast_from && !self.is_real() && due && self.state.by_rules(agent);
+        if many && self.state.mail.may_cast(to, &message, capacity) {
+            let block = Seat { agent: to, replica: 0 }..=Seat { agent: to, replica: u32::MAX };
+            for (seat, _) in self.state.quarantined.range(block) {
+                if hearers.reach(seat.replica).is_some() {
+                    hearers.remove(seat.replica, seat.replica + 1);
+                    self.state.counts.set_aside += 1;
+                }
+            }
+            self.state.mail.cast(to, message, hearers);
+            return;
+        }
+        for replica in hearers.iter().flat_map(|(first, end)| first..end) {
             self.deliver(Seat { agent: to, replica }, message.clone());
         }
     }
@@ -119,22 +142,17 @@ impl Run {
             return;
         }
         let supervision = &self.scenario.agents[seat.agent.at()].supervision;
-        let queue = self.state.mail.entry(seat).or_default();
-        if queue.len() >= supervision.mailbox as usize {
+        let held = self.state.mail.len(seat);
+        if held >= supervision.mailbox as usize {
             self.state.counts.refused += 1;
             if supervision.overflow == Overflow::FailRun {
                 let name = &self.scenario.agents[seat.agent.at()].name;
-                let cause = format!(
-                    "the mailbox of `{name}` is full: it holds {} messages (`supervision.mailbox.capacity`)",
-                    queue.len()
-                );
+                let cause = format!("the mailbox of `{name}` is full: it holds {held} messages (`supervision.mailbox.capacity`)");
                 self.state.ending.get_or_insert(Ending::Failed(cause.into()));
             }
             return;
         }
-        let key = |m: &Message| (m.at, m.position, m.index);
-        let behind = queue.iter().rposition(|m| key(m) <= key(&message)).map_or(0, |n| n + 1);
-        queue.insert(behind, message);
+        self.state.mail.deliver(seat, message);
     }
 
     /// Whoever asked a quarantined agent gets an error, so that nobody waits for ever.
@@ -148,65 +166,173 @@ impl Run {
         }
     }
 
-    /// Takes a served mailbox's message out of it and counts the turn.
-    fn consume(&mut self, seat: Seat, turn: TurnId) -> Option<Arc<Message>> {
-        if turn.wave > self.state.wave {
+    /// A mailbox of a wave is worked off: the first of a new wave begins it.
+    fn enter_wave(&mut self, wave: u32) {
+        if wave > self.state.wave {
             if !self.is_real() {
                 self.state.base = Some(self.state.world.clone());
             }
-            self.state.wave = turn.wave;
+            self.state.wave = wave;
             self.state.served = 0;
             self.state.held.clear();
         }
-        self.state.served += 1;
-        let asking = self.state.turns.get(&seat).is_some_and(|t| matches!(t.phase, Phase::Asking { .. }));
-        let queue = self.state.mail.get_mut(&seat)?;
-        let at = if asking { queue.iter().position(|m| m.kind == MessageKind::Return).unwrap_or(0) } else { 0 };
-        let message = queue.remove(at);
-        if queue.is_empty() {
-            self.state.mail.remove(&seat);
-        } else {
-            self.state.held.insert(seat, self.state.wave);
-        }
-        if let Some(message) = &message
-            && message.kind != MessageKind::Tick
-            && !self.scenario.agents[seat.agent.at()].draws.is_empty()
-        {
-            *self.state.ordinals.entry((seat, message.kind)).or_default() += 1;
-        }
-        message
     }
 
-    fn count_turn(&mut self, seat: Seat) {
-        if self.counts_turns(seat) {
-            self.state.counts.turns += 1;
-        } else {
-            self.state.counts.rules_turns += 1;
+    /// Takes a served mailbox's message out of it.
+    fn consume(&mut self, seat: Seat, turn: TurnId) -> Option<Arc<Message>> {
+        self.enter_wave(turn.wave);
+        self.state.served += 1;
+        let asking = self.state.turns.get(&seat).is_some_and(|t| matches!(t.phase, Phase::Asking { .. }));
+        let (message, more) = self.state.mail.take(seat, asking)?;
+        if more {
+            self.state.held.insert(seat, self.state.wave);
         }
-        self.state.counts.by_agent[seat.agent.at()] += 1;
-        self.state.crashes.remove(&seat);
+        if message.kind != MessageKind::Tick && !self.scenario.agents[seat.agent.at()].draws.is_empty() {
+            *self.state.ordinals.entry((seat, message.kind)).or_default() += 1;
+        }
+        Some(message)
+    }
+
+    fn count_turns(&mut self, agent: AgentIx, first: u32, count: u32) {
+        let seat = Seat { agent, replica: first };
+        if self.counts_turns(seat) {
+            self.state.counts.turns += u64::from(count);
+        } else {
+            self.state.counts.rules_turns += u64::from(count);
+        }
+        self.state.counts.by_agent[agent.at()] += u64::from(count);
+        self.forget_crashes(agent, first, count);
+    }
+
+    /// A crash counts against the message in hand only.
+    fn forget_crashes(&mut self, agent: AgentIx, first: u32, count: u32) {
+        if !self.state.crashes.is_empty() {
+            for replica in first..first + count {
+                self.state.crashes.remove(&Seat { agent, replica });
+            }
+        }
+    }
+
+    /// Mailboxes whose message is none for them: it goes, and no turn was.
+    fn passed(&mut self, turn: TurnId, agent: AgentIx, passed: &[(u32, u32)]) {
+        self.enter_wave(turn.wave);
+        for (first, count) in passed {
+            let end = first.saturating_add(*count);
+            let mut at = *first;
+            while at < end {
+                let seat = Seat { agent, replica: at };
+                let to = self.state.mail.cast_at(seat).map_or(at + 1, |(_, reach)| reach.min(end));
+                if to - at == 1 {
+                    if self.state.mail.take(seat, false).is_some_and(|(_, more)| more) {
+                        self.state.held.insert(seat, self.state.wave);
+                    }
+                } else {
+                    self.take_cast(agent, at, to);
+                }
+                self.state.served += to - at;
+                self.forget_crashes(agent, at, to - at);
+                self.pop_slots(agent, at, to - at);
+                at = to;
+            }
+        }
+        self.after_commit();
+    }
+
+    fn take_cast(&mut self, agent: AgentIx, first: u32, end: u32) {
+        let (held, wave) = (&mut self.state.held, self.state.wave);
+        self.state.mail.take_cast(agent, first, end, |seat| {
+            held.insert(seat, wave);
+        });
     }
 
     fn completed_turn(&mut self, completed: &Completed) {
-        let mut entries = completed.entries.iter().peekable();
-        let replicas = completed.served.iter().flat_map(|(first, count)| *first..first.saturating_add(*count));
-        for (index, replica) in (completed.turn.index..).zip(replicas) {
-            let seat = Seat { agent: completed.agent, replica };
-            let open = self.state.turns.get(&seat);
-            let slot = open.map_or(TurnId { wave: completed.turn.wave, index }, |t| t.slot);
-            let served = self.consume(seat, slot);
-            let turn = self.state.turns.remove(&seat);
-            self.count_turn(seat);
-            let entry = entries.next_if(|e| e.replica == replica);
-            // A resumed turn handles what it began with; the message in the mailbox was the answer.
-            let message = turn.as_ref().map(|t| t.message.clone()).or(served);
-            if let Some(message) = message {
-                self.commit_entry(seat, completed, entry.unwrap_or(&Entry::default()), &message);
+        let result = self.result.take().filter(|r| r.turn == completed.turn && r.from.is(&self.state.world));
+        let writes = result.is_none() || cfg!(debug_assertions);
+        let mut entries = &completed.entries[..];
+        let mut index = completed.turn.index;
+        for (first, count) in &completed.served {
+            let end = first.saturating_add(*count);
+            let mut at = *first;
+            while at < end {
+                let seat = Seat { agent: completed.agent, replica: at };
+                let cast = self.state.mail.cast_at(seat).map(|(message, reach)| (message.clone(), reach.min(end)));
+                let to = match cast {
+                    Some((message, to)) => {
+                        let mine = entries.iter().take_while(|e| (at..to).contains(&e.replica)).count();
+                        self.completed_cast(completed, (at, to), &message, &entries[..mine], writes);
+                        entries = &entries[mine..];
+                        to
+                    }
+                    None => {
+                        let mine = entries.split_first().filter(|(e, _)| e.replica == at);
+                        entries = mine.map_or(entries, |(_, rest)| rest);
+                        self.completed_one(completed, seat, index, mine.map(|(e, _)| e), writes);
+                        at + 1
+                    }
+                };
+                index = index.saturating_add(to - at);
+                at = to;
             }
-            self.pop_slot(seat);
+        }
+        if let Some(result) = result {
+            debug_assert_eq!(self.state.world, result.world, "the world a shard left is not what its writes make of the former");
+            self.state.world = result.world;
         }
         self.state.usage.add(&completed.usage);
         self.after_commit();
+    }
+
+    fn completed_one(&mut self, completed: &Completed, seat: Seat, index: u32, entry: Option<&Entry>, writes: bool) {
+        let open = self.state.turns.get(&seat);
+        let slot = open.map_or(TurnId { wave: completed.turn.wave, index }, |t| t.slot);
+        let served = self.consume(seat, slot);
+        let turn = self.state.turns.remove(&seat);
+        self.count_turns(seat.agent, seat.replica, 1);
+        // A resumed turn handles what it began with; the message in the mailbox was the answer.
+        let message = turn.as_ref().map(|t| t.message.clone()).or(served);
+        if let Some(message) = message {
+            self.commit_entry(seat, completed, entry.unwrap_or(&Entry::default()), &message, writes);
+        }
+        self.pop_slots(seat.agent, seat.replica, 1);
+    }
+
+    /// As many turns over one message: what is the same for all is done once. No turn of such a block is ever open.
+    fn completed_cast(
+        &mut self,
+        completed: &Completed,
+        (first, end): (u32, u32),
+        message: &Arc<Message>,
+        entries: &[Entry],
+        writes: bool,
+    ) {
+        let agent = completed.agent;
+        let spec = self.scenario.agents[agent.at()].clone();
+        self.enter_wave(completed.turn.wave);
+        self.state.served += end - first;
+        self.count_turns(agent, first, end - first);
+        self.pop_slots(agent, first, end - first);
+        if message.kind != MessageKind::Tick && !spec.draws.is_empty() {
+            for replica in first..end {
+                *self.state.ordinals.entry((Seat { agent, replica }, message.kind)).or_default() += 1;
+            }
+        }
+        let heard = |e: &Entry| puts(&e.writes).any(|(c, _)| self.scenario.agents.iter().any(|a| a.handles.hears(c)));
+        let quiet = |e: &Entry| e.sent.is_empty() && e.outcome == Outcome::Done && !heard(e);
+        if !(message.kind.has_floor() && spec.next.is_some()) && entries.iter().all(quiet) {
+            self.take_cast(agent, first, end);
+            for entry in entries {
+                self.commit_changes(Seat { agent, replica: entry.replica }, entry, writes);
+            }
+            self.state.position += u64::from(end - first);
+            return;
+        }
+        let mut entries = entries.iter().peekable();
+        let idle = Entry::default();
+        for replica in first..end {
+            self.take_cast(agent, replica, replica + 1);
+            let entry = entries.next_if(|e| e.replica == replica).unwrap_or(&idle);
+            self.commit_entry(Seat { agent, replica }, completed, entry, message, writes);
+        }
     }
 
     fn after_commit(&mut self) {
@@ -215,15 +341,38 @@ impl Run {
         }
     }
 
-    fn commit_entry(&mut self, seat: Seat, completed: &Completed, entry: &Entry, message: &Message) {
+    /// What an entry changes in the world and in metrics.
+    fn commit_changes(&mut self, seat: Seat, entry: &Entry, writes: bool) {
         for write in &entry.writes {
-            self.state.world.apply(&self.scenario, Some(seat), write);
+            match write {
+                Write::Wake { at } => self.sleep(seat, *at),
+                _ if writes => self.state.world.apply(&self.scenario, Some(seat), write),
+                _ => {}
+            }
         }
         for (metric, value) in &entry.metrics {
             let state = &mut self.state.metrics[metric.at()];
             state.series.push((self.state.tick, *value));
             state.last = Some(*value);
         }
+    }
+
+    /// No ticks until then; a time that has come wakes.
+    fn sleep(&mut self, seat: Seat, at: WakeAt) {
+        let replicas = self.state.created.replicas[seat.agent.at()];
+        let over = match at {
+            WakeAt::Tick(tick) => tick <= self.state.tick,
+            WakeAt::Moment(moment) => moment <= self.state.now,
+        };
+        if !over {
+            self.state.asleep.entry(seat.agent).or_insert_with(|| Sleepers::new(replicas)).sleep(seat.replica, at);
+        } else if let Some(sleepers) = self.state.asleep.get_mut(&seat.agent) {
+            sleepers.wake(seat.replica);
+        }
+    }
+
+    fn commit_entry(&mut self, seat: Seat, completed: &Completed, entry: &Entry, message: &Message, writes: bool) {
+        self.commit_changes(seat, entry, writes);
         self.state.position += 1;
         let mut index = self.send(Some(seat.agent), &entry.sent);
         index = self.tell_records(Some(seat.agent), &entry.writes, index);
@@ -363,7 +512,7 @@ impl Run {
     fn tell_records(&mut self, from: Option<AgentIx>, writes: &[Write], mut index: u32) -> u32 {
         for (collection, key) in puts(writes) {
             let hearers: Vec<AgentIx> =
-                self.scenario.agents.iter().filter(|a| a.handles.records.contains(&collection)).map(|a| a.ix).collect();
+                self.scenario.agents.iter().filter(|a| a.handles.hears(collection)).map(|a| a.ix).collect();
             for agent in hearers {
                 let at = self.state.now;
                 let mut message = self.message(MessageKind::Record, None, None, Value::Null, at);
@@ -383,7 +532,7 @@ impl Run {
         let stranded = open.as_ref().is_some_and(|t| matches!(t.phase, Phase::Asking { .. }));
         let served = if stranded { None } else { self.consume(seat, open.as_ref().map_or(turn, |t| t.slot)) };
         self.state.turns.remove(&seat);
-        self.count_turn(seat);
+        self.count_turns(seat.agent, seat.replica, 1);
         if let Some(open) = &open {
             self.state.usage.add(&open.usage);
         }
@@ -401,17 +550,16 @@ impl Run {
             (AfterFailure::SetAside | AfterFailure::Answer, _) => {
                 self.state.counts.set_aside += 1;
                 self.state.quarantined.insert(seat, failure.message.clone());
-                if let Some(rest) = self.state.mail.remove(&seat) {
-                    self.state.counts.set_aside += rest.len() as u64;
-                    rest.iter().for_each(|m| self.answer_for_the_dead(m, seat));
-                }
+                let rest = self.state.mail.clear(seat);
+                self.state.counts.set_aside += rest.len() as u64;
+                rest.iter().for_each(|m| self.answer_for_the_dead(m, seat));
             }
         }
         self.renew_wave();
     }
 
     fn begun(&mut self, step: crate::message::StepId, seat: Seat, at: i64) {
-        let Some(message) = self.state.mail.get(&seat).and_then(|q| q.front()).cloned() else { return };
+        let Some(message) = self.state.mail.front(seat).cloned() else { return };
         self.state.turns.insert(seat, Turn::new(step, seat, message, at));
         if self.is_real() {
             self.state.wave = self.state.wave.max(step.turn.wave);
@@ -437,7 +585,7 @@ impl Run {
             message.chain = Some(Arc::new(Chain { history: imbl::Vector::new(), stack, answers: None, failed: false }));
             self.deliver(Seat { agent: ask.to, replica: 0 }, Arc::new(message));
         }
-        self.pop_slot(seat);
+        self.pop_slots(seat.agent, seat.replica, 1);
         self.after_commit();
     }
 
@@ -446,12 +594,7 @@ impl Run {
         let last = self.state.turns.get(&seat).is_some_and(|t| matches!(&t.phase, Phase::Asking { open } if open.len() <= 1));
         if last {
             // The answer stays in the mailbox, in front, until the turn commits: that keeps its place in the wave.
-            if let Some(queue) = self.state.mail.get_mut(&seat)
-                && let Some(n) = queue.iter().position(|m| m.kind == MessageKind::Return)
-                && let Some(answer) = queue.remove(n)
-            {
-                queue.push_front(answer);
-            }
+            self.state.mail.bring_answer(seat);
         } else {
             self.consume(seat, resumes);
         }
@@ -507,7 +650,7 @@ impl Run {
         self.state.rounds = 0;
         self.state.ordinals.clear();
         self.state.position += 1;
-        let hearers: Vec<AgentIx> = self.scenario.agents.iter().filter(|a| a.handles.tick).map(|a| a.ix).collect();
+        let hearers: Vec<AgentIx> = self.scenario.agents.iter().filter(|a| a.handles.tick.is_some()).map(|a| a.ix).collect();
         for (n, agent) in hearers.into_iter().enumerate() {
             let data = Value::object([("tick", Value::Int(i64::try_from(tick).unwrap_or(i64::MAX)))]);
             let mut message = self.message(MessageKind::Tick, None, None, data, at);
