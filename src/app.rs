@@ -3,8 +3,9 @@
 use std::str::FromStr;
 
 use commedia_actors::log::LoadError;
+use commedia_actors::orchestrator::CommandError;
 use commedia_actors::run_id::RunId;
-use commedia_actors::runtime::{RunSummary, Runtime, RuntimeOptions, StartError};
+use commedia_actors::runtime::{CommandFailed, Runtime, RuntimeOptions, StartError};
 use commedia_actors::store::{AppendError, OpenError, ReadError};
 
 use crate::failure::{Exit, Failure};
@@ -28,12 +29,26 @@ impl App {
 
     /// The same, for a caller that has something to do where the store does not open.
     pub async fn try_open(&self, live: usize) -> Result<Runtime, OpenError> {
-        let options = RuntimeOptions {
+        Runtime::open(RuntimeOptions { max_live_runs: self.settings.max_live_runs.max(live), ..self.options() }).await
+    }
+
+    fn options(&self) -> RuntimeOptions {
+        RuntimeOptions {
             store: self.settings.store.clone(),
             durability: self.settings.durability,
-            max_live_runs: self.settings.max_live_runs.max(live),
+            max_live_runs: self.settings.max_live_runs,
             clock: self.settings.clock,
+            passivate_after: self.settings.passivate_after,
             ..RuntimeOptions::default()
+        }
+    }
+
+    /// The runtime of the bench for runs that wait: passivated at once, or never.
+    pub async fn open_waiting(&self, live: usize, held_live: bool) -> Result<Runtime, OpenError> {
+        let options = RuntimeOptions {
+            max_live_runs: live,
+            passivate_after: (!held_live).then_some(std::time::Duration::ZERO),
+            ..self.options()
         };
         Runtime::open(options).await
     }
@@ -41,6 +56,11 @@ impl App {
     /// The runtime over a store that is there already; `None` where nothing was ever stored, and nothing is created.
     pub async fn open_stored(&self) -> Result<Option<Runtime>, Failure> {
         if self.is_stored() { self.open(1).await.map(Some) } else { Ok(None) }
+    }
+
+    /// The same, with room for so many live runs at least.
+    pub async fn open_stored_for(&self, live: usize) -> Result<Option<Runtime>, Failure> {
+        if self.is_stored() { self.open(live).await.map(Some) } else { Ok(None) }
     }
 
     /// Whether there may be a store: a folder that is not there holds none.
@@ -55,33 +75,56 @@ impl App {
         if let Ok(id) = RunId::from_str(word) {
             return Ok((runtime, id));
         }
-        let found = find_in(&runtime.runs().await.map_err(read_failure)?, word);
-        match found {
-            Ok(id) => Ok((runtime, id)),
+        match find_in(&runtime, word).await {
+            Ok(Some(id)) => Ok((runtime, id)),
+            Ok(None) => {
+                close(&runtime).await;
+                Err(none())
+            }
             Err(failure) => {
                 close(&runtime).await;
-                Err(failure.unwrap_or_else(none))
+                Err(failure)
             }
         }
     }
 }
 
-fn find_in(runs: &[RunSummary], word: &str) -> Result<RunId, Option<Failure>> {
-    if let Some(n) = word.strip_prefix('@') {
-        let n: usize = n.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
-            Some(Failure::usage(format!("`{word}` is no run")).help("`@1` is the newest run, `@2` the one before"))
-        })?;
-        let missing = || Some(Failure::usage(format!("there is no run `{word}`: {} are stored", runs.len())));
-        return runs.get(n - 1).map(|r| r.id.clone()).ok_or_else(missing);
+/// How a word names a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word<'w> {
+    /// By its place, the newest being 1.
+    Place(usize),
+    /// By its id's beginning.
+    Beginning(&'w str),
+    /// Not at all.
+    Other,
+}
+
+impl Word<'_> {
+    fn of(word: &str) -> Option<Word<'_>> {
+        match word.strip_prefix('@') {
+            Some(n) => n.parse().ok().filter(|n| *n > 0).map(Word::Place),
+            None if !word.starts_with("r_") || word.len() < 6 => Some(Word::Other),
+            None => Some(Word::Beginning(word)),
+        }
     }
-    if !word.starts_with("r_") || word.len() < 6 {
-        return Err(None);
-    }
-    let mut matching = runs.iter().filter(|r| r.id.as_str().starts_with(word));
-    match (matching.next(), matching.next()) {
-        (Some(run), None) => Ok(run.id.clone()),
-        (Some(_), Some(_)) => Err(Some(Failure::usage(format!("several runs begin with `{word}`")).help("write more of the id"))),
-        (None, _) => Err(None),
+}
+
+/// Looks a run up without reading all of them.
+async fn find_in(runtime: &Runtime, word: &str) -> Result<Option<RunId>, Failure> {
+    let no_place = || Failure::usage(format!("`{word}` is no run")).help("`@1` is the newest run, `@2` the one before");
+    match Word::of(word).ok_or_else(no_place)? {
+        Word::Place(n) => {
+            let page = runtime.runs_page(None, n, |_| true).await.map_err(read_failure)?;
+            let missing = || Failure::usage(format!("there is no run `{word}`: {} are stored", page.runs.len()));
+            page.runs.get(n - 1).map(|run| Some(run.id.clone())).ok_or_else(missing)
+        }
+        Word::Beginning(word) => match runtime.runs_beginning(word, 2).await.map_err(read_failure)?.as_slice() {
+            [] => Ok(None),
+            [id] => Ok(Some(id.clone())),
+            _ => Err(Failure::usage(format!("several runs begin with `{word}`")).help("write more of the id")),
+        },
+        Word::Other => Ok(None),
     }
 }
 
@@ -131,6 +174,16 @@ pub fn start_failure(e: StartError) -> Failure {
     }
 }
 
+/// Why a command did not reach its run, or was refused.
+pub fn command_failure(e: CommandFailed) -> Failure {
+    match e {
+        CommandFailed::Command(CommandError::Refused(refusal)) => Failure::usage(refusal),
+        CommandFailed::Command(CommandError::Store(e)) => load_failure(LoadError::Append(e)),
+        CommandFailed::Start(e) => start_failure(e),
+        CommandFailed::Unreachable(_) => Failure::new(Exit::Internal, e),
+    }
+}
+
 /// Waits for the first SIGINT or SIGTERM. A second one ends the process at once.
 pub async fn interrupted() {
     if signal().await {
@@ -166,36 +219,14 @@ async fn signal() -> bool {
 mod tests {
     use super::*;
 
-    fn run(id: &str) -> RunSummary {
-        RunSummary {
-            id: RunId::from_str(id).expect("a run id"),
-            scenario: "s".into(),
-            status: "completed".into(),
-            seed: 1,
-            started_ms: 0,
-            ended_ms: None,
-            events: 1,
-            damage: None,
-        }
-    }
-
     #[test]
-    fn a_run_is_found_by_its_place_or_its_beginning() {
-        let (b, a) = ("r_00000000000000000000000001", "r_0abcdef0000000000000000000");
-        let runs = [run(a), run(b)];
-        let check = |word: &str, expect: Option<&str>| {
-            let found = find_in(&runs, word).ok();
-            assert_eq!(found.as_ref().map(RunId::as_str), expect, "{word}");
-        };
-        check("@1", Some(a));
-        check("@2", Some(b));
-        check("@3", None);
+    fn a_run_is_named_by_its_place_or_its_beginning() {
+        let check = |word: &str, expect: Option<Word<'_>>| assert_eq!(Word::of(word), expect, "{word}");
+        check("@1", Some(Word::Place(1)));
         check("@0", None);
         check("@x", None);
-        check("r_0abc", Some(a));
-        check("r_0", None);
-        check("r_0000", Some(b));
-        check("r_zzzz", None);
-        check("coin-shop", None);
+        check("r_0abc", Some(Word::Beginning("r_0abc")));
+        check("r_0", Some(Word::Other));
+        check("coin-shop", Some(Word::Other));
     }
 }

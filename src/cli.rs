@@ -12,6 +12,7 @@ mod schema;
 mod show;
 mod store;
 mod tail;
+mod tell;
 mod validate;
 mod version;
 mod why;
@@ -33,7 +34,7 @@ use crate::settings::{Flags, Settings};
     version,
     disable_help_subcommand = true,
     arg_required_else_help = true,
-    after_help = "Also: ls tail why resume replay store schema bench completions version (commedia help --all).\nA first run: commedia run coin-shop"
+    after_help = "Also: ls tail why resume tell replay store schema bench completions version (commedia help --all).\nA first run: commedia run coin-shop"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -100,6 +101,9 @@ enum Command {
     /// Go on with what was interrupted
     #[command(hide = true)]
     Resume(resume::ResumeArgs),
+    /// Say something to an agent of a run
+    #[command(hide = true)]
+    Tell(tell::TellArgs),
     /// Fold a run from its log: no calls
     #[command(hide = true)]
     Replay(replay::ReplayArgs),
@@ -161,6 +165,7 @@ impl Cli {
             Command::Tail(args) => tail::tail(app, &args).await,
             Command::Why(args) => why::why(app, &args).await,
             Command::Resume(args) => resume::resume(app, &args).await,
+            Command::Tell(args) => tell::tell(app, &args).await,
             Command::Replay(args) => replay::replay(app, &args).await,
             Command::Store(args) => store::store(app, &args).await,
             Command::Schema(args) => schema::schema(app, &args),

@@ -8,6 +8,11 @@ use commedia::app::App;
 use commedia::cli::Cli;
 use commedia::failure::{Exit, Failure};
 use commedia::output::say;
+use mimalloc::MiMalloc;
+
+/// A run is many small things of short life, made by one thread and dropped by another.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

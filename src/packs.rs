@@ -43,6 +43,7 @@ pub const PACKS: &[Pack] = &[
         "data/stores.csv",
     ),
     pack!("handoff-4", false, "four agents, three handoffs: what `bench` measures", "handoff-4.scenario.yaml"),
+    pack!("waiting", false, "one agent that waits for a day", "waiting.scenario.yaml"),
     pack!("handoff-4-rules", false, "the same by agents of kind `rules`", "handoff-4-rules.scenario.yaml"),
 ];
 

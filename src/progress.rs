@@ -50,7 +50,7 @@ impl Mode {
 
     /// How a run is started that is shown so. Programs are told of every tick by itself.
     pub fn start(self) -> StartOptions {
-        StartOptions { follow: self == Mode::Json, watch: matches!(self, Mode::Bar | Mode::Plain) }
+        StartOptions { follow: self == Mode::Json, watch: matches!(self, Mode::Bar | Mode::Plain), until_wait: false }
     }
 }
 

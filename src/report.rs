@@ -42,6 +42,8 @@ pub struct Outcome {
     pub id: RunId,
     /// Where it stands.
     pub status: Status,
+    /// The word of that: `waiting` where it is only its time that has not come.
+    pub word: &'static str,
     seed: u64,
     /// Final metrics, in declaration order, of a run that completed.
     metrics: Vec<Option<f64>>,
@@ -62,6 +64,7 @@ impl Outcome {
         Outcome {
             id: loaded.id.clone(),
             status: state.status.clone(),
+            word: loaded.status_word(),
             seed: state.created.seed,
             metrics: (0..run.scenario().metrics.len()).map(metric).collect(),
             facts: RUN_FIELDS.iter().map(|field| fact(run, field)).collect(),
@@ -73,6 +76,8 @@ impl Outcome {
     /// The exit code it stands for: its status, then its checks.
     pub fn exit(&self) -> Exit {
         match Exit::of_status(&self.status) {
+            // It waits for its time, and there is nobody to ask.
+            Exit::Interrupted if self.status != Status::Created && self.word != self.status.word() => Exit::Ok,
             Exit::Ok if self.checks.contains(&false) => Exit::Missed,
             exit => exit,
         }
@@ -153,13 +158,13 @@ pub fn run_json(loaded: &LoadedRun, verdicts: &[Verdict]) -> Json {
     let created = &state.created;
     let ended = state.ended.as_ref();
     let checks: Vec<Json> = ended.map_or_else(Vec::new, |e| e.checks.iter().map(|c| check_json(scenario, c)).collect());
-    json!({
+    let mut json = json!({
         "schema": "commedia.run/v1",
         "run_id": loaded.id.as_str(),
         "scenario": &*created.scenario,
         "scenario_hash": created.scenario_hash.to_string(),
         "seed": created.seed,
-        "status": state.status.word(),
+        "status": loaded.status_word(),
         "parameters": parameters(run),
         "result": ended.map_or(Json::Null, |e| body_json(&e.result)),
         "metrics": metrics(run),
@@ -173,7 +178,12 @@ pub fn run_json(loaded: &LoadedRun, verdicts: &[Verdict]) -> Json {
         "digest": loaded.digest.to_string(),
         "started_at": timestamp_text(loaded.started_ms),
         "ended_at": loaded.ended_ms.map(timestamp_text),
-    })
+    });
+    if let Some(at) = loaded.waits() {
+        json["waiting_for"] = "timer".into();
+        json["waiting_until"] = timestamp_text(at).into();
+    }
+    json
 }
 
 fn parameters(run: &Run) -> Json {

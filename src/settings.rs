@@ -1,6 +1,7 @@
 //! Settings of the process: the embedded default ← a file ← the environment ← flags, checked once, here and nowhere else.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use commedia_actors::clock::WallClock;
 use commedia_actors::store::engine::Durability;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub workers: usize,
     /// Live runs at most.
     pub max_live_runs: usize,
+    /// A run that waits for its timer is passivated after so long; `None`: only where its place is wanted.
+    pub passivate_after: Option<Duration>,
     /// What is logged.
     pub log: String,
     /// The wall clock.
@@ -70,6 +73,7 @@ struct StoreLayer {
 struct RuntimeLayer {
     workers: Option<usize>,
     max_live_runs: Option<usize>,
+    passivate_after: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -81,11 +85,12 @@ struct LogLayer {
 /// The variables of the environment, as a function so that tests need none.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const VARIABLES: [&str; 5] = [
+const VARIABLES: [&str; 6] = [
     "COMMEDIA_STORE__URL",
     "COMMEDIA_STORE__DURABILITY",
     "COMMEDIA_RUNTIME__WORKERS",
     "COMMEDIA_RUNTIME__MAX_LIVE_RUNS",
+    "COMMEDIA_RUNTIME__PASSIVATE_AFTER",
     "COMMEDIA_LOG__FILTER",
 ];
 
@@ -125,6 +130,9 @@ impl Settings {
             }
         };
         let live = number("COMMEDIA_RUNTIME__MAX_LIVE_RUNS")?.or(file.runtime.max_live_runs).or(reference.runtime.max_live_runs);
+        let runtime = (file.runtime.passivate_after.clone(), reference.runtime.passivate_after);
+        let after = env("COMMEDIA_RUNTIME__PASSIVATE_AFTER").or(runtime.0).or(runtime.1);
+        let passivate_after = passivate_after(&after.unwrap_or_default())?;
         let (data, store) = places(flags, env, file)?;
         let word = match flags.verbose {
             0 => env("COMMEDIA_LOG__FILTER").or(file.log.filter.clone()).or(reference.log.filter).unwrap_or_default(),
@@ -144,8 +152,9 @@ impl Settings {
             durability,
             workers: workers.filter(|n| *n > 0).unwrap_or_else(cores).min(1024),
             max_live_runs: live.unwrap_or(1024).max(1),
+            passivate_after,
             log: word,
-            clock: WallClock { offset_s },
+            clock: WallClock::offset(offset_s),
         })
     }
 
@@ -190,6 +199,19 @@ fn places(flags: &Flags, env: Env<'_>, file: &Layer) -> Result<(PathBuf, String)
     };
     let store = if store.is_empty() { in_folder(&data) } else { store };
     Ok((data, store))
+}
+
+fn passivate_after(word: &str) -> Result<Option<Duration>, Failure> {
+    match word {
+        "never" => Ok(None),
+        "0" | "0s" => Ok(Some(Duration::ZERO)),
+        span => match commedia_domain::scenario::time::wall(span) {
+            Ok(ms) => Ok(Some(Duration::from_millis(ms))),
+            Err(why) => Err(Failure::usage(format!(
+                "runtime.passivate_after is a span such as `10s`, `0` or `never`, not `{span}`: {why}"
+            ))),
+        },
+    }
 }
 
 fn durability(word: &str) -> Result<Durability, Failure> {
@@ -251,6 +273,7 @@ pub fn json_schema() -> Json {
             "runtime": section("How runs are worked on", json!({
                 "workers": {"type": "integer", "minimum": 0, "maximum": 1024, "default": 0, "description": "Threads; 0: one for each core"},
                 "max_live_runs": {"type": "integer", "minimum": 1, "default": 1024, "description": "Runs that are live at once"},
+                "passivate_after": {"type": "string", "default": "10s", "description": "A run that waits for its timer is put aside after so long; 0: at once; never: only where its place is wanted"},
             })),
             "log": section("What is told on standard error", json!({
                 "filter": {"type": "string", "default": "warn", "description": "In the syntax of tracing's EnvFilter"},
@@ -299,6 +322,11 @@ mod tests {
         let found = settings(&flags, &[home, ("COMMEDIA_CLOCK_OFFSET_S", "-60")], file).expect("settings");
         assert_eq!((found.durability, found.workers, found.log.as_str()), (Durability::Fsync, 2, "debug"));
         assert_eq!(found.clock.offset_s, -60);
+        assert_eq!(found.passivate_after, Some(Duration::from_secs(10)));
+        for (word, expect) in [("0", Some(Duration::ZERO)), ("never", None), ("2m", Some(Duration::from_secs(120)))] {
+            let variable = ("COMMEDIA_RUNTIME__PASSIVATE_AFTER", word);
+            assert_eq!(settings(&Flags::default(), &[home, variable], "").expect("settings").passivate_after, expect);
+        }
     }
 
     #[test]
@@ -310,6 +338,7 @@ mod tests {
         check(&[], "", "neither HOME nor XDG_DATA_HOME");
         check(&[("HOME", "/h")], "\n[store]\nuri = 'x'", "commedia.toml:3: unknown field `uri`");
         check(&[("HOME", "/h")], "[store]\ndurability = 'maybe'", "not `maybe`");
+        check(&[("HOME", "/h")], "[runtime]\npassivate_after = 'soon'", "not `soon`");
         check(&[("HOME", "/h"), ("COMMEDIA_RUNTIME__WORKERS", "many")], "", "must be a whole number");
     }
 

@@ -153,8 +153,10 @@ async fn the_runtime_writes_the_same_digest_followed_or_not_in_memory_and_on_dis
         let options = RuntimeOptions { store: store.clone(), ..RuntimeOptions::default() };
         let runtime = Runtime::open(options).await.expect("opens");
         for follow in [false, true] {
-            let handle =
-                runtime.start_run(scenario.clone(), input(), StartOptions { follow, watch: false }).await.expect("starts");
+            let handle = runtime
+                .start_run(scenario.clone(), input(), StartOptions { follow, ..StartOptions::default() })
+                .await
+                .expect("starts");
             let run = handle.done().await.expect("ends");
             assert_eq!(run.digest, digest.value(), "{store}, followed: {follow}");
         }

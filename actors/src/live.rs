@@ -1,23 +1,28 @@
 //! What outlives an orchestrator's crash: who waits for the run, who follows it, and its place among the live ones.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use commedia_domain::event::Created;
 use commedia_domain::id::Hash32;
-use commedia_domain::run::Run;
+use commedia_domain::run::{Command, Refusal, Run};
 use commedia_domain::scenario::Scenario;
 use commedia_domain::tool::Builtins;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::clock::WallClock;
 use crate::log::LoadError;
+use crate::meta::WAITING;
 use crate::metrics::Metrics;
 use crate::model::Model;
+use crate::orchestrator::OrchestratorMsg;
+use crate::passive::Places;
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::runtime::StartOptions;
 use crate::store::{Head, Store};
 use crate::subscribers::Subscribers;
+use crate::timers::Timers;
 
 /// What all actors of a runtime share.
 pub(crate) struct Shared {
@@ -27,6 +32,21 @@ pub(crate) struct Shared {
     pub(crate) builtins: Arc<dyn Builtins>,
     pub(crate) model: Option<Arc<dyn Model>>,
     pub(crate) clock: WallClock,
+    pub(crate) timers: Timers,
+    pub(crate) places: Places,
+    /// A run that has waited so long is passivated; `None`: only where its place is wanted.
+    pub(crate) passivate_after: Option<Duration>,
+}
+
+impl Shared {
+    /// The run that has waited longest is asked for its place.
+    pub(crate) fn ask_to_give_way(&self) {
+        while let Some(run) = self.timers.pop_idlest() {
+            if self.registry.get(&run).is_some_and(|actor| actor.cast(OrchestratorMsg::GiveWay).is_ok()) {
+                return;
+            }
+        }
+    }
 }
 
 /// A run folded from its log.
@@ -46,37 +66,79 @@ pub struct LoadedRun {
     pub ended_ms: Option<i64>,
 }
 
+impl LoadedRun {
+    /// The moment of wall time before which it has nothing to do, whether that has passed or not: it waits. `None` where it
+    /// works, stands still or is over.
+    pub fn waits(&self) -> Option<i64> {
+        match self.run.decide(Command::Proceed { wall: i64::MIN }) {
+            Err(Refusal::Wait(at)) => Some(at),
+            _ => None,
+        }
+    }
+
+    /// The status' word: that of the machine, or `waiting`.
+    pub fn status_word(&self) -> &'static str {
+        if self.waits().is_some() { WAITING } else { self.run.state().status.word() }
+    }
+}
+
 /// A run that is live in this process.
 pub(crate) struct Live {
     pub(crate) id: RunId,
     pub(crate) scenario: Arc<Scenario>,
     /// The first event, for a run whose log may not be there yet.
-    pub(crate) created: Option<Created>,
+    created: Mutex<Option<Box<Created>>>,
     pub(crate) subscribers: Subscribers,
     pub(crate) start: StartOptions,
     done: Mutex<Option<oneshot::Sender<Result<LoadedRun, LoadError>>>>,
-    _permit: OwnedSemaphorePermit,
+    place: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Live {
     pub(crate) fn new(
         id: RunId,
         scenario: Arc<Scenario>,
-        created: Option<Created>,
+        created: Option<Box<Created>>,
         start: StartOptions,
-        permit: OwnedSemaphorePermit,
+        place: OwnedSemaphorePermit,
     ) -> (Arc<Live>, oneshot::Receiver<Result<LoadedRun, LoadError>>) {
         let (sender, receiver) = oneshot::channel();
         let live = Live {
             id,
             scenario,
-            created,
+            created: Mutex::new(created),
             subscribers: Subscribers::default(),
             start,
             done: Mutex::new(Some(sender)),
-            _permit: permit,
+            place: Mutex::new(Some(place)),
         };
         (Arc::new(live), receiver)
+    }
+
+    /// The first event, for a run whose log may not be there yet.
+    pub(crate) fn created(&self) -> Option<Box<Created>> {
+        self.created.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The log is there: the first event is not kept twice.
+    pub(crate) fn is_stored(&self) {
+        drop(self.created.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Whether anybody waits for the run's end or follows it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.as_ref().is_some_and(|done| !done.is_closed()) || self.subscribers.is_followed()
+    }
+
+    /// A run without an orchestrator keeps no place.
+    pub(crate) fn leave_place(&self) {
+        drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// It has an orchestrator again.
+    pub(crate) fn take_place(&self, place: OwnedSemaphorePermit) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }
 
     /// The run has ended, or rests, or cannot go on: whoever waits is told, once.

@@ -10,6 +10,7 @@ use commedia_domain::id::Hash32;
 use crate::store::blob::Blob;
 use crate::store::digest::Digest;
 use crate::store::frame::{Cause, FrameBuilder, Lane};
+use crate::store::live::LiveRow;
 use crate::store::{Append, AppendError, Damage, Head, Lease, ReadError, Store, StreamId};
 
 /// Bytes read from the store at once.
@@ -54,6 +55,8 @@ pub(crate) struct LogWriter {
     blobs: Vec<Blob>,
     unpublished: Vec<StoredEvent>,
     next_seq: u64,
+    /// The bytes of the event at hand; kept for its room.
+    payload: Vec<u8>,
 }
 
 impl LogWriter {
@@ -68,6 +71,7 @@ impl LogWriter {
             blobs: Vec::new(),
             unpublished: Vec::new(),
             next_seq: head.seq + 1,
+            payload: Vec::new(),
         }
     }
 
@@ -100,13 +104,15 @@ impl LogWriter {
 
     /// Encodes an event behind what waits already.
     pub(crate) fn push(&mut self, event: Event, workspace: &str) -> Result<Arc<Event>, AppendError> {
-        let payload = event.encode();
+        self.payload.clear();
+        event.encode_into(&mut self.payload);
+        let payload = &self.payload;
         let canonical = event.lane() == commedia_domain::event::Lane::Canonical;
         let lane = if canonical { Lane::Canonical } else { Lane::Operational };
         let (head, cause, lease) = (self.head, &self.cause, self.lease);
         let frame = self.frame.get_or_insert_with(|| FrameBuilder::new(ENGINE, &head, lease.epoch, Cause::clone(cause)));
         let full = |_| AppendError::TooLarge { what: "one event", bytes: payload.len(), limit: crate::store::frame::FRAME_LIMIT };
-        frame.push(lane, &payload).map_err(full)?;
+        frame.push(lane, payload).map_err(full)?;
         let mut apart: Vec<Blob> = Vec::new();
         event.bodies(&mut |body: &Body| {
             if let Some((_, bytes)) = body.blob() {
@@ -120,7 +126,7 @@ impl LogWriter {
             }
         }
         if canonical {
-            self.digest.update(&payload);
+            self.digest.update(payload);
         }
         let event = Arc::new(event);
         let stored = StoredEvent {
@@ -136,7 +142,12 @@ impl LogWriter {
     }
 
     /// Appends what waits, in one frame; what is then durable comes back, to be published.
-    pub(crate) async fn flush(&mut self, store: &Store, meta: Option<Vec<u8>>) -> Result<Vec<StoredEvent>, AppendError> {
+    pub(crate) async fn flush(
+        &mut self,
+        store: &Store,
+        meta: Option<Vec<u8>>,
+        live: LiveRow,
+    ) -> Result<Vec<StoredEvent>, AppendError> {
         let Some(frame) = self.frame.take().and_then(FrameBuilder::encode) else { return Ok(Vec::new()) };
         let append = Append {
             stream: self.stream.clone(),
@@ -145,6 +156,7 @@ impl LogWriter {
             frame,
             blobs: std::mem::take(&mut self.blobs),
             meta,
+            live,
         };
         self.head = store.append(append).await?;
         Ok(std::mem::take(&mut self.unpublished))

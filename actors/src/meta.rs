@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use commedia_domain::event::Created;
-use commedia_domain::run::State;
 use commedia_domain::run::state::WORKSPACE;
+use commedia_domain::run::{State, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::run_id::RunId;
+use crate::store::live::LiveRow;
 use crate::store::{BadName, StreamId, StreamKind};
+
+/// The status' word of a run that has nothing to do before a moment of wall time: derived, no event of its own.
+pub(crate) const WAITING: &str = "waiting";
 
 /// The stream of a run.
 pub(crate) fn run_stream(id: &RunId) -> Result<StreamId, BadName> {
@@ -25,6 +29,54 @@ pub(crate) struct RunMeta {
     pub(crate) updated_ms: i64,
     pub(crate) events: u64,
     pub(crate) tick: u64,
+    /// The moment of wall time it waits for. Stored behind the other fields, where an older release does not look.
+    #[serde(skip)]
+    pub(crate) waits: Option<i64>,
+    #[serde(skip)]
+    listed: Listed,
+}
+
+/// What the live index holds of a run, as far as its orchestrator knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum Listed {
+    /// Whatever an earlier orchestrator left there.
+    #[default]
+    Unknown,
+    /// No row.
+    Nothing,
+    /// This row.
+    As(Standing),
+}
+
+/// Where a run that is not over stands, as the live index has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It works; found at a start, it was interrupted.
+    Working,
+    /// It has nothing to do before this moment of wall time.
+    Waiting(i64),
+    /// It stands still on purpose.
+    Paused,
+}
+
+impl Standing {
+    /// The row: a byte, and behind it the moment of one that waits. Frozen with the store's format.
+    pub(crate) fn encode(self) -> Vec<u8> {
+        match self {
+            Standing::Working => vec![0],
+            Standing::Waiting(at) => [&[1][..], &at.to_be_bytes()].concat(),
+            Standing::Paused => vec![2],
+        }
+    }
+
+    pub(crate) fn decode(row: &[u8]) -> Option<Standing> {
+        match (row.first()?, &row[1..]) {
+            (0, []) => Some(Standing::Working),
+            (1, at) => at.try_into().ok().map(|at| Standing::Waiting(i64::from_be_bytes(at))),
+            (2, []) => Some(Standing::Paused),
+            _ => None,
+        }
+    }
 }
 
 impl RunMeta {
@@ -37,22 +89,99 @@ impl RunMeta {
             updated_ms: now,
             events: 1,
             tick: 0,
+            waits: None,
+            listed: Listed::Unknown,
         }
     }
 
-    /// As of now, encoded.
-    pub(crate) fn update(&mut self, state: &State, now: i64) -> Vec<u8> {
-        let status = state.status.word();
+    /// Of a run that was never stored, so that the live index holds nothing of it.
+    pub(crate) fn fresh(created: &Created, now: i64) -> RunMeta {
+        RunMeta { listed: Listed::Nothing, ..RunMeta::of(created, now) }
+    }
+
+    /// As of now: the row that lists show, and what becomes of the live index.
+    pub(crate) fn update(&mut self, state: &State, waits: Option<i64>, now: i64) -> (Vec<u8>, LiveRow) {
+        let status = word(state, waits);
         if self.status != status {
             status.clone_into(&mut self.status);
         }
         self.updated_ms = now;
         self.events = state.counts.events;
         self.tick = state.tick;
-        postcard::to_stdvec(self).expect("plain data encodes")
+        self.waits = waits;
+        let listed = self.standing().map_or(Listed::Nothing, Listed::As);
+        let live = match listed {
+            _ if listed == self.listed => LiveRow::Keep,
+            Listed::As(standing) => LiveRow::Put(standing.encode()),
+            Listed::Nothing | Listed::Unknown => LiveRow::Remove,
+        };
+        self.listed = listed;
+        (self.encode(), live)
+    }
+
+    /// Whether what lists show is no longer so.
+    pub(crate) fn is_outdated(&self, state: &State, waits: Option<i64>) -> bool {
+        self.waits != waits || self.status != word(state, waits)
+    }
+
+    /// Where the run stands; `None`: it is over.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        match (self.status.as_str(), self.waits) {
+            ("waiting", Some(at)) => Some(Standing::Waiting(at)),
+            ("paused", _) => Some(Standing::Paused),
+            ("queued" | "running" | "waiting", _) => Some(Standing::Working),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = postcard::to_stdvec(self).expect("plain data encodes");
+        if let Some(at) = self.waits {
+            bytes.extend(postcard::to_stdvec(&at).expect("a number encodes"));
+        }
+        bytes
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<RunMeta> {
-        postcard::from_bytes(bytes).ok()
+        let (meta, rest) = postcard::take_from_bytes::<RunMeta>(bytes).ok()?;
+        Some(RunMeta { waits: postcard::from_bytes(rest).ok(), ..meta })
+    }
+}
+
+fn word(state: &State, waits: Option<i64>) -> &'static str {
+    if waits.is_some() && state.status == Status::Running { WAITING } else { state.status.word() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_where_the_run_stands() {
+        let meta = |status: &str, waits| RunMeta {
+            scenario: "s".into(),
+            seed: 7,
+            status: status.into(),
+            started_ms: 1,
+            updated_ms: 2,
+            events: 3,
+            tick: 4,
+            waits,
+            listed: Listed::Unknown,
+        };
+        let check = |status: &str, waits, expect: Option<Standing>| {
+            let meta = meta(status, waits);
+            assert_eq!(RunMeta::decode(&meta.encode()), Some(meta.clone()), "{status}");
+            assert_eq!(meta.standing(), expect, "{status}");
+            assert_eq!(expect.and_then(|s| Standing::decode(&s.encode())), expect);
+        };
+        check("waiting", Some(-5), Some(Standing::Waiting(-5)));
+        check("running", None, Some(Standing::Working));
+        check("queued", None, Some(Standing::Working));
+        check("paused", None, Some(Standing::Paused));
+        check("completed", None, None);
+        for row in [&[][..], &[3], &[0, 0], &[1, 0], &[2, 1]] {
+            assert_eq!(Standing::decode(row), None, "{row:?}");
+        }
     }
 }

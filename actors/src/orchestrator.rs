@@ -3,17 +3,18 @@
 //! Pure work needs no barrier: events wait in one frame until something leaves the process (an answer somebody waits for, a
 //! follower's tick, the end), the frame is full, or 20 ms have passed. Nothing is visible before it is durable.
 
+pub(crate) mod rest;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use commedia_domain::body::BlobKey;
 use commedia_domain::event::{Created, Event, Failure, FailureClass, ModelBinding, StepOutcome, Work};
 use commedia_domain::id::AgentIx;
 use commedia_domain::message::{Seat, StepId, TurnId};
 use commedia_domain::rules::{Order, SHARD};
-use commedia_domain::run::state::{STATE_VERSION, WORKSPACE};
+use commedia_domain::run::state::{STATE_VERSION, WORKSPACE, blob_key};
 use commedia_domain::run::{Command, Effect, Refusal, Run};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
@@ -25,8 +26,11 @@ use crate::recovery::Recovered;
 use crate::store::AppendError;
 use crate::store::blob::Snapshot;
 
-/// Wall time after which what waits is appended.
+/// Wall time after which what waits is appended where somebody looks on; where nobody does, so much time of its own work:
+/// a run that only waits for its turn on a busy machine has nothing new to say.
 const APPEND_WITHIN: Duration = Duration::from_millis(20);
+/// Wall time after which what waits is appended whoever looks on.
+const APPEND_AT_LAST: Duration = Duration::from_secs(1);
 /// Events after which a snapshot is taken.
 const SNAPSHOT_EVERY: u64 = 512;
 /// Idle actors of agents a run keeps at most.
@@ -47,6 +51,8 @@ pub enum OrchestratorMsg {
         /// The seq it led to, or the refusal.
         reply: RpcReplyPort<Result<u64, CommandError>>,
     },
+    /// Make room, if the run has nothing to do.
+    GiveWay,
     /// Stop at this point; everything decided becomes durable first.
     Drain(RpcReplyPort<()>),
 }
@@ -92,6 +98,8 @@ pub(crate) struct Begin {
     pub(crate) live: Arc<Live>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) origin: Origin,
+    /// What it is to be told before anything else.
+    pub(crate) first: Option<OrchestratorMsg>,
 }
 
 pub(crate) struct State {
@@ -108,8 +116,12 @@ pub(crate) struct State {
     order: Option<TurnId>,
     began: Instant,
     appended: Instant,
+    /// Time of its own work since the last append.
+    busy: Duration,
     snapshot_at: u64,
+    /// The moment for which a timer is set while steps are open.
     woken: Option<i64>,
+    wait: Option<rest::Wait>,
 }
 
 struct Doing {
@@ -125,9 +137,13 @@ impl Actor for Orchestrator {
     type State = State;
     type Arguments = Begin;
 
-    async fn pre_start(&self, myself: ActorRef<OrchestratorMsg>, begin: Begin) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<OrchestratorMsg>, mut begin: Begin) -> Result<State, ActorProcessingErr> {
+        let first = begin.first.take();
         let state = State::begin(begin).await?;
-        state.shared.registry.insert(state.live.id.clone(), myself.clone());
+        if !state.shared.registry.insert(state.live.id.clone(), myself.clone()) {
+            return Err(format!("run `{}` is live already", state.live.id).into());
+        }
+        first.into_iter().try_for_each(|message| myself.cast(message))?;
         myself.cast(OrchestratorMsg::Go)?;
         Ok(state)
     }
@@ -150,6 +166,10 @@ impl Actor for Orchestrator {
                 if failed {
                     return Err("the store refused a command's events; the run is rebuilt from its log".into());
                 }
+            }
+            OrchestratorMsg::GiveWay => {
+                state.give_way(&myself);
+                return Ok(());
             }
             OrchestratorMsg::Drain(reply) => {
                 state.flush().await?;
@@ -183,28 +203,27 @@ impl Actor for Orchestrator {
 
 impl State {
     async fn begin(begin: Begin) -> Result<State, ActorProcessingErr> {
-        let Begin { live, shared, origin } = begin;
+        let Begin { live, shared, origin, .. } = begin;
         let principal: Arc<str> = "local".into();
         let now = shared.clock.now_ms();
-        let (run, log, meta, fresh) = match origin {
+        let (run, log, meta, snapshot_at, fresh) = match origin {
             Origin::New(created) => {
                 let stream = crate::meta::run_stream(&live.id)?;
                 let why = cause("run", &principal, created.scenario_hash.0.as_slice(), now);
                 let lease = shared.store.lease(&stream);
                 let mut log = LogWriter::new(stream, lease, crate::store::Head::START, Default::default(), why);
                 log.push(Event::RunCreated(created.clone()), WORKSPACE)?;
-                let meta = RunMeta::of(&created, now);
-                (Run::new(live.scenario.clone(), *created), log, meta, true)
+                let meta = RunMeta::fresh(&created, now);
+                (Run::new(live.scenario.clone(), *created), log, meta, 0, true)
             }
             Origin::Stored(stored) => {
                 let lease = shared.store.lease(&stored.stream);
                 let why = cause("resume", &principal, &[], now);
                 let log = LogWriter::new(stored.stream, lease, stored.loaded.head, stored.digest, why);
-                (stored.loaded.run, log, stored.meta, false)
+                (stored.loaded.run, log, stored.meta, stored.snapshot_at, false)
             }
         };
         let run = run.with_builtins(shared.builtins.clone());
-        let events = run.state().counts.events;
         let mut state = State {
             live,
             shared,
@@ -218,8 +237,10 @@ impl State {
             order: None,
             began: Instant::now(),
             appended: Instant::now(),
-            snapshot_at: events,
+            busy: Duration::ZERO,
+            snapshot_at,
             woken: None,
+            wait: None,
         };
         if fresh && (state.live.start.follow || state.live.start.watch) {
             state.flush().await?;
@@ -229,9 +250,10 @@ impl State {
 
     /// Everything that can happen now without waiting happens; then what is owed is ordered.
     async fn advance(&mut self, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
+        let mut since = Instant::now();
         loop {
             let limit = Duration::from_millis(self.run.scenario().limits.wall_ms);
-            let command = if self.began.elapsed() > limit && self.run.state().status.ended().is_none() {
+            let command = if self.worked() > limit && self.run.state().status.ended().is_none() {
                 Command::WallUp
             } else {
                 Command::Proceed { wall: self.shared.clock.now_ms() }
@@ -243,15 +265,16 @@ impl State {
                         self.flush().await?;
                     }
                     self.take(events)?;
-                    if self.log.is_full() || self.appended.elapsed() > APPEND_WITHIN {
+                    let now = Instant::now();
+                    self.busy += now.duration_since(since);
+                    since = now;
+                    if self.log.is_full() || self.is_late(now) {
                         self.flush().await?;
+                        since = Instant::now();
                     }
                 }
                 Err(Refusal::Owed) => return self.perform(myself).await,
-                Err(Refusal::Wait(at)) => {
-                    self.flush().await?;
-                    return self.sleep_until(at, myself).await;
-                }
+                Err(Refusal::Wait(at)) => return self.wait(at, myself).await,
                 Err(Refusal::Over(_) | Refusal::Paused) => {
                     self.flush().await?;
                     self.finish();
@@ -263,8 +286,16 @@ impl State {
         }
     }
 
+    /// Whether what waits has waited long enough.
+    fn is_late(&self, now: Instant) -> bool {
+        let waited = now.duration_since(self.appended);
+        let seen = self.live.start.follow || self.live.start.watch;
+        waited > if seen { APPEND_WITHIN } else { APPEND_AT_LAST } || self.busy > APPEND_WITHIN
+    }
+
     /// Decided events: encoded behind what waits, and made true of the working state.
     fn take(&mut self, events: Vec<Event>) -> Result<(), AppendError> {
+        self.go_on();
         for event in events {
             let event = self.log.push(event, WORKSPACE)?;
             self.count(&event);
@@ -278,7 +309,7 @@ impl State {
         match event {
             Event::TurnCompleted(done) => {
                 let turns: u64 = done.served.iter().map(|(_, n)| u64::from(*n)).sum();
-                metrics.turns_total.with_label_values(&[done.by.word(), "completed"]).inc_by(turns);
+                metrics.completed_turns(done.by, turns);
                 let handoffs =
                     done.entries.iter().filter(|e| matches!(e.outcome, commedia_domain::event::Outcome::Handoff { .. }));
                 metrics.handoffs_total.inc_by(handoffs.count() as u64);
@@ -286,14 +317,7 @@ impl State {
             Event::TurnFailed { failure, .. } => {
                 metrics.turns_total.with_label_values(&[failure.class.word(), "failed"]).inc();
             }
-            Event::StepRecorded(recorded) => {
-                let (kind, outcome) = match &recorded.outcome {
-                    StepOutcome::Answered { .. } => ("model", "ok"),
-                    StepOutcome::Done { .. } => ("tool", "ok"),
-                    StepOutcome::Failed(f) => (f.class.word(), "failed"),
-                };
-                metrics.steps_total.with_label_values(&[kind, outcome]).inc();
-            }
+            Event::StepRecorded(recorded) => metrics.step_ended(&recorded.outcome),
             Event::AgentRestarted { .. } => {
                 let scenario = &self.run.scenario().name;
                 metrics.actor_restarts_total.with_label_values(&[scenario, &"panic".into()]).inc();
@@ -305,22 +329,23 @@ impl State {
     /// One append of all that waits; published once it is durable.
     async fn flush(&mut self) -> Result<(), AppendError> {
         if self.log.is_dirty() {
-            let meta = self.meta.update(self.run.state(), self.shared.clock.now_ms());
-            let events = self.log.flush(&self.shared.store, Some(meta)).await?;
+            let (meta, live) = self.meta.update(self.run.state(), self.wait.map(|w| w.at), self.shared.clock.now_ms());
+            let events = self.log.flush(&self.shared.store, Some(meta), live).await?;
             let lagged = self.live.subscribers.publish(&events);
             self.shared.metrics.ws_lagged_total.inc_by(lagged as u64);
-            self.snapshot();
+            self.snapshot(SNAPSHOT_EVERY);
         }
         self.appended = Instant::now();
+        self.busy = Duration::ZERO;
         let why = cause("advance", &self.principal, &[], self.shared.clock.now_ms());
         self.log.set_cause(why);
         Ok(())
     }
 
     /// A snapshot off the hot path, every so many events.
-    fn snapshot(&mut self) {
+    fn snapshot(&mut self, every: u64) {
         let events = self.run.state().counts.events;
-        if events < self.snapshot_at + SNAPSHOT_EVERY || self.run.state().status.ended().is_some() {
+        if events < self.snapshot_at + every || self.run.state().status.ended().is_some() {
             return;
         }
         self.snapshot_at = events;
@@ -352,7 +377,7 @@ impl State {
                 Effect::Perform { step, seat, work } if !self.steps.contains(&step) => {
                     self.step(step, seat, work, myself).await?;
                 }
-                Effect::Wake { at } => self.sleep_until(at, myself).await?,
+                Effect::Wake { at } => self.sleep_until(at).await?,
                 Effect::Serve(_) | Effect::Perform { .. } => {}
             }
         }
@@ -437,7 +462,7 @@ impl State {
             reports: myself.get_derived(),
             builtins: self.shared.builtins.clone(),
             model: self.shared.model.clone(),
-            blobs: BlobKey::of_workspace(WORKSPACE),
+            blobs: blob_key(),
         };
         let (actor, _) = Actor::spawn_linked(None, AgentActor, arguments, myself.get_cell()).await?;
         self.agents.insert(key, actor.clone());
@@ -526,15 +551,21 @@ impl State {
     }
 
     /// A real clock's timer; one at a time, and asking again costs nothing.
-    async fn sleep_until(&mut self, at: i64, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
+    async fn sleep_until(&mut self, at: i64) -> Result<(), ActorProcessingErr> {
         if self.woken == Some(at) {
             return Ok(());
         }
         self.flush().await?;
+        self.forget_timer();
         self.woken = Some(at);
-        let wait = u64::try_from(at - self.shared.clock.now_ms()).unwrap_or(0);
-        myself.send_after(Duration::from_millis(wait), || OrchestratorMsg::Go);
+        self.shared.timers.set(&self.live.id, at);
         Ok(())
+    }
+
+    fn forget_timer(&mut self) {
+        if let Some(at) = self.woken.take() {
+            self.shared.timers.unset(&self.live.id, at);
+        }
     }
 
     fn loaded(&self) -> LoadedRun {
@@ -560,6 +591,8 @@ impl State {
     }
 
     fn rest(&mut self) {
+        self.go_on();
+        self.forget_timer();
         self.shared.registry.remove(&self.live.id);
         self.live.finish(Ok(self.loaded()));
     }

@@ -16,6 +16,7 @@ use crate::run_id::RunId;
 use crate::store::blob::Blob;
 use crate::store::digest::Digest;
 use crate::store::frame::{Cause, FrameBuilder, Lane};
+use crate::store::live::LiveRow;
 use crate::store::{Append, AppendError, Head, Store, StreamId, StreamKind};
 
 /// A run folded from its log, ready to go on.
@@ -24,6 +25,8 @@ pub(crate) struct Recovered {
     pub(crate) loaded: LoadedRun,
     pub(crate) digest: Digest,
     pub(crate) meta: RunMeta,
+    /// Events that its newest snapshot covers.
+    pub(crate) snapshot_at: u64,
 }
 
 /// Scenario versions this process has compiled, and stored.
@@ -64,7 +67,8 @@ impl Scenarios {
             frame.push(Lane::Canonical, &blob.name().0).map_err(full)?;
             frame.name_blob(blob.name()).map_err(full)?;
             let Some(frame) = frame.encode() else { return Ok(()) };
-            let append = Append { stream, expected: Head::START, lease, frame, blobs: vec![blob], meta: None };
+            let append =
+                Append { stream, expected: Head::START, lease, frame, blobs: vec![blob], meta: None, live: LiveRow::Keep };
             match store.append(append).await {
                 // Two runs of a new version may begin at once: either may write it.
                 Ok(_) | Err(AppendError::Conflict { .. }) => {}
@@ -158,6 +162,7 @@ pub(crate) async fn recover(store: &Store, scenarios: &Scenarios, id: &RunId) ->
         Some(found) => found,
         None => (Run::new(scenario, created), Head::START, Digest::new()),
     };
+    let snapshot_at = head.seq;
     let mut last_ms = started_ms;
     let mut first = head == Head::START;
     loop {
@@ -184,7 +189,7 @@ pub(crate) async fn recover(store: &Store, scenarios: &Scenarios, id: &RunId) ->
     meta.updated_ms = last_ms;
     let ended_ms = run.state().status.ended().map(|_| last_ms);
     let loaded = LoadedRun { id: id.clone(), run, digest: digest.value(), head, started_ms, ended_ms };
-    Ok(Recovered { stream, loaded, digest, meta })
+    Ok(Recovered { stream, loaded, digest, meta, snapshot_at })
 }
 
 /// The newest snapshot of this state version whose head is the log's; a damaged or older one is passed over.

@@ -1,8 +1,12 @@
-//! Which actor works on which run, in this process. Nobody keeps an `ActorRef` beside it.
+//! Which actor works on which run, in this process, and who waits for runs that have none. Nobody keeps an `ActorRef`
+//! beside it.
+
+use std::sync::Arc;
 
 use dashmap::DashMap;
 use ractor::ActorRef;
 
+use crate::live::Live;
 use crate::orchestrator::OrchestratorMsg;
 use crate::run_id::RunId;
 
@@ -10,6 +14,7 @@ use crate::run_id::RunId;
 #[derive(Default)]
 pub struct Registry {
     live: DashMap<RunId, ActorRef<OrchestratorMsg>>,
+    parked: DashMap<RunId, Arc<Live>>,
 }
 
 impl Registry {
@@ -32,6 +37,26 @@ impl Registry {
     /// A run is no longer live here.
     pub(crate) fn remove(&self, run: &RunId) {
         self.live.remove(run);
+    }
+
+    /// Somebody waits for a run that has no orchestrator for the time being.
+    pub(crate) fn park(&self, live: Arc<Live>) {
+        self.parked.insert(live.id.clone(), live);
+    }
+
+    /// Whoever waits for a run that has no orchestrator.
+    pub(crate) fn unpark(&self, run: &RunId) -> Option<Arc<Live>> {
+        self.parked.remove(run).map(|(_, live)| live)
+    }
+
+    /// Whether somebody waits for a run that has no orchestrator.
+    pub(crate) fn is_parked(&self, run: &RunId) -> bool {
+        self.parked.contains_key(run)
+    }
+
+    /// All runs that somebody waits for and that have no orchestrator.
+    pub(crate) fn all_parked(&self) -> Vec<Arc<Live>> {
+        self.parked.iter().map(|e| e.value().clone()).collect()
     }
 
     /// How many runs are live.

@@ -10,16 +10,30 @@ pub struct RunId(Arc<str>);
 
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+/// The bits of a run id, for tables of many.
+pub(crate) type RunKey = [u8; 16];
+
 impl RunId {
     /// A new id.
     pub fn new() -> RunId {
-        let mut bits = uuid::Uuid::now_v7().as_u128();
+        RunId::of_key(uuid::Uuid::now_v7().into_bytes())
+    }
+
+    /// The id with these bits.
+    pub(crate) fn of_key(key: RunKey) -> RunId {
+        let mut bits = u128::from_be_bytes(key);
         let mut digits = [b'0'; 26];
         for digit in digits.iter_mut().rev() {
             *digit = DIGITS[usize::try_from(bits & 31).unwrap_or(0)];
             bits >>= 5;
         }
         RunId(format!("r_{}", String::from_utf8_lossy(&digits)).into())
+    }
+
+    /// The id's bits.
+    pub(crate) fn key(&self) -> RunKey {
+        let value = |b: u8| DIGITS.iter().position(|d| *d == b).unwrap_or(0) as u128;
+        self.0.bytes().skip(2).fold(0_u128, |bits, b| bits << 5 | value(b)).to_be_bytes()
     }
 
     /// The id as text.
@@ -50,5 +64,18 @@ impl FromStr for RunId {
     fn from_str(text: &str) -> Result<RunId, BadRunId> {
         let digits = text.strip_prefix("r_").filter(|d| d.len() == 26 && d.bytes().all(|b| DIGITS.contains(&b)));
         digits.map(|_| RunId(text.into())).ok_or_else(|| BadRunId(text.chars().take(64).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_and_text_are_one_id() {
+        for id in [RunId::new(), RunId::of_key([0; 16]), RunId::of_key([255; 16])] {
+            assert_eq!(RunId::of_key(id.key()), id);
+            assert_eq!(id.as_str().parse().as_ref(), Ok(&id));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The one public door: a cheap handle on a store, its supervisor and the live runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use commedia_domain::message::Seat;
 use commedia_domain::run::{Command, NewRun, RunInput};
@@ -8,7 +9,7 @@ use commedia_domain::scenario::Scenario;
 use commedia_domain::tool::Builtins;
 use commedia_domain::value::Value;
 use ractor::{Actor, ActorRef, call};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::clock::WallClock;
 use crate::live::{Live, LoadedRun, Shared};
@@ -16,14 +17,17 @@ use crate::log::{LoadError, StoredEvent};
 use crate::meta::{RunMeta, run_stream};
 use crate::metrics::Metrics;
 use crate::model::Model;
-use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
-use crate::recovery::{Scenarios, events, recover};
+use crate::orchestrator::{OrchestratorMsg, Origin};
+pub use crate::passive::{CommandFailed, Standings};
+use crate::passive::{Loads, Places};
+use crate::recovery::{Recovered, Scenarios, events, recover};
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::store::engine::Durability;
 use crate::store::{CheckReport, OpenError, Options, ReadError, Stats, Store, StreamId, StreamKind};
 use crate::subscribers::Follow;
 use crate::supervisor::{Supervisor, SupervisorMsg};
+use crate::timers::Timers;
 use crate::verify::{Verified, verify};
 
 /// How a runtime is opened.
@@ -35,6 +39,11 @@ pub struct RuntimeOptions {
     pub durability: Durability,
     /// Live runs at most; further ones wait for a place.
     pub max_live_runs: usize,
+    /// A run that waits for a moment of wall time is passivated after so long (10 s): it then costs an entry in a table. Zero:
+    /// at once; `None`: only where its place is wanted.
+    pub passivate_after: Option<Duration>,
+    /// The engine's page cache, in bytes; `None`: the store's default.
+    pub cache_bytes: Option<u64>,
     /// The wall clock.
     pub clock: WallClock,
     /// Built-in tools: pure functions.
@@ -49,6 +58,8 @@ impl Default for RuntimeOptions {
             store: "memory:".into(),
             durability: Durability::Fsync,
             max_live_runs: 1024,
+            passivate_after: Some(Duration::from_secs(10)),
+            cache_bytes: None,
             clock: WallClock::default(),
             builtins: Arc::new(crate::tool::BuiltinTools),
             model: None,
@@ -63,6 +74,8 @@ pub struct StartOptions {
     pub follow: bool,
     /// Somebody looks on: as above, but a tick is no append of its own. Events come as they become durable anyway.
     pub watch: bool,
+    /// The handle is done when the run waits, too; its orchestrator goes then.
+    pub until_wait: bool,
 }
 
 /// Why a run was not started.
@@ -89,6 +102,8 @@ pub enum StartError {
 pub struct RunHandle {
     /// Its id.
     pub id: RunId,
+    /// The version it plays.
+    pub scenario: Arc<Scenario>,
     /// Its events as they become durable, where it is followed.
     pub events: Option<Follow>,
     done: oneshot::Receiver<Result<LoadedRun, LoadError>>,
@@ -110,6 +125,8 @@ pub struct RunSummary {
     pub scenario: String,
     /// The status' word.
     pub status: String,
+    /// The moment of wall time that it waits for, where its status is `waiting`.
+    pub waits_ms: Option<i64>,
     /// The seed.
     pub seed: u64,
     /// Wall time of its creation, milliseconds since 1970 UTC.
@@ -122,21 +139,40 @@ pub struct RunSummary {
     pub damage: Option<String>,
 }
 
+/// A page of a list of runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunPage {
+    /// The runs, newest first.
+    pub runs: Vec<RunSummary>,
+    /// The run that the next page comes after, where there may be one.
+    pub next: Option<RunId>,
+}
+
 /// The runtime. Clones are handles on the same one.
 #[derive(Clone)]
 pub struct Runtime {
-    shared: Arc<Shared>,
-    scenarios: Arc<Scenarios>,
-    supervisor: ActorRef<SupervisorMsg>,
-    places: Arc<Semaphore>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) scenarios: Arc<Scenarios>,
+    pub(crate) supervisor: ActorRef<SupervisorMsg>,
+    pub(crate) loads: Arc<Loads>,
 }
 
 impl Runtime {
     /// Opens the store and starts the supervisor. Nothing that was interrupted goes on by itself: see [`Runtime::resume`].
     pub async fn open(options: RuntimeOptions) -> Result<Runtime, OpenError> {
         let metrics = Arc::new(Metrics::new());
-        let store_options = Options { observer: Some(metrics.clone()), ..Options::default() };
+        let mut store_options = Options { observer: Some(metrics.clone()), ..Options::default() };
+        store_options.cache_bytes = options.cache_bytes.unwrap_or(store_options.cache_bytes);
         let store = Store::open(&options.store, options.durability, store_options).await?;
+        Runtime::over(store, metrics, options).await
+    }
+
+    /// The runtime over a store that is open already, such as one that tests keep over two of them.
+    pub async fn open_on(store: Store, options: RuntimeOptions) -> Result<Runtime, OpenError> {
+        Runtime::over(store, Arc::new(Metrics::new()), options).await
+    }
+
+    async fn over(store: Store, metrics: Arc<Metrics>, options: RuntimeOptions) -> Result<Runtime, OpenError> {
         let shared = Arc::new(Shared {
             store,
             registry: Registry::default(),
@@ -144,12 +180,17 @@ impl Runtime {
             builtins: options.builtins,
             model: options.model,
             clock: options.clock,
+            timers: Timers::default(),
+            places: Places::new(options.max_live_runs),
+            passivate_after: options.passivate_after,
         });
         let scenarios = Arc::new(Scenarios::default());
         let spawned = Actor::spawn(None, Supervisor, (shared.clone(), scenarios.clone())).await;
         let (supervisor, _) = spawned.map_err(|e| OpenError::Failed(format!("the supervisor does not start: {e}")))?;
-        let places = Arc::new(Semaphore::new(options.max_live_runs.clamp(1, Semaphore::MAX_PERMITS)));
-        Ok(Runtime { shared, scenarios, supervisor, places })
+        let runtime = Runtime { shared, scenarios, supervisor, loads: Arc::default() };
+        let kept = runtime.supervisor.cast(SupervisorMsg::KeepTime(runtime.clone()));
+        kept.map_err(|e| OpenError::Failed(format!("the supervisor does not start: {e}")))?;
+        Ok(runtime)
     }
 
     /// Starts a run. Waits for a place among the live ones.
@@ -165,16 +206,18 @@ impl Runtime {
         let new = NewRun::new(&scenario, &input).map_err(StartError::Parameters)?;
         self.scenarios.store(&self.shared.store, &scenario, self.shared.clock.now_ms()).await?;
         let created = Box::new(new.created);
-        let again = Some((*created).clone());
-        self.begin(RunId::new(), scenario, again, start, Origin::New(created)).await
+        let place = self.shared.place().await?;
+        let (live, done) = Live::new(RunId::new(), scenario, Some(created.clone()), start, place);
+        self.begin(live, done, Origin::New(created), None).await
     }
 
     /// Goes on with a run that was interrupted or paused.
     pub async fn resume(&self, id: &RunId, start: StartOptions) -> Result<RunHandle, StartError> {
-        if self.shared.registry.get(id).is_some() {
+        if self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id) {
             return Err(StartError::Live(id.clone()));
         }
-        let mut recovered = recover(&self.shared.store, &self.scenarios, id).await?;
+        let place = self.shared.place().await?;
+        let mut recovered = self.recovered(id).await?;
         let state = recovered.loaded.run.state();
         if let Some(word) = state.status.ended() {
             return Err(StartError::Ended(id.clone(), word.into()));
@@ -183,11 +226,12 @@ impl Runtime {
             recovered = self.unpause(recovered).await?;
         }
         let scenario = recovered.loaded.run.scenario().clone();
-        self.begin(id.clone(), scenario, None, start, Origin::Stored(Box::new(recovered))).await
+        let (live, done) = Live::new(id.clone(), scenario, None, start, place);
+        self.begin(live, done, Origin::Stored(Box::new(recovered)), None).await
     }
 
     /// A paused run's `run.resumed`, durable before its orchestrator starts.
-    async fn unpause(&self, mut recovered: crate::recovery::Recovered) -> Result<crate::recovery::Recovered, LoadError> {
+    async fn unpause(&self, mut recovered: Recovered) -> Result<Recovered, LoadError> {
         use crate::log::{LogWriter, cause};
         let events = recovered.loaded.run.decide(Command::Resume).map_err(|e| LoadError::Stopped(e.to_string()))?;
         let store = &self.shared.store;
@@ -198,44 +242,76 @@ impl Runtime {
             let event = log.push(event, commedia_domain::run::state::WORKSPACE)?;
             recovered.loaded.run.apply(&event);
         }
-        log.flush(store, None).await?;
+        let (meta, live) = recovered.meta.update(recovered.loaded.run.state(), None, self.shared.clock.now_ms());
+        log.flush(store, Some(meta), live).await?;
         recovered.loaded.head = log.head();
         Ok(recovered)
     }
 
-    async fn begin(
+    pub(crate) async fn begin(
         &self,
-        id: RunId,
-        scenario: Arc<Scenario>,
-        created: Option<commedia_domain::event::Created>,
-        start: StartOptions,
+        live: Arc<Live>,
+        done: oneshot::Receiver<Result<LoadedRun, LoadError>>,
         origin: Origin,
+        first: Option<OrchestratorMsg>,
     ) -> Result<RunHandle, StartError> {
-        let gone = |what: String| StartError::Load(LoadError::Stopped(what));
-        let place = self.places.clone().acquire_owned().await.map_err(|e| gone(e.to_string()))?;
-        let (live, done) = Live::new(id.clone(), scenario, created, start, place);
-        let events = (start.follow || start.watch).then(|| live.subscribers.follow());
-        let started = call!(self.supervisor, |reply| SupervisorMsg::Start { live, origin, reply });
-        started.map_err(|e| gone(format!("the supervisor is gone: {e}")))??;
-        Ok(RunHandle { id, events, done })
+        let (id, scenario) = (live.id.clone(), live.scenario.clone());
+        let events = (live.start.follow || live.start.watch).then(|| live.subscribers.follow());
+        self.start_live(live, origin, first).await?;
+        Ok(RunHandle { id, scenario, events, done })
     }
 
     /// All runs, newest first.
     pub async fn runs(&self) -> Result<Vec<RunSummary>, ReadError> {
+        Ok(self.runs_page(None, usize::MAX, |_| true).await?.runs)
+    }
+
+    /// The newest `limit` runs, or those before a given one, that are wanted. Of the others only the row of the list is read.
+    pub async fn runs_page(
+        &self,
+        before: Option<&RunId>,
+        limit: usize,
+        wanted: impl Fn(&RunSummary) -> bool + Send + Sync + 'static,
+    ) -> Result<RunPage, ReadError> {
+        let wanted = Arc::new(wanted);
         let workspace = commedia_domain::run::state::WORKSPACE;
-        let mut runs = Vec::new();
-        let mut after: Option<StreamId> = None;
-        loop {
-            let page = self.shared.store.streams(workspace, StreamKind::Run, after.as_ref(), 1000).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.stream.clone());
+        let stream = |id: &RunId| run_stream(id).ok();
+        let (mut runs, mut before) = (Vec::new(), before.and_then(stream));
+        while runs.len() < limit {
+            let wanted = wanted.clone();
+            let keep = move |stream: &StreamId, meta: Option<&[u8]>| {
+                let id = stream.id().parse::<RunId>().ok();
+                id.is_some_and(|id| wanted(&summary(id, meta.unwrap_or_default(), None)))
+            };
+            let ask = (limit - runs.len()).min(1000);
+            let page = self.shared.store.newest(workspace, StreamKind::Run, before.as_ref(), ask, keep).await?;
+            let (found, last) = (page.len(), page.last().map(|listed| listed.stream.clone()));
             for listed in page {
                 let Ok(id) = listed.stream.id().parse::<RunId>() else { continue };
                 runs.push(summary(id, &listed.meta, listed.head.err().map(|d| d.to_string())));
             }
+            if found < ask {
+                return Ok(RunPage { runs, next: None });
+            }
+            before = last.or(before);
         }
-        runs.reverse();
-        Ok(runs)
+        let next = runs.last().map(|run| run.id.clone());
+        Ok(RunPage { runs, next })
+    }
+
+    /// The runs whose ids begin with a word, at most `limit`.
+    pub async fn runs_beginning(&self, word: &str, limit: usize) -> Result<Vec<RunId>, ReadError> {
+        let workspace = commedia_domain::run::state::WORKSPACE;
+        let Ok(from) = StreamId::new(workspace, StreamKind::Run, word) else { return Ok(Vec::new()) };
+        let mut ids: Vec<RunId> = Vec::new();
+        if let Ok(id) = word.parse() {
+            ids.push(id);
+        }
+        let page = self.shared.store.streams(workspace, StreamKind::Run, Some(&from), limit).await?;
+        let found = page.iter().filter(|listed| listed.stream.id().starts_with(word)).filter_map(|l| l.stream.id().parse().ok());
+        ids.extend(found);
+        ids.truncate(limit);
+        Ok(ids)
     }
 
     /// Folds a run from its log: zero calls.
@@ -263,27 +339,19 @@ impl Runtime {
         self.shared.store.check().await
     }
 
-    /// Words of a person to an agent of a live run.
+    /// Words of a person to an agent of a run, which is woken for them.
     pub async fn tell(&self, id: &RunId, seat: Seat, text: &str, data: Value) -> Result<u64, CommandFailed> {
         self.command(id, Command::Tell { seat, text: text.into(), data }).await
     }
 
-    /// Ends a live run.
+    /// Ends a run.
     pub async fn cancel(&self, id: &RunId, reason: &str) -> Result<u64, CommandFailed> {
         self.command(id, Command::Cancel { reason: reason.into() }).await
     }
 
-    /// Lets a live run stand still.
+    /// Lets a run stand still.
     pub async fn pause(&self, id: &RunId, reason: &str) -> Result<u64, CommandFailed> {
         self.command(id, Command::Pause { reason: reason.into() }).await
-    }
-
-    async fn command(&self, id: &RunId, command: Command) -> Result<u64, CommandFailed> {
-        let actor = self.shared.registry.get(id).ok_or_else(|| CommandFailed::NotLive(id.clone()))?;
-        let principal: Arc<str> = "local".into();
-        let command = Box::new(command);
-        let answer = call!(actor, |reply| OrchestratorMsg::Command { command, principal, reply });
-        Ok(answer.map_err(|_| CommandFailed::NotLive(id.clone()))??)
     }
 
     /// The process' metrics.
@@ -304,26 +372,16 @@ impl Runtime {
 
     /// Live runs stop where they are, with everything decided durable; then the store closes.
     pub async fn shutdown(&self) -> Result<(), String> {
-        self.places.close();
+        self.shared.places.close();
         for actor in self.shared.registry.all() {
             if call!(actor, OrchestratorMsg::Drain).is_err() {
                 tracing::debug!("a run ended while it was asked to stop");
             }
         }
+        self.release_parked().await;
         self.supervisor.stop(None);
         self.shared.store.close().await
     }
-}
-
-/// Why a command did not reach its run, or was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandFailed {
-    /// No live run has this id.
-    #[error("run `{0}` is not live here")]
-    NotLive(RunId),
-    /// The run or the store said no.
-    #[error("{0}")]
-    Command(#[from] CommandError),
 }
 
 fn summary(id: RunId, meta: &[u8], damage: Option<String>) -> RunSummary {
@@ -333,6 +391,7 @@ fn summary(id: RunId, meta: &[u8], damage: Option<String>) -> RunSummary {
             id,
             scenario: String::new(),
             status: "unknown".into(),
+            waits_ms: None,
             seed: 0,
             started_ms: 0,
             ended_ms: None,
@@ -344,6 +403,7 @@ fn summary(id: RunId, meta: &[u8], damage: Option<String>) -> RunSummary {
     RunSummary {
         id,
         scenario: meta.scenario.to_string(),
+        waits_ms: meta.waits,
         seed: meta.seed,
         started_ms: meta.started_ms,
         ended_ms: (!live).then_some(meta.updated_ms),

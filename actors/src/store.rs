@@ -17,6 +17,7 @@ pub mod frame;
 mod highwater;
 mod home;
 mod key;
+pub mod live;
 pub mod memory;
 mod reader;
 mod sled;
@@ -34,7 +35,7 @@ use actor::{Start, StoreActor, StoreMsg};
 use blob::{BLOB_LIMIT, Blob, SNAPSHOT_LIMIT, Snapshot};
 pub use check::{CheckReport, StreamCheck};
 use claim::Claimed;
-pub use commit::{Append, Group, Observe};
+pub use commit::{Append, Group, Mark, Observe};
 use commit::{Committer, Job, Shared, Totals, Work};
 pub use directory::STORE_FORMAT;
 use engine::Durability;
@@ -42,6 +43,7 @@ pub use error::{AppendError, Damage, OpenError, ReadError};
 use frame::{FRAME_LIMIT, Frame};
 use home::Home;
 pub use home::OpenEngine;
+use live::{LIVE_LIMIT, LiveRow};
 pub use reader::Listed;
 use reader::Reader;
 pub use stream::{BadName, Head, Lease, NAME_LIMIT, SHARDS, StreamId, StreamKind};
@@ -199,6 +201,7 @@ impl Store {
     pub async fn append(&self, append: Append) -> Result<Head, AppendError> {
         limit("the frame", append.frame.bytes().len(), FRAME_LIMIT)?;
         limit("the meta row", append.meta.as_ref().map_or(0, Vec::len), META_LIMIT)?;
+        limit("the live row", append.live.len(), LIVE_LIMIT)?;
         let mut bytes = append.frame.bytes().len() + append.meta.as_ref().map_or(0, Vec::len);
         for blob in &append.blobs {
             limit("a blob", blob.bytes().len(), BLOB_LIMIT)?;
@@ -206,6 +209,49 @@ impl Store {
         }
         let (reply, answer) = oneshot::channel();
         self.write(Work::Append(append, reply), bytes, answer).await
+    }
+
+    /// Writes what lists show of a stream, provided it still has that head; for what changes without an event.
+    pub async fn mark(&self, mark: Mark) -> Result<(), AppendError> {
+        limit("the meta row", mark.meta.len(), META_LIMIT)?;
+        limit("the live row", mark.live.len(), LIVE_LIMIT)?;
+        let bytes = mark.meta.len() + mark.live.len();
+        let (reply, answer) = oneshot::channel();
+        self.write(Work::Mark(Box::new(mark), reply), bytes, answer).await.map(drop)
+    }
+
+    /// Writes rows of the live index anew; with `complete` they are known to be all from then on.
+    pub async fn list_live(&self, rows: Vec<(StreamId, LiveRow)>, complete: bool) -> Result<(), AppendError> {
+        let mut bytes = 0;
+        for (_, row) in &rows {
+            limit("the live row", row.len(), LIVE_LIMIT)?;
+            bytes += row.len();
+        }
+        let (reply, answer) = oneshot::channel();
+        self.write(Work::Live(rows, complete, reply), bytes, answer).await
+    }
+
+    /// Whether the live index names every stream that is not over: not so after a release that knows none has written.
+    pub fn live_is_whole(&self) -> bool {
+        self.0.shared.reader.opened().live.get()
+    }
+
+    /// Visits the rows of the live index in order of ids: the id and the bytes. For starting up: what is being written
+    /// meanwhile may be among them already.
+    pub async fn visit_live(
+        &self,
+        workspace: &str,
+        kind: StreamKind,
+        mut visit: impl FnMut(&str, &[u8]) + Send + 'static,
+    ) -> Result<(), ReadError> {
+        let workspace = workspace.to_string();
+        self.read_with(move |shared| {
+            live::visit(&*shared.reader.opened().engine, &workspace, kind, &mut |id, bytes| {
+                visit(id, bytes);
+                std::ops::ControlFlow::Continue(())
+            })
+        })
+        .await
     }
 
     /// Makes blobs durable before the frames that name them.
@@ -316,6 +362,20 @@ impl Store {
     ) -> Result<Vec<Listed>, ReadError> {
         let (workspace, after) = (workspace.to_string(), after.cloned());
         self.read_with(move |shared| shared.reader.list(Some((&workspace, kind)), after.as_ref(), limit)).await
+    }
+
+    /// The streams of a kind in a workspace from the last one back, or those before a given one; at most `limit` of those
+    /// that `keep` wants, which sees name and meta row. The heads of the others are not looked at.
+    pub async fn newest(
+        &self,
+        workspace: &str,
+        kind: StreamKind,
+        before: Option<&StreamId>,
+        limit: usize,
+        keep: impl Fn(&StreamId, Option<&[u8]>) -> bool + Send + 'static,
+    ) -> Result<Vec<Listed>, ReadError> {
+        let (workspace, before) = (workspace.to_string(), before.cloned());
+        self.read_with(move |shared| shared.reader.newest((&workspace, kind), before.as_ref(), limit, &keep)).await
     }
 
     /// The streams of all workspaces, for starting up and for maintenance; at most `limit` after a given one.

@@ -29,7 +29,7 @@ impl Subscribers {
 
     /// Whether anybody follows.
     pub fn is_followed(&self) -> bool {
-        !self.followers.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|follower| !follower.is_closed())
     }
 
     /// Publishes durable events; how many followers were let go because they were behind comes back.

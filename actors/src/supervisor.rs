@@ -8,15 +8,20 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, Supervi
 
 use crate::live::{Live, Shared};
 use crate::log::LoadError;
-use crate::orchestrator::{Begin, Orchestrator, Origin};
+use crate::orchestrator::rest::PASSIVATED;
+use crate::orchestrator::{Begin, Orchestrator, OrchestratorMsg, Origin};
 use crate::recovery::{Scenarios, recover};
+use crate::runtime::Runtime;
+use crate::timers::Keeper;
 
 /// How often one run's orchestrator is started again.
 const MAX_RESTARTS: u32 = 3;
 
 pub(crate) enum SupervisorMsg {
-    /// Start a run's orchestrator.
-    Start { live: Arc<Live>, origin: Origin, reply: RpcReplyPort<Result<(), LoadError>> },
+    /// Keep time for the runs that wait.
+    KeepTime(Runtime),
+    /// Start a run's orchestrator; `first` is what it is told before anything else.
+    Start { live: Arc<Live>, origin: Origin, first: Option<OrchestratorMsg>, reply: RpcReplyPort<Result<(), LoadError>> },
     /// A run was read again after a crash.
     Again { live: Arc<Live>, restarts: u32, origin: Result<Origin, LoadError> },
 }
@@ -27,6 +32,7 @@ pub(crate) struct SupervisorState {
     shared: Arc<Shared>,
     scenarios: Arc<Scenarios>,
     runs: HashMap<ActorId, (Arc<Live>, u32)>,
+    keeper: Option<(ActorId, Runtime)>,
 }
 
 impl Actor for Supervisor {
@@ -39,7 +45,7 @@ impl Actor for Supervisor {
         _myself: ActorRef<SupervisorMsg>,
         (shared, scenarios): Self::Arguments,
     ) -> Result<SupervisorState, ActorProcessingErr> {
-        Ok(SupervisorState { shared, scenarios, runs: HashMap::new() })
+        Ok(SupervisorState { shared, scenarios, runs: HashMap::new(), keeper: None })
     }
 
     async fn handle(
@@ -49,15 +55,16 @@ impl Actor for Supervisor {
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            SupervisorMsg::Start { live, origin, reply } => {
-                let started = state.start(live, 0, origin, &myself).await;
+            SupervisorMsg::KeepTime(runtime) => state.keep_time(runtime, &myself).await?,
+            SupervisorMsg::Start { live, origin, first, reply } => {
+                let started = state.start(live, 0, origin, first, &myself).await;
                 if reply.send(started).is_err() {
                     tracing::debug!("nobody waited for the run's start");
                 }
             }
             SupervisorMsg::Again { live, restarts, origin } => {
                 let started = match origin {
-                    Ok(origin) => state.start(live.clone(), restarts, origin, &myself).await,
+                    Ok(origin) => state.start(live.clone(), restarts, origin, None, &myself).await,
                     Err(e) => Err(e),
                 };
                 if let Err(e) = started {
@@ -75,11 +82,15 @@ impl Actor for Supervisor {
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match event {
-            SupervisionEvent::ActorTerminated(who, ..) => {
-                state.ended(who.get_id());
+            SupervisionEvent::ActorTerminated(who, _, reason) => {
+                state.ended(who.get_id(), reason.as_deref() == Some(PASSIVATED));
                 Ok(())
             }
             SupervisionEvent::ActorFailed(who, reason) => {
+                if let Some((_, runtime)) = state.keeper.take_if(|(keeper, _)| *keeper == who.get_id()) {
+                    tracing::warn!(%reason, "the keeper of timers failed and is started again; the table of timers is whole");
+                    return state.keep_time(runtime, &myself).await;
+                }
                 state.failed(who.get_id(), &reason.to_string(), myself);
                 Ok(())
             }
@@ -95,9 +106,10 @@ impl SupervisorState {
         live: Arc<Live>,
         restarts: u32,
         origin: Origin,
+        first: Option<OrchestratorMsg>,
         myself: &ActorRef<SupervisorMsg>,
     ) -> Result<(), LoadError> {
-        let begin = Begin { live: live.clone(), shared: self.shared.clone(), origin };
+        let begin = Begin { live: live.clone(), shared: self.shared.clone(), origin, first };
         let spawned = Actor::spawn_linked(None, Orchestrator, begin, myself.get_cell()).await;
         let (actor, _) = spawned.map_err(|e| LoadError::Stopped(e.to_string()))?;
         self.runs.insert(actor.get_id(), (live, restarts));
@@ -106,8 +118,16 @@ impl SupervisorState {
         Ok(())
     }
 
-    fn ended(&mut self, who: ActorId) {
-        if let Some((live, _)) = self.runs.remove(&who) {
+    async fn keep_time(&mut self, runtime: Runtime, myself: &ActorRef<SupervisorMsg>) -> Result<(), ActorProcessingErr> {
+        let (keeper, _) = Actor::spawn_linked(None, Keeper, runtime.clone(), myself.get_cell()).await?;
+        self.keeper = Some((keeper.get_id(), runtime));
+        Ok(())
+    }
+
+    fn ended(&mut self, who: ActorId, passivated: bool) {
+        if let Some((live, _)) = self.runs.remove(&who)
+            && !passivated
+        {
             // Harmless where the run has told its end already.
             live.finish(Err(LoadError::Stopped("its orchestrator stopped".into())));
         }
@@ -127,9 +147,9 @@ impl SupervisorState {
         }
         let (store, scenarios) = (self.shared.store.clone(), self.scenarios.clone());
         tokio::spawn(async move {
-            let origin = match (recover(&store, &scenarios, &live.id).await, &live.created) {
+            let origin = match (recover(&store, &scenarios, &live.id).await, live.created()) {
                 (Ok(recovered), _) => Ok(Origin::Stored(Box::new(recovered))),
-                (Err(LoadError::Unknown(_)), Some(created)) => Ok(Origin::New(Box::new(created.clone()))),
+                (Err(LoadError::Unknown(_)), Some(created)) => Ok(Origin::New(created)),
                 (Err(e), _) => Err(e),
             };
             let again = SupervisorMsg::Again { live, restarts: restarts + 1, origin };

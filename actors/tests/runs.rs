@@ -20,7 +20,8 @@ fn scenario(text: &str) -> Arc<Scenario> {
 async fn play(runtime: &Runtime, scenario: &Arc<Scenario>, seed: u64, model: ModelBinding, follow: bool) -> LoadedRun {
     let models = vec![model; scenario.models.len() + 1];
     let input = RunInput { params: Vec::new(), seed, now: 0, models };
-    let handle = runtime.start_run(scenario.clone(), input, StartOptions { follow, watch: false }).await.expect("starts");
+    let handle =
+        runtime.start_run(scenario.clone(), input, StartOptions { follow, ..StartOptions::default() }).await.expect("starts");
     handle.done().await.expect("ends")
 }
 

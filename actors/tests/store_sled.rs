@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use commedia_actors::store::blob::{Blob, Snapshot};
 use commedia_actors::store::engine::Durability;
+use commedia_actors::store::live::LiveRow;
 use commedia_actors::store::{Append, AppendError, Head, OpenError, Options, ReadError, Store, StreamId};
 use commedia_domain::id::Hash32;
 use store_support::*;
@@ -249,6 +250,7 @@ async fn write_for_ever(store: Store, writer: u64) {
             frame: frame_with(stream, &head, count, std::slice::from_ref(&blob)),
             blobs: vec![blob],
             meta: turn.is_multiple_of(4).then(|| vec![1; 30]),
+            live: LiveRow::Put(vec![1; 9]),
             ..append_of(&store, stream, &head, count)
         };
         heads[n] = store.append(request).await.unwrap();

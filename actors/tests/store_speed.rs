@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use commedia_actors::store::engine::Durability;
 use commedia_actors::store::frame::{FrameBuilder, Lane};
+use commedia_actors::store::live::LiveRow;
 use commedia_actors::store::{Append, Head, Options, Store};
 use store_support::*;
 
@@ -21,7 +22,8 @@ async fn write(store: Store, task: usize, appends: u64) {
         let mut frame = FrameBuilder::new(1, &head, lease.epoch, cause.clone());
         frame.push(Lane::Canonical, &PAYLOAD).unwrap();
         let frame = frame.encode().unwrap();
-        let append = Append { stream: stream.clone(), expected: head, lease, frame, blobs: vec![], meta: None };
+        let append =
+            Append { stream: stream.clone(), expected: head, lease, frame, blobs: vec![], meta: None, live: LiveRow::Keep };
         head = store.append(append).await.unwrap();
     }
 }

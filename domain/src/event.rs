@@ -1,6 +1,8 @@
 //! What happened. The order of the variants and of their fields is the stored format: append only, and raise `ENGINE`
 //! whenever `decide` may give other canonical events for the same inputs.
 
+mod bodies;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -728,7 +730,15 @@ impl Event {
 
     /// The stored bytes: the encoding's version, then the event.
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![ENCODING]).expect("events hold no collections and always encode")
+        let mut bytes = Vec::new();
+        self.encode_into(&mut bytes);
+        bytes
+    }
+
+    /// The same, behind what is in a buffer.
+    pub fn encode_into(&self, bytes: &mut Vec<u8>) {
+        bytes.push(ENCODING);
+        postcard::serialize_with_flavor(self, Behind(bytes)).expect("events hold no collections and always encode");
     }
 
     /// The event of stored bytes. Bodies above one KiB are still to be filled.
@@ -746,132 +756,35 @@ impl Event {
 
     /// Visits every body of the event.
     pub fn bodies(&self, see: &mut dyn FnMut(&Body)) {
-        // One list of places serves reading and filling; the copy is of small structs, and only where a body is apart.
-        let mut copy = self.clone();
-        copy.bodies_mut(&mut |body| see(body));
+        bodies::read::event(self, see);
     }
 
     /// Visits every body of the event, to fill it.
     pub fn bodies_mut(&mut self, see: &mut dyn FnMut(&mut Body)) {
-        match self {
-            Event::RunCreated(created) => created.params.iter_mut().for_each(see),
-            Event::RunStarted { messages } => {
-                for (_, text, data) in messages {
-                    text.iter_mut().for_each(&mut *see);
-                    see(data);
-                }
-            }
-            Event::TurnCompleted(done) => {
-                done.entries.iter_mut().for_each(|e| entry_bodies(e, see));
-                done.said.iter_mut().for_each(|c| chat_bodies(c, see));
-            }
-            Event::DelegateAsked { asks, .. } => asks.iter_mut().for_each(|a| see(&mut a.text)),
-            Event::DelegateReturned { output, .. } => see(output),
-            Event::InputReceived { text, data, .. } => {
-                see(text);
-                see(data);
-            }
-            Event::TriggerFired(fired) => match &mut fired.action {
-                FiredAction::Told { text, data, .. } => {
-                    text.iter_mut().for_each(&mut *see);
-                    see(data);
-                }
-                FiredAction::Called { writes, sent, result } => {
-                    writes.iter_mut().for_each(|w| write_body(w, see));
-                    sent.iter_mut().for_each(|s| sent_bodies(s, see));
-                    see(result);
-                }
-                FiredAction::Skipped | FiredAction::Failed { .. } => {}
-            },
-            Event::ConversationSummarised { summary, .. } => see(summary),
-            Event::RunCompleted(e)
-            | Event::RunFailed(e)
-            | Event::RunTimedOut(e)
-            | Event::RunOverBudget(e)
-            | Event::RunCancelled(e) => see(&mut e.result),
-            Event::StepPlanned { work: Work::Tool { input, .. }, .. } => see(input),
-            Event::StepRecorded(recorded) => recorded_bodies(recorded, see),
-            _ => {}
-        }
+        bodies::fill::event(self, see);
     }
 }
 
-fn entry_bodies(entry: &mut Entry, see: &mut dyn FnMut(&mut Body)) {
-    entry.writes.iter_mut().for_each(|w| write_body(w, see));
-    entry.refused.iter_mut().for_each(|(w, _)| write_body(w, see));
-    entry.sent.iter_mut().for_each(|s| sent_bodies(s, see));
-    entry.says.iter_mut().for_each(&mut *see);
-    outcome_bodies(&mut entry.outcome, see);
-}
+/// Where postcard writes to: behind what is there, many bytes at once.
+struct Behind<'a>(&'a mut Vec<u8>);
 
-fn write_body(write: &mut Write, see: &mut dyn FnMut(&mut Body)) {
-    match write {
-        Write::Put { record, .. } => see(record),
-        Write::State { value, .. } | Write::Own { value, .. } => see(value),
-        Write::Delete { .. } | Write::Wake { .. } => {}
+impl postcard::ser_flavors::Flavor for Behind<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
     }
-}
 
-fn sent_bodies(sent: &mut Sent, see: &mut dyn FnMut(&mut Body)) {
-    sent.text.iter_mut().for_each(&mut *see);
-    see(&mut sent.data);
-}
-
-fn outcome_bodies(outcome: &mut Outcome, see: &mut dyn FnMut(&mut Body)) {
-    match outcome {
-        Outcome::Done => {}
-        Outcome::Handoff { text, data, .. } => {
-            text.iter_mut().for_each(&mut *see);
-            see(data);
-        }
-        Outcome::Final { output } => see(output),
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
     }
-}
 
-fn chat_bodies(chat: &mut Chat, see: &mut dyn FnMut(&mut Body)) {
-    match chat {
-        Chat::User { text } => see(text),
-        Chat::Assistant { text, calls, .. } => {
-            see(text);
-            calls.iter_mut().for_each(|c| see(&mut c.input));
-        }
-        Chat::Tool { content, .. } => see(content),
-    }
-}
-
-fn recorded_bodies(recorded: &mut Recorded, see: &mut dyn FnMut(&mut Body)) {
-    match &mut recorded.outcome {
-        StepOutcome::Answered { text, calls, .. } => {
-            see(text);
-            calls.iter_mut().for_each(|c| see(&mut c.input));
-        }
-        StepOutcome::Done { value, writes, sent } => {
-            see(value);
-            writes.iter_mut().for_each(|w| write_body(w, see));
-            sent.iter_mut().for_each(|s| sent_bodies(s, see));
-        }
-        StepOutcome::Failed(_) => {}
-    }
-    let mut answered = |answers: &mut Vec<(Arc<str>, Body)>| answers.iter_mut().for_each(|(_, b)| see(b));
-    match &mut recorded.then {
-        Then::Again { answers, words } => {
-            answered(answers);
-            words.iter_mut().for_each(&mut *see);
-        }
-        Then::Tools { planned, answers, after } => {
-            answered(answers);
-            planned.iter_mut().for_each(|(_, _, input)| see(input));
-            after.iter_mut().for_each(|o| outcome_bodies(o, see));
-        }
-        Then::Ask { asks, answers } => {
-            answered(answers);
-            asks.iter_mut().for_each(|a| see(&mut a.text));
-        }
-        Then::Ready { answers, outcome } => {
-            answered(answers);
-            outcome_bodies(outcome, see);
-        }
-        Then::Wait | Then::Fallback | Then::Failed(_) => {}
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 

@@ -30,6 +30,7 @@ use crate::tool::{Builtins, NoBuiltins};
 use crate::value::Value;
 
 pub use begin::{NewRun, RunInput};
+pub(crate) use request::offers;
 pub use request::{CallKind, ModelRequest, ToolDefinition};
 pub use state::{Counts, MetricState, State, Status};
 

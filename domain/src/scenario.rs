@@ -91,6 +91,8 @@ pub struct Scenario {
     pub thresholds: Vec<Threshold>,
     /// Limits of a run.
     pub limits: Limits,
+    /// What each agent's model may call: definitions of its tools, handoffs and delegates, in this order.
+    pub offers: Vec<Vec<Arc<crate::run::ToolDefinition>>>,
     /// What the document asks for and this version does not run, with its place; `run` refuses where any is there.
     pub unbuilt: Vec<Unbuilt>,
 }
@@ -119,9 +121,11 @@ pub struct Unbuilt {
 #[derive(Clone)]
 pub struct Schema {
     /// The schema as written, with `unit`, `extract` and other keywords of ours left out.
-    pub json: serde_json::Value,
+    pub json: Arc<serde_json::Value>,
     /// Its validator.
     pub validator: Arc<jsonschema::Validator>,
+    /// A check without JSON, where its keywords are all common ones.
+    pub(crate) quick: Option<Arc<crate::schema::Quick>>,
     /// What expressions know of it.
     pub ty: Type,
 }

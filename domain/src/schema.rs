@@ -2,6 +2,7 @@
 //! The only home of `jsonschema`. Nothing is ever fetched; patterns match in linear time; schemas never recurse.
 
 mod lint;
+mod quick;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -14,6 +15,7 @@ use crate::scenario::Schema;
 use crate::scenario::faults::{Faults, listed, shorten};
 use crate::scenario::node::{Kind, Node};
 use crate::value::{Key, Map, Value};
+pub(crate) use quick::Quick;
 
 /// Violations told of one value.
 const MAX_VIOLATIONS: usize = 20;
@@ -54,7 +56,12 @@ impl Schema {
     pub fn any() -> Schema {
         static ANY: LazyLock<Arc<Validator>> =
             LazyLock::new(|| Arc::new(jsonschema::validator_for(&Json::Bool(true)).expect("`true` is a schema")));
-        Schema { json: json!({}), validator: ANY.clone(), ty: Type::Dyn }
+        Schema { json: Arc::new(json!({})), validator: ANY.clone(), quick: Some(Arc::default()), ty: Type::Dyn }
+    }
+
+    /// Whether a value certainly meets the schema: cheap, and `false` where only the validator can tell.
+    pub fn surely_holds(&self, value: &Value) -> bool {
+        self.quick.as_ref().is_some_and(|quick| quick.passes(value))
     }
 
     /// What is wrong with a value, in the order found, at most twenty.
@@ -68,6 +75,9 @@ impl Schema {
     /// The value as this schema holds it (a whole number is a double where the schema says `number`), or what is wrong with it.
     pub fn admit(&self, value: &Value) -> Result<Value, Vec<Violation>> {
         let value = conform(&self.ty, value);
+        if self.surely_holds(&value) {
+            return Ok(value);
+        }
         let violations = self.violations(&value.to_json());
         if violations.is_empty() { Ok(value) } else { Err(violations) }
     }
@@ -307,7 +317,9 @@ pub(crate) fn compile(node: &Node, faults: &mut Faults) -> Schema {
         return Schema { ty, ..Schema::any() };
     }
     match options().build(&json) {
-        Ok(validator) => Schema { json, validator: Arc::new(validator), ty },
+        Ok(validator) => {
+            Schema { quick: Quick::of(&json).map(Arc::new), json: Arc::new(json), validator: Arc::new(validator), ty }
+        }
         Err(e) => {
             let at = node.pointed(e.instance_path().as_str()).at;
             faults.error("bad_schema", at, format!("the JSON Schema does not compile: {}", shorten(&e.to_string())));

@@ -576,7 +576,7 @@ fn question(call: &Call, view: &TurnView<'_>) -> Body {
 pub fn as_text(value: &Value) -> String {
     match value {
         Value::Text(t) => t.to_string(),
-        other => other.to_json().to_string(),
+        other => other.to_json_text(),
     }
 }
 

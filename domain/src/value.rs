@@ -238,6 +238,11 @@ impl Value {
         }
     }
 
+    /// The same as JSON text.
+    pub fn to_json_text(&self) -> String {
+        serde_json::to_string(&AsJson(self)).expect("a value's keys are texts in JSON")
+    }
+
     /// A value from JSON. A whole JSON number within 64 bits is an int, every other one a double.
     pub fn from_json(json: &serde_json::Value) -> Value {
         use serde_json::Value as J;
@@ -249,6 +254,37 @@ impl Value {
             J::Array(items) => Value::list(items.iter().map(Value::from_json)),
             J::Object(fields) => Value::object(fields.iter().map(|(k, v)| (k.as_str(), Value::from_json(v)))),
         }
+    }
+}
+
+/// A value as `to_json` has it, written without the tree in between.
+pub struct AsJson<'a>(pub &'a Value);
+
+impl Serialize for AsJson<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(b) => serializer.serialize_bool(*b),
+            Value::Int(i) => serializer.serialize_i64(*i),
+            Value::Double(d) if !d.is_finite() => serializer.serialize_unit(),
+            Value::Double(d) => serializer.serialize_f64(*d),
+            Value::Text(t) => serializer.serialize_str(t),
+            Value::List(items) => serializer.collect_seq(items.iter().map(AsJson)),
+            Value::Map(map) if map.keys().all(|key| matches!(key, Key::Text(_))) => {
+                serializer.collect_map(map.iter().map(|(key, value)| (text_of(key), AsJson(value))))
+            }
+            // Keys that are equal as texts are one field of an object.
+            Value::Map(_) | Value::Collection(_) => self.0.to_json().serialize(serializer),
+            Value::Timestamp(ms) => serializer.serialize_str(&timestamp_text(*ms)),
+            Value::Duration(ms) => serializer.serialize_str(&duration_text(*ms)),
+        }
+    }
+}
+
+fn text_of(key: &Key) -> &str {
+    match key {
+        Key::Text(text) => text,
+        _ => "",
     }
 }
 
@@ -322,5 +358,26 @@ impl From<f64> for Value {
 impl From<&str> for Value {
     fn from(t: &str) -> Value {
         Value::text(t)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_the_same_with_and_without_a_tree() {
+        let numbers = [0.1, 1.0, 1e300, f64::NAN, f64::INFINITY, -0.0].map(Value::Double);
+        let mixed: Map =
+            [(Key::Int(1), Value::Null), (Key::text("1"), Value::Bool(true)), (Key::List([Key::Int(2)].into()), Value::Int(3))]
+                .into();
+        for value in [
+            Value::list(numbers),
+            Value::object([("b", Value::text("\"q\" é \u{1}\n")), ("a", Value::list([])), ("c", Value::object::<&str>([]))]),
+            Value::Map(Arc::new(mixed.clone())),
+            Value::list([Value::Map(Arc::new(mixed)), Value::Timestamp(1), Value::Duration(-1500), Value::Int(i64::MIN)]),
+        ] {
+            assert_eq!(value.to_json_text(), value.to_json().to_string());
+        }
     }
 }

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::body::{BlobKey, Body};
 use crate::collection::Collection;
 use crate::event::Write;
-use crate::expression::Type;
 use crate::id::{AgentIx, CollectionIx, StateIx};
 use crate::message::Seat;
 use crate::names::Names;
@@ -297,16 +296,7 @@ impl Writer<'_> {
 
 /// Whether a value fits a schema; the first fault, in words.
 pub fn matches(value: &Value, schema: &Schema) -> Result<(), String> {
-    // The common cases need no JSON: a bare type without further keywords.
-    let of_type = matches!(
-        (&schema.ty, value),
-        (Type::Double, Value::Double(_) | Value::Int(_))
-            | (Type::Int, Value::Int(_))
-            | (Type::Bool, Value::Bool(_))
-            | (Type::Text, Value::Text(_))
-    );
-    let plain = |k: &String| matches!(k.as_str(), "type" | "default" | "description" | "title");
-    if of_type && schema.json.as_object().is_some_and(|s| s.keys().all(plain)) {
+    if schema.surely_holds(value) {
         return Ok(());
     }
     let json = value.to_json();

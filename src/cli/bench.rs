@@ -1,22 +1,22 @@
 //! `commedia bench`: how many scenarios a second this machine carries, and what each costs. No network, no model.
+//!
+//! A workload is a file of its own in `bench/`: it warms up, starts a `Meter`, works, and gives back what it `Measured`.
 
-use std::sync::Arc;
+mod handoff;
+mod waiting;
+
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use commedia_actors::runtime::{Runtime, StartOptions};
-use commedia_domain::event::ModelBinding;
-use commedia_domain::run::{RunInput, Status};
-use commedia_domain::scenario::Scenario;
+use commedia_actors::runtime::Runtime;
+use commedia_actors::store::Stats;
 use serde_json::{Value as Json, json};
-use tokio::task::JoinSet;
 
-use crate::app::{App, close, interrupted, load_failure, start_failure};
+use crate::app::{App, close, interrupted};
 use crate::failure::{Exit, Failure};
-use crate::packs;
 use crate::report::{columns, number};
 use crate::settings::durability_word;
-use crate::source::Source;
 use crate::statistics::percentile;
 
 /// What `/proc/self/stat` counts in: `USER_HZ`, 100 on every Linux that Rust runs on (`man 5 proc`).
@@ -33,9 +33,15 @@ pub(super) struct BenchArgs {
     /// So many of them at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     parallel: u32,
+    /// Runs that wait keep their actors (workload waiting)
+    #[arg(long)]
+    live: bool,
+    /// What a child of the bench does
+    #[arg(long, hide = true, value_name = "PHASE")]
+    hold: Option<waiting::Hold>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Workload {
     /// Four agents, three handoffs, decided by rules
     #[value(name = "handoff-4-rules")]
@@ -43,91 +49,132 @@ enum Workload {
     /// The same, each turn a chat request that the stub answers
     #[value(name = "handoff-4-stub")]
     Stub,
+    /// Runs with nothing to do for a day: what each costs, how soon one is woken, how soon all are there after a kill
+    #[value(name = "waiting")]
+    Waiting,
 }
 
 impl Workload {
-    fn name(self) -> &'static str {
-        match self {
-            Workload::Rules => "handoff-4-rules",
-            Workload::Stub => "handoff-4-stub",
-        }
+    fn name(self) -> String {
+        self.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
     }
 
-    fn pack(self) -> &'static str {
+    async fn measure(self, bench: &Bench) -> Result<Measured, Failure> {
         match self {
-            Workload::Rules => "handoff-4-rules",
-            Workload::Stub => "handoff-4",
+            Workload::Rules => handoff::measure(bench, &handoff::RULES).await,
+            Workload::Stub => handoff::measure(bench, &handoff::STUB).await,
+            Workload::Waiting => Err(Failure::new(Exit::Internal, "this workload holds its store in processes of its own")),
         }
     }
+}
 
-    fn binding(self) -> ModelBinding {
-        match self {
-            Workload::Rules => ModelBinding::Offline,
-            Workload::Stub => ModelBinding::Stub,
-        }
+/// What a workload works with.
+struct Bench {
+    runtime: Runtime,
+    /// So many scenarios.
+    runs: u32,
+    /// So many of them at once.
+    parallel: u32,
+}
+
+/// What a workload did while its meter ran.
+struct Measured {
+    cost: Cost,
+    /// Scenarios, each to its acknowledged end.
+    runs: u32,
+    turns: u64,
+    /// Of each scenario, from its start to its acknowledged end. Sorted.
+    latencies_ms: Vec<f64>,
+    /// Resident memory for each waiting run, where runs wait.
+    bytes_per_waiting_run: Option<f64>,
+}
+
+/// What the process spent between two moments.
+struct Cost {
+    wall: Duration,
+    /// User and system time.
+    cpu_s: Option<f64>,
+    bytes: u64,
+    syncs: u64,
+}
+
+/// Starts when the warm-up is over.
+struct Meter {
+    begun: Instant,
+    cpu_s: Option<f64>,
+    stats: Stats,
+}
+
+impl Meter {
+    fn start(runtime: &Runtime) -> Meter {
+        let stats = runtime.store_stats();
+        Meter { cpu_s: cpu_seconds(), stats, begun: Instant::now() }
+    }
+
+    fn stop(&self, runtime: &Runtime) -> Cost {
+        let wall = self.begun.elapsed();
+        let cpu_s = self.cpu_s.zip(cpu_seconds()).map(|(before, after)| after - before);
+        let stats = runtime.store_stats();
+        Cost { wall, cpu_s, bytes: stats.bytes - self.stats.bytes, syncs: stats.syncs - self.stats.syncs }
     }
 }
 
 pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> {
-    let packed = packs::find(args.workload.pack()).map(Source::pack);
-    let source = packed.ok_or_else(|| Failure::new(Exit::Internal, "the bench's scenario is missing"))?;
-    let loaded = source.load().map_err(|faults| {
-        Failure::new(Exit::Internal, faults.first().map_or_else(|| "the bench's scenario".into(), ToString::to_string))
-    })?;
-    let work = Work { scenario: Arc::new(loaded.scenario), binding: args.workload.binding() };
+    match args.hold {
+        Some(hold) => return waiting::hold(app, args, hold).await,
+        None if args.workload == Workload::Waiting => return waiting::bench(app, args).await,
+        None => {}
+    }
     let folder = Folder::of(app)?;
     let runtime = folder.app(app).open(args.parallel as usize).await?;
     let engine = runtime.store_engine();
-    let measuring = async {
-        let warm_up = (args.runs / 10).clamp(1, 200);
-        rounds(&runtime, &work, warm_up, args.parallel).await?;
-        let before = (cpu_seconds(), runtime.store_stats());
-        let measured = rounds(&runtime, &work, args.runs, args.parallel).await?;
-        Ok((before, measured, (cpu_seconds(), runtime.store_stats())))
-    };
-    let measured: Result<_, Failure> = tokio::select! {
-        measured = measuring => measured,
+    let bench = Bench { runtime, runs: args.runs, parallel: args.parallel };
+    let measured = tokio::select! {
+        measured = args.workload.measure(&bench) => measured,
         () = interrupted() => Err(Failure::said(Exit::Interrupted)),
     };
-    close(&runtime).await;
-    let ((cpu, stats), measured, (cpu_after, stats_after)) = measured?;
-    let runs = f64::from(args.runs);
-    let seconds = measured.wall.as_secs_f64();
-    let cpu_us = cpu.zip(cpu_after).map(|(before, after)| (after - before) * 1e6 / runs);
+    close(&bench.runtime).await;
+    let measured = measured?;
+    let runs = f64::from(measured.runs);
+    let seconds = measured.cost.wall.as_secs_f64();
     let ms = |p: f64| percentile(&measured.latencies_ms, p);
-    #[expect(clippy::cast_precision_loss, reason = "bytes of a bench are far below 2^52")]
-    let bytes = (stats_after.bytes - stats.bytes) as f64 / runs;
-    #[expect(clippy::cast_precision_loss, reason = "turns of a bench are far below 2^52")]
-    let turns = measured.turns as f64 / seconds;
     let json = json!({
         "schema": "commedia.bench/v1",
         "workload": args.workload.name(),
         "engine": engine.0,
         "durability": if engine.0 == "memory" { "none" } else { durability_word(engine.1) },
         "parallel": args.parallel,
-        "runs": args.runs,
+        "runs": measured.runs,
         "scenarios_per_s": runs / seconds,
-        "turns_per_s": turns,
+        "turns_per_s": as_f64(measured.turns) / seconds,
         "p50_ms": ms(0.5),
         "p95_ms": ms(0.95),
-        "cpu_us_per_scenario": cpu_us,
-        "bytes_per_scenario": bytes,
-        "syncs": stats_after.syncs - stats.syncs,
+        "cpu_us_per_scenario": measured.cost.cpu_s.map(|s| s * 1e6 / runs),
+        "bytes_per_scenario": as_f64(measured.cost.bytes) / runs,
+        "syncs": measured.cost.syncs,
         "peak_rss_bytes": peak_rss_bytes(),
-        "bytes_per_waiting_run": null,
+        "bytes_per_waiting_run": measured.bytes_per_waiting_run,
     });
-    app.console.document(&json, || text(&json));
+    app.console.document(&json, || text(&json, app.settings.workers));
     Ok(Exit::Ok)
 }
 
-fn text(json: &Json) -> String {
+#[expect(clippy::cast_precision_loss, reason = "what a bench counts is far below 2^52")]
+fn as_f64(n: u64) -> f64 {
+    n as f64
+}
+
+fn text(json: &Json, workers: usize) -> String {
     let value = |name: &str| match &json[name] {
         Json::Number(n) => number(n.as_f64().unwrap_or(f64::NAN)),
         Json::String(text) => text.clone(),
         _ => "-".into(),
     };
     let row = |name: &str, unit: &str| vec![name.to_owned(), value(name), unit.to_owned()];
-    let head = format!("{} on {} ({})\n", value("workload"), value("engine"), value("durability"));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let place = format!("{} ({}), {cores} cores, {workers} workers", value("engine"), value("durability"));
+    let head = format!("{} on {place}\n", value("workload"));
+    let each = json["syncs"].as_f64().zip(json["runs"].as_f64()).map_or_else(|| "-".into(), |(syncs, runs)| number(syncs / runs));
     let rows = vec![
         row("runs", ""),
         row("parallel", ""),
@@ -138,86 +185,37 @@ fn text(json: &Json) -> String {
         row("cpu_us_per_scenario", "µs"),
         row("bytes_per_scenario", "bytes"),
         row("syncs", ""),
+        vec!["syncs_per_scenario".into(), each, String::new()],
         row("peak_rss_bytes", "bytes"),
+        row("bytes_per_waiting_run", "bytes"),
+        row("wake_p50_ms", "ms"),
+        row("wake_p95_ms", "ms"),
+        row("start_ms", "ms"),
+        row("start_rss_bytes", "bytes"),
     ];
+    let rows = rows.into_iter().filter(|row| row[1] != "-").collect();
     head + &columns(rows)
 }
 
-/// What is measured.
-struct Work {
-    scenario: Arc<Scenario>,
-    binding: ModelBinding,
-}
-
-struct Measured {
-    wall: Duration,
-    /// Sorted.
-    latencies_ms: Vec<f64>,
-    turns: u64,
-}
-
-/// So many scenarios, so many at once; the latency of one is from its start to its acknowledged end.
-async fn rounds(runtime: &Runtime, work: &Work, runs: u32, parallel: u32) -> Result<Measured, Failure> {
-    let begun = Instant::now();
-    let mut working: JoinSet<Result<(Duration, u64), Failure>> = JoinSet::new();
-    let mut measured = Measured { wall: Duration::ZERO, latencies_ms: Vec::with_capacity(runs as usize), turns: 0 };
-    let mut next = 0;
-    loop {
-        while next < runs && working.len() < parallel as usize {
-            let (runtime, scenario, binding) = (runtime.clone(), work.scenario.clone(), work.binding.clone());
-            let seed = u64::from(next);
-            working.spawn(async move { once(&runtime, scenario, binding, seed).await });
-            next += 1;
-        }
-        match working.join_next().await {
-            None => break,
-            Some(Err(e)) => return Err(Failure::new(Exit::Internal, e)),
-            Some(Ok(one)) => {
-                let (latency, turns) = one?;
-                measured.latencies_ms.push(latency.as_secs_f64() * 1e3);
-                measured.turns += turns;
-            }
-        }
-    }
-    measured.wall = begun.elapsed();
-    measured.latencies_ms.sort_by(f64::total_cmp);
-    Ok(measured)
-}
-
-async fn once(runtime: &Runtime, scenario: Arc<Scenario>, binding: ModelBinding, seed: u64) -> Result<(Duration, u64), Failure> {
-    let models = vec![binding; scenario.models.len() + 1];
-    let input = RunInput { params: Vec::new(), seed, now: 0, models };
-    let begun = Instant::now();
-    let handle = runtime.start_run(scenario, input, StartOptions::default()).await.map_err(start_failure)?;
-    let loaded = handle.done().await.map_err(load_failure)?;
-    let latency = begun.elapsed();
-    let state = loaded.run.state();
-    if state.status != Status::Completed {
-        let cause = state.ended.as_ref().and_then(|e| e.cause.as_deref()).unwrap_or("it did not complete");
-        return Err(Failure::new(Exit::Failed, format!("a run of the bench is {}: {cause}", state.status.word())));
-    }
-    Ok((latency, state.counts.turns + state.counts.rules_turns))
-}
-
-/// A folder of its own beside the data, on the same disk; gone when the bench is over.
-struct Folder(Option<std::path::PathBuf>);
+/// A folder of its own beside the store's, on the same disk; gone when the bench is over. A store in memory has none.
+struct Folder(Option<(PathBuf, String)>);
 
 impl Folder {
     fn of(app: &App) -> Result<Folder, Failure> {
-        if app.settings.store_dir().is_none() {
-            return Ok(Folder(None));
-        }
-        let dir = app.settings.data.join(format!("bench-{}", std::process::id()));
+        let Some((engine, store)) = app.settings.store.split_once("://") else { return Ok(Folder(None)) };
+        let beside = Path::new(store).parent().unwrap_or_else(|| Path::new(""));
+        let dir = beside.join(format!("bench-{}", std::process::id()));
         std::fs::create_dir_all(&dir)
             .map_err(|e| Failure::store(format!("`{}` cannot be created: {}", dir.display(), crate::source::reason(&e))))?;
-        Ok(Folder(Some(dir)))
+        let url = format!("{engine}://{}", dir.display());
+        Ok(Folder(Some((dir, url))))
     }
 
     /// The process' settings with this folder's store.
     fn app(&self, app: &App) -> App {
         let mut settings = app.settings.clone();
-        if let Some(dir) = &self.0 {
-            settings.store = format!("sled://{}", dir.display());
+        if let Some((_, url)) = &self.0 {
+            settings.store.clone_from(url);
         }
         App { settings, console: crate::output::Console::new(app.console.format, app.console.quiet) }
     }
@@ -225,7 +223,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if let Some(dir) = &self.0
+        if let Some((dir, _)) = &self.0
             && let Err(e) = std::fs::remove_dir_all(dir)
         {
             tracing::warn!("`{}` is left behind: {e}", dir.display());
@@ -249,8 +247,17 @@ fn cpu_ticks(stat: &str) -> Option<f64> {
 
 /// The most memory this process has had resident.
 fn peak_rss_bytes() -> Option<u64> {
+    memory("VmHWM:")
+}
+
+/// The memory this process has resident.
+fn rss_bytes() -> Option<u64> {
+    memory("VmRSS:")
+}
+
+fn memory(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix(field))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
 }
 

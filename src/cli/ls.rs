@@ -1,7 +1,8 @@
-//! `commedia ls`: runs, newest first.
+//! `commedia ls`: runs, newest first, a page at a time.
 
 use clap::Args;
-use commedia_actors::runtime::RunSummary;
+use commedia_actors::run_id::RunId;
+use commedia_actors::runtime::{RunPage, RunSummary};
 use commedia_domain::value::timestamp_text;
 use serde_json::{Value as Json, json};
 
@@ -11,10 +12,13 @@ use crate::report::{columns, moment, took};
 
 #[derive(Debug, Args)]
 pub(super) struct LsArgs {
-    /// Only the newest so many
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// Only runs of this status, such as running or failed
+    /// So many runs at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// Those before this run: the next page, for the last one of a page
+    #[arg(long, value_name = "RUN")]
+    after: Option<RunId>,
+    /// Only runs of this status, such as running, waiting or failed
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
     /// Only runs of this scenario
@@ -23,31 +27,41 @@ pub(super) struct LsArgs {
 }
 
 pub(super) async fn ls(app: &App, args: &LsArgs) -> Result<Exit, Failure> {
-    let mut runs = match app.open_stored().await? {
+    let (status, scenario) = (args.status.clone(), args.scenario.clone());
+    let asked = |asked: &Option<String>, found: &str| asked.as_ref().is_none_or(|a| a == found);
+    let wanted = move |run: &RunSummary| asked(&status, &run.status) && asked(&scenario, &run.scenario);
+    let page = match app.open_stored().await? {
         Some(runtime) => {
-            let runs = runtime.runs().await.map_err(read_failure);
+            let began = std::time::Instant::now();
+            let page = runtime.runs_page(args.after.as_ref(), args.limit, wanted).await.map_err(read_failure);
+            tracing::debug!(took_ms = began.elapsed().as_secs_f64() * 1e3, "the page is read");
             close(&runtime).await;
-            runs?
+            page?
         }
-        None => Vec::new(),
+        None => RunPage { runs: Vec::new(), next: None },
     };
-    let wanted = |asked: &Option<String>, found: &str| asked.as_ref().is_none_or(|a| a == found);
-    runs.retain(|r| wanted(&args.status, &r.status) && wanted(&args.scenario, &r.scenario));
-    runs.truncate(args.limit.unwrap_or(usize::MAX));
-    let rows: Vec<Json> = runs.iter().map(row_json).collect();
-    let json = json!({"schema": "commedia.list/v1", "runs": rows});
-    app.console.list(&json, &rows, || table(&runs));
-    if runs.is_empty() {
-        app.console.note("no runs here; a first one: commedia run coin-shop");
+    let rows: Vec<Json> = page.runs.iter().map(row_json).collect();
+    let next = page.next.as_ref().map(RunId::as_str);
+    let json = json!({"schema": "commedia.list/v1", "runs": rows, "next": next});
+    app.console.list(&json, &rows, || table(&page.runs));
+    match next {
+        _ if page.runs.is_empty() => app.console.note("no runs here; a first one: commedia run coin-shop"),
+        Some(last) => app.console.note(&format!("older ones: commedia ls --after {last}")),
+        None => {}
     }
     Ok(Exit::Ok)
 }
 
 fn row_json(run: &RunSummary) -> Json {
-    json!({
+    let mut row = json!({
         "run_id": run.id.as_str(), "scenario": run.scenario, "status": run.status, "seed": run.seed, "events": run.events,
         "started_at": timestamp_text(run.started_ms), "ended_at": run.ended_ms.map(timestamp_text), "damage": run.damage,
-    })
+    });
+    if let Some(at) = run.waits_ms {
+        row["waiting_for"] = "timer".into();
+        row["waiting_until"] = timestamp_text(at).into();
+    }
+    row
 }
 
 fn table(runs: &[RunSummary]) -> String {

@@ -74,7 +74,10 @@ pub fn run_text(loaded: &LoadedRun, verdicts: &[Verdict]) -> String {
     let created = &state.created;
     let ticks = created.ticks.map_or_else(String::new, |n| format!(" · tick {} of {n}", state.tick));
     let wall = loaded.ended_ms.map_or_else(String::new, |end| format!(" · {}", took(end - loaded.started_ms)));
-    let mut out = format!("{} · {} · seed {}{ticks}{wall}\n", scenario.name, state.status.word(), created.seed);
+    let mut out = format!("{} · {} · seed {}{ticks}{wall}\n", scenario.name, loaded.status_word(), created.seed);
+    if let Some(at) = loaded.waits() {
+        out += &format!("  until {}\n", moment(at));
+    }
     if let Some(cause) = state.ended.as_ref().and_then(|e| e.cause.as_ref()) {
         out += &format!("  because {cause}\n");
     }
@@ -200,7 +203,7 @@ fn usage_text(run: &Run) -> String {
 /// The summary of several runs.
 pub fn runs_text(scenario: &Scenario, runs: &[Outcome], verdicts: &[Verdict]) -> String {
     let mut by_status: Vec<(&str, usize)> = Vec::new();
-    for word in runs.iter().map(|r| r.status.word()) {
+    for word in runs.iter().map(|r| r.word) {
         match by_status.iter_mut().find(|(w, _)| *w == word) {
             Some((_, n)) => *n += 1,
             None => by_status.push((word, 1)),

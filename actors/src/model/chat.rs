@@ -1,14 +1,19 @@
 //! The Chat Completions wire format: a request to bytes, an answer from bytes.
 //! (<https://platform.openai.com/docs/api-reference/chat>)
 
+use std::borrow::Cow;
+
 use commedia_domain::event::{AnsweredBy, Usage};
 use commedia_domain::message::Chat;
 use commedia_domain::run::ModelRequest;
-use commedia_domain::turn::as_text;
 use commedia_domain::value::Value;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::model::{Answer, ModelError};
+
+/// Room for a request of usual size.
+const REQUEST_ROOM: usize = 4096;
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -28,27 +33,31 @@ struct Request<'a> {
 struct Message<'a> {
     role: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<String>,
+    content: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<ToolCall>,
+    tool_calls: Vec<ToolCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_call_id: Option<&'a str>,
 }
 
 /// A call, as it stands in requests and in answers.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct ToolCall {
-    pub(crate) id: String,
-    #[serde(rename = "type")]
-    pub(crate) kind: String,
-    pub(crate) function: Function,
+pub(crate) struct ToolCall<'a> {
+    #[serde(borrow)]
+    pub(crate) id: Cow<'a, str>,
+    #[serde(rename = "type", borrow)]
+    pub(crate) kind: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) function: Function<'a>,
 }
 
 /// The called function; its arguments are JSON in a string.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Function {
-    pub(crate) name: String,
-    pub(crate) arguments: String,
+pub(crate) struct Function<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) arguments: Cow<'a, str>,
 }
 
 #[derive(Serialize)]
@@ -62,7 +71,7 @@ struct Tool<'a> {
 struct Definition<'a> {
     name: &'a str,
     description: &'a str,
-    parameters: &'a serde_json::Value,
+    parameters: &'a RawValue,
 }
 
 #[derive(Serialize)]
@@ -80,23 +89,25 @@ struct JsonSchema<'a> {
 
 /// The request's bytes.
 pub fn encode(model: &str, request: &ModelRequest) -> Vec<u8> {
-    let plain = |role, content| Message { role, content: Some(content), tool_calls: Vec::new(), tool_call_id: None };
-    let system = (!request.instructions.is_empty()).then(|| plain("system", request.instructions.clone()));
+    fn plain<'a>(role: &'static str, content: Cow<'a, str>) -> Message<'a> {
+        Message { role, content: Some(content), tool_calls: Vec::new(), tool_call_id: None }
+    }
+    let system = (!request.instructions.is_empty()).then(|| plain("system", Cow::Borrowed(&request.instructions)));
     let messages = request.messages.iter().map(|chat| match chat {
-        Chat::User { text } => plain("user", as_text(text.value())),
+        Chat::User { text } => plain("user", words(text.value())),
         Chat::Assistant { text, calls, .. } => Message {
             role: "assistant",
-            content: (*text.value() != Value::Null).then(|| as_text(text.value())),
+            content: (*text.value() != Value::Null).then(|| words(text.value())),
             tool_calls: (calls.iter())
                 .map(|c| ToolCall {
-                    id: c.id.to_string(),
+                    id: Cow::Borrowed(&*c.id),
                     kind: "function".into(),
-                    function: Function { name: c.name.to_string(), arguments: c.input.value().to_json().to_string() },
+                    function: Function { name: Cow::Borrowed(&*c.name), arguments: c.input.value().to_json_text().into() },
                 })
                 .collect(),
             tool_call_id: None,
         },
-        Chat::Tool { call_id, content, .. } => Message { tool_call_id: Some(call_id), ..plain("tool", as_text(content.value())) },
+        Chat::Tool { call_id, content, .. } => Message { tool_call_id: Some(call_id), ..plain("tool", words(content.value())) },
     });
     let body = Request {
         model,
@@ -104,7 +115,7 @@ pub fn encode(model: &str, request: &ModelRequest) -> Vec<u8> {
         tools: (request.tools.iter())
             .map(|t| Tool {
                 kind: "function",
-                function: Definition { name: &t.name, description: &t.description, parameters: &t.schema },
+                function: Definition { name: &t.name, description: &t.description, parameters: &t.text },
             })
             .collect(),
         temperature: request.temperature,
@@ -112,31 +123,47 @@ pub fn encode(model: &str, request: &ModelRequest) -> Vec<u8> {
         response_format: (request.output.as_ref())
             .map(|schema| ResponseFormat { kind: "json_schema", json_schema: JsonSchema { name: "output", schema } }),
     };
-    serde_json::to_vec(&body).expect("strings, numbers and schemas always encode")
+    let mut bytes = Vec::with_capacity(REQUEST_ROOM);
+    serde_json::to_writer(&mut bytes, &body).expect("strings, numbers and schemas always encode");
+    bytes
+}
+
+/// A text as it is, anything else as JSON.
+fn words(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::Text(text) => Cow::Borrowed(text),
+        other => Cow::Owned(other.to_json_text()),
+    }
 }
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Completion {
-    pub(crate) id: String,
-    pub(crate) object: String,
-    pub(crate) model: String,
-    pub(crate) choices: Vec<Choice>,
+pub(crate) struct Completion<'a> {
+    #[serde(borrow)]
+    pub(crate) id: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) object: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) model: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) choices: Vec<Choice<'a>>,
     pub(crate) usage: Option<Tokens>,
 }
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Choice {
+pub(crate) struct Choice<'a> {
     pub(crate) index: u32,
-    pub(crate) message: Said,
-    pub(crate) finish_reason: Option<String>,
+    #[serde(borrow)]
+    pub(crate) message: Said<'a>,
+    pub(crate) finish_reason: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Said {
-    pub(crate) role: String,
+pub(crate) struct Said<'a> {
+    #[serde(borrow)]
+    pub(crate) role: Cow<'a, str>,
     pub(crate) content: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) tool_calls: Vec<ToolCall>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tool_calls: Vec<ToolCall<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -148,7 +175,7 @@ pub(crate) struct Tokens {
 /// The answer in a completion's bytes. An answer without a finish reason is none.
 pub fn decode(bytes: &[u8], by: AnsweredBy) -> Result<Answer, ModelError> {
     let malformed = |what: String| ModelError::Malformed(what);
-    let completion: Completion = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
+    let completion: Completion<'_> = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
     let choice = completion.choices.into_iter().next().ok_or_else(|| malformed("it has no choices".into()))?;
     if choice.finish_reason.is_none() {
         return Err(malformed("it has no finish reason: it was cut off".into()));
@@ -158,7 +185,7 @@ pub fn decode(bytes: &[u8], by: AnsweredBy) -> Result<Answer, ModelError> {
         let arguments: &str = if call.function.arguments.trim().is_empty() { "{}" } else { &call.function.arguments };
         let json: serde_json::Value = serde_json::from_str(arguments)
             .map_err(|e| malformed(format!("the arguments of `{}` are no JSON: {e}", call.function.name)))?;
-        calls.push((call.id, call.function.name, Value::from_json(&json)));
+        calls.push((call.id.into_owned(), call.function.name.into_owned(), Value::from_json(&json)));
     }
     let tokens = completion.usage.unwrap_or(Tokens { prompt_tokens: 0, completion_tokens: 0 });
     let usage = Usage { model_calls: 1, tokens_in: tokens.prompt_tokens, tokens_out: tokens.completion_tokens, cost_usd: 0.0 };

@@ -2,6 +2,9 @@
 //! once, asks each delegate once, hands off to the first agent that has not spoken yet, else gives a final output that
 //! obeys the schema. A script goes first. Whatever it says is labelled: it pretends to no judgement.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use commedia_domain::event::AnsweredBy;
 use commedia_domain::run::{CallKind, ModelRequest, ToolDefinition};
@@ -22,12 +25,15 @@ impl Model for Stub {
     }
 }
 
+/// Room for an answer of usual size.
+const ANSWER_ROOM: usize = 1024;
+
 /// The stub's answer, at once: a real chat request is built, a real completion is written and read.
 pub fn answer(request: &ModelRequest) -> Result<Answer, ModelError> {
     let asked = chat::encode("stub", request);
     let said = say(request);
     let completion = Completion {
-        id: format!("stub-{}", request.step),
+        id: format!("stub-{}", request.step).into(),
         object: "chat.completion".into(),
         model: "stub".into(),
         usage: Some(Tokens {
@@ -40,7 +46,8 @@ pub fn answer(request: &ModelRequest) -> Result<Answer, ModelError> {
             message: said,
         }],
     };
-    let bytes = serde_json::to_vec(&completion).map_err(|e| ModelError::Malformed(e.to_string()))?;
+    let mut bytes = Vec::with_capacity(ANSWER_ROOM);
+    serde_json::to_writer(&mut bytes, &completion).map_err(|e| ModelError::Malformed(e.to_string()))?;
     chat::decode(&bytes, AnsweredBy::Stub)
 }
 
@@ -49,7 +56,7 @@ fn tokens(bytes: usize) -> u64 {
     (bytes as u64).div_ceil(4)
 }
 
-fn say(request: &ModelRequest) -> Said {
+fn say(request: &ModelRequest) -> Said<'_> {
     let mut chance = Chance::of(request);
     let asked = request.asked as usize;
     if let Some(step) = request.script.get(asked) {
@@ -58,11 +65,11 @@ fn say(request: &ModelRequest) -> Said {
     let of = |kind: CallKind| request.tools.iter().filter(move |t| t.kind == kind);
     let mut once = of(CallKind::Tool).chain(of(CallKind::Ask)).skip(asked.saturating_sub(request.script.len()));
     if let Some(tool) = once.next() {
-        return call(&tool.name, &instance(&tool.schema, &mut chance, 0), request);
+        return call(&*tool.name, &instance(&tool.schema, &mut chance, 0), request);
     }
-    let unvisited = |t: &&ToolDefinition| !request.visited.iter().any(|name| handoff_name(name) == t.name);
+    let unvisited = |t: &&Arc<ToolDefinition>| !request.visited.iter().any(|name| handoff_name(name) == t.name);
     if let Some(handoff) = of(CallKind::Handoff).find(unvisited) {
-        return call(&handoff.name, &json!({}), request);
+        return call(&*handoff.name, &json!({}), request);
     }
     match &request.output {
         Some(schema) => words(instance(schema, &mut chance, 0).to_string()),
@@ -70,25 +77,25 @@ fn say(request: &ModelRequest) -> Said {
     }
 }
 
-fn scripted(step: &ScriptStep, request: &ModelRequest) -> Said {
+fn scripted<'a>(step: &'a ScriptStep, request: &ModelRequest) -> Said<'a> {
     match step {
         ScriptStep::Text(text) => words(text.to_string()),
         ScriptStep::Output(value) => words(value.to_json().to_string()),
-        ScriptStep::Call { tool, with } => call(tool, &with.to_json(), request),
-        ScriptStep::Handoff(agent) => call(&handoff_name(agent), &json!({}), request),
-        ScriptStep::Ask { agent, text } => call(&ask_name(agent), &json!({ "question": &**text }), request),
+        ScriptStep::Call { tool, with } => call(&**tool, &with.to_json(), request),
+        ScriptStep::Handoff(agent) => call(handoff_name(agent), &json!({}), request),
+        ScriptStep::Ask { agent, text } => call(ask_name(agent), &json!({ "question": &**text }), request),
     }
 }
 
-fn words(text: String) -> Said {
+fn words(text: String) -> Said<'static> {
     Said { role: "assistant".into(), content: Some(text), tool_calls: Vec::new() }
 }
 
-fn call(name: &str, arguments: &Json, request: &ModelRequest) -> Said {
+fn call<'a>(name: impl Into<Cow<'a, str>>, arguments: &Json, request: &ModelRequest) -> Said<'a> {
     let call = ToolCall {
-        id: format!("call-{}", request.step.n),
+        id: format!("call-{}", request.step.n).into(),
         kind: "function".into(),
-        function: Function { name: name.into(), arguments: arguments.to_string() },
+        function: Function { name: name.into(), arguments: arguments.to_string().into() },
     };
     Said { role: "assistant".into(), content: None, tool_calls: vec![call] }
 }

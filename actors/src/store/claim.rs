@@ -6,6 +6,7 @@ use super::engine::{Batch, Durability, Engine, Guard};
 use super::error::{Damage, OpenError};
 use super::highwater::{HighWater, Marks, push_line};
 use super::key;
+use super::live::{self, Whole};
 use super::reader::Opened;
 
 /// The control row: epoch and group, with their check. Each group replaces it and is guarded by its last content, so
@@ -54,6 +55,7 @@ pub(crate) fn claim(
     if stored == Some(None) {
         return Err(OpenError::Damaged(Damage::of_store("the control row is damaged")));
     }
+    let live = Whole::of(&*engine, stored.flatten().map(|(epoch, _)| epoch))?;
     let (epoch, group) = stored.flatten().unwrap_or((0, 0));
     let (mut high_water, marks) = high_water.map_or((None, None), |(file, marks)| (Some(file), Some(marks)));
     let path = high_water.as_ref().map(|file| file.path().to_path_buf());
@@ -74,6 +76,9 @@ pub(crate) fn claim(
     let (epoch, group) = (epoch.max(marks.epoch) + 1, group.max(marks.group) + 1);
     let mut batch = Batch::default();
     batch.put(key::CONTROL, &control(epoch, group));
+    if live.get() {
+        live::complete(epoch, &mut batch);
+    }
     engine.apply(Guard { key: key::CONTROL, holds: row.as_deref() }, &batch)?;
     engine.sync(durability)?;
     if let Some(file) = &mut high_water {
@@ -82,7 +87,7 @@ pub(crate) fn claim(
         file.append(&lines, durability).map_err(|e| OpenError::Failed(format!("cannot write the high-water mark: {e}")))?;
     }
     Ok(Claimed {
-        opened: Opened { engine, marks, damage, high_water: path },
+        opened: Opened { engine, marks, damage, high_water: path, live },
         claim: Claim { high_water, durability, epoch, group },
     })
 }

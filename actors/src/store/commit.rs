@@ -18,6 +18,7 @@ use super::error::{AppendError, ReadError};
 use super::frame::EncodedFrame;
 use super::highwater::{HighWater, push_line};
 use super::key;
+use super::live::{self, LiveRow};
 use super::reader::{Before, Opened, Reader, seal_meta};
 use super::stream::{Head, Lease, StreamId};
 
@@ -42,6 +43,23 @@ pub struct Append {
     pub blobs: Vec<Blob>,
     /// What lists show of the stream (status and the like), replaced where given; at most [`super::META_LIMIT`] bytes.
     pub meta: Option<Vec<u8>>,
+    /// The stream's row in the live index.
+    pub live: LiveRow,
+}
+
+/// What lists show of a stream, to be written without an append.
+#[derive(Debug)]
+pub struct Mark {
+    /// The stream.
+    pub stream: StreamId,
+    /// The head it must still have.
+    pub expected: Head,
+    /// The lease of the stream's shard.
+    pub lease: Lease,
+    /// What lists show; at most [`super::META_LIMIT`] bytes.
+    pub meta: Vec<u8>,
+    /// The stream's row in the live index.
+    pub live: LiveRow,
 }
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, AppendError>>;
@@ -49,6 +67,8 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, AppendError>>;
 /// What the writer can be asked for.
 pub(crate) enum Work {
     Append(Append, Reply<Head>),
+    Mark(Box<Mark>, Reply<Head>),
+    Live(Vec<(StreamId, LiveRow)>, bool, Reply<()>),
     Blobs(Arc<str>, Vec<Blob>, Reply<()>),
     Snapshot(StreamId, Snapshot, Reply<()>),
 }
@@ -64,8 +84,10 @@ impl Job {
     /// Answers without having done anything.
     pub(crate) fn refuse(self, e: AppendError) {
         match self.work {
-            Work::Append(_, reply) => Answer::Head(reply, Err(e)).send(),
-            Work::Blobs(_, _, reply) | Work::Snapshot(_, _, reply) => Answer::Done(reply, Err(e)).send(),
+            Work::Append(_, reply) | Work::Mark(_, reply) => Answer::Head(reply, Err(e)).send(),
+            Work::Blobs(_, _, reply) | Work::Snapshot(_, _, reply) | Work::Live(_, _, reply) => {
+                Answer::Done(reply, Err(e)).send();
+            }
         }
     }
 }
@@ -173,6 +195,8 @@ pub(crate) struct Committer {
     batch: Batch,
     row: Vec<u8>,
     lines: Vec<u8>,
+    /// Whether the group at hand makes the live index complete.
+    completes: bool,
 }
 
 impl Committer {
@@ -194,6 +218,7 @@ impl Committer {
             batch: Batch::default(),
             row: Vec::new(),
             lines: Vec::new(),
+            completes: false,
         }
     }
 
@@ -204,6 +229,7 @@ impl Committer {
         let count = jobs.len();
         self.batch.clear();
         self.before.clear();
+        self.completes = false;
         // The permits live until the group is answered: what is in work still takes up room in the queue.
         let (mut answers, mut permits) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for job in jobs.drain(..) {
@@ -261,6 +287,15 @@ impl Committer {
                 }
                 Answer::Head(reply, answer)
             }
+            Work::Mark(mark, reply) => Answer::Head(reply, self.mark(&mark)),
+            Work::Live(rows, complete, reply) => {
+                rows.iter().for_each(|(stream, row)| row.write(stream, &mut self.row, &mut self.batch));
+                if complete {
+                    live::complete(self.epoch, &mut self.batch);
+                    self.completes = true;
+                }
+                Answer::Done(reply, Ok(()))
+            }
             Work::Blobs(workspace, blobs, reply) => {
                 let mut write = |blob| write_blob(&*self.engine, &workspace, blob, &mut self.row, &mut self.batch);
                 let written = blobs.iter().try_for_each(&mut write).map_err(ReadError::of_store);
@@ -281,9 +316,8 @@ impl Committer {
         Ok(written?)
     }
 
-    /// Checks an append against its stream and adds its rows to the batch.
-    fn append(&mut self, append: &Append) -> Result<Head, AppendError> {
-        let Append { stream, expected, lease, frame, blobs, meta } = append;
+    /// Checks lease and head of what is to be written to a stream.
+    fn expect(&self, stream: &StreamId, expected: &Head, lease: &Lease) -> Result<(), AppendError> {
         if lease.shard != stream.shard() {
             return Err(AppendError::Invalid("the lease is for another shard"));
         }
@@ -294,9 +328,27 @@ impl Committer {
             Some(head) => *head,
             None => self.opened.head(stream)?,
         };
-        if head != *expected {
-            return Err(AppendError::Conflict { head });
-        }
+        if head == *expected { Ok(()) } else { Err(AppendError::Conflict { head }) }
+    }
+
+    /// What lists show of a stream, where its head is still the expected one.
+    fn mark(&mut self, mark: &Mark) -> Result<Head, AppendError> {
+        let Mark { stream, expected, lease, meta, live } = mark;
+        self.expect(stream, expected, lease)?;
+        key::index(stream, &mut self.row);
+        let refused = |e| AppendError::from(ReadError::of_stream(stream, expected.seq)(e));
+        let old = self.engine.get(&self.row).map_err(refused)?;
+        self.batch.put(&self.row, &seal_meta(meta));
+        live.write(stream, &mut self.row, &mut self.batch);
+        self.remember(stream, *expected, *expected, true, old);
+        Ok(*expected)
+    }
+
+    /// Checks an append against its stream and adds its rows to the batch.
+    fn append(&mut self, append: &Append) -> Result<Head, AppendError> {
+        let Append { stream, expected, lease, frame, blobs, meta, live } = append;
+        self.expect(stream, expected, lease)?;
+        let head = *expected;
         if frame.after() != head {
             return Err(AppendError::Invalid("the frame does not follow the expected head"));
         }
@@ -316,6 +368,7 @@ impl Committer {
             key::frame(stream, frame.first_seq(), part, &mut self.row);
             self.batch.put(&self.row, bytes);
         }
+        live.write(stream, &mut self.row, &mut self.batch);
         self.remember(stream, head, frame.head(), writes_meta, old);
         Ok(frame.head())
     }
@@ -357,6 +410,9 @@ impl Committer {
             syncs += file
                 .append(&self.lines, self.durability)
                 .map_err(|e| EngineError::Failed(format!("cannot write the high-water mark: {e}")))?;
+        }
+        if self.completes {
+            self.opened.live.set();
         }
         (self.group, self.control) = (group, control);
         self.reveal(shared);

@@ -14,6 +14,10 @@ const FRAME: u8 = b'f';
 const BLOB: u8 = b'b';
 const SNAPSHOT: u8 = b's';
 const INDEX: u8 = b'i';
+const LIVE: u8 = b'l';
+
+/// The epoch in which the live index was last complete.
+pub(crate) const LIVE_EPOCH: &[u8] = b"L";
 
 fn stream_row(space: u8, stream: &StreamId, seq: u64, part: u16, key: &mut Vec<u8>) {
     key.clear();
@@ -85,6 +89,19 @@ pub(crate) fn indexes(of: Option<(&str, StreamKind)>) -> Range {
     from.push(kind.code());
     to.push(kind.code() + 1);
     Range { from, to }
+}
+
+/// A stream's row in the live index: `l ‖ workspace ‖ 0 ‖ kind ‖ id ‖ 0`.
+pub(crate) fn live(stream: &StreamId, key: &mut Vec<u8>) {
+    index(stream, key);
+    key[0] = LIVE;
+}
+
+/// The live rows of a kind in a workspace; what follows the range's beginning in a key is the id and a zero.
+pub(crate) fn lives(workspace: &str, kind: StreamKind) -> Range {
+    let mut range = indexes(Some((workspace, kind)));
+    (range.from[0], range.to[0]) = (LIVE, LIVE);
+    range
 }
 
 /// The stream of an index row.

@@ -13,6 +13,7 @@ use super::error::{Damage, ReadError};
 use super::frame::Frame;
 use super::highwater::{self, Marks};
 use super::key;
+use super::live::Whole;
 use super::stream::{Head, StreamId, StreamKind};
 
 /// An opened engine with what is known about it.
@@ -23,6 +24,8 @@ pub(crate) struct Opened {
     pub(crate) damage: Vec<Damage>,
     /// The file with the high-water mark, which knows the streams' names too.
     pub(crate) high_water: Option<PathBuf>,
+    /// Whether the live index can be relied on.
+    pub(crate) live: Whole,
 }
 
 /// What a stream was before the group that is being written now.
@@ -131,8 +134,27 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<Listed>, ReadError> {
         let opened = self.opened();
+        let rows = opened.index(of, after, limit)?;
+        self.listed(&opened, rows)
+    }
+
+    /// The streams of a kind in a workspace from the last one back, or those before a given one, that are wanted.
+    pub(crate) fn newest(
+        &self,
+        of: (&str, StreamKind),
+        before: Option<&StreamId>,
+        limit: usize,
+        keep: &dyn Fn(&StreamId, Option<&[u8]>) -> bool,
+    ) -> Result<Vec<Listed>, ReadError> {
+        let opened = self.opened();
+        let rows = opened.newest(of, before, limit, keep)?;
+        self.listed(&opened, rows)
+    }
+
+    /// Index rows with their heads, as far as they are acknowledged.
+    fn listed(&self, opened: &Opened, rows: Vec<Indexed>) -> Result<Vec<Listed>, ReadError> {
         let mut listed = Vec::new();
-        for (stream, meta) in opened.index(of, after, limit)? {
+        for (stream, meta) in rows {
             let before = self.before(&stream);
             let head = match &before {
                 Some(before) if before.head == Head::START => continue,
@@ -284,6 +306,42 @@ impl Opened {
         match (self.engine.scan(&range.from, &range.to, Order::Ascending, visit), &self.high_water) {
             (Ok(()), _) => Ok(rows),
             (Err(EngineError::Damaged(_)), Some(path)) => self.index_by_name(&range, limit, path),
+            (Err(e), _) => Err(ReadError::of_store(e)),
+        }
+    }
+
+    /// Index rows from the last one back, or from before a given stream, that are wanted: stream and row.
+    fn newest(
+        &self,
+        of: (&str, StreamKind),
+        before: Option<&StreamId>,
+        limit: usize,
+        keep: &dyn Fn(&StreamId, Option<&[u8]>) -> bool,
+    ) -> Result<Vec<Indexed>, ReadError> {
+        let mut range = key::indexes(Some(of));
+        if let Some(before) = before {
+            let mut to = Vec::new();
+            key::index(before, &mut to);
+            range.to = range.to.min(to);
+        }
+        let mut rows: Vec<Indexed> = Vec::new();
+        if limit == 0 {
+            return Ok(rows);
+        }
+        let wanted = |stream: &StreamId, row: Option<&[u8]>| keep(stream, row.and_then(open_meta));
+        let visit = &mut |key: &[u8], value: &[u8]| {
+            rows.extend(key::indexed(key).filter(|s| wanted(s, Some(value))).map(|stream| (stream, Some(value.to_vec()))));
+            if rows.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        match (self.engine.scan(&range.from, &range.to, Order::Descending, visit), &self.high_water) {
+            (Ok(()), _) => Ok(rows),
+            (Err(EngineError::Damaged(_)), Some(path)) => {
+                let mut rows = self.index_by_name(&range, usize::MAX, path)?;
+                rows.reverse();
+                rows.retain(|(stream, row)| wanted(stream, row.as_deref()));
+                rows.truncate(limit);
+                Ok(rows)
+            }
             (Err(e), _) => Err(ReadError::of_store(e)),
         }
     }

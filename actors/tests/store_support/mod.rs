@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use commedia_actors::store::blob::Blob;
 use commedia_actors::store::engine::{Batch, Durability, Engine, EngineError, Guard, Order, Visit};
 use commedia_actors::store::frame::{Cause, EncodedFrame, Frame, FrameBuilder, Lane};
+use commedia_actors::store::live::LiveRow;
 use commedia_actors::store::memory::MemoryEngine;
 use commedia_actors::store::{Append, AppendError, Head, Options, Store, StreamId, StreamKind};
 use commedia_domain::id::Hash32;
@@ -92,6 +93,7 @@ pub fn append_of(store: &Store, stream: &StreamId, after: &Head, count: u64) -> 
         frame: frame(stream, after, count),
         blobs: Vec::new(),
         meta: None,
+        live: LiveRow::Keep,
     }
 }
 

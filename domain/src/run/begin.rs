@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::body::{BlobKey, Body};
+use crate::body::Body;
 use crate::event::{Created, Event, ModelBinding};
 use crate::id::AgentIx;
 use crate::names::{Facts, Names, RunFacts};
 use crate::run::Run;
-use crate::run::state::WORKSPACE;
+use crate::run::state::blob_key;
 use crate::scenario::{Preset, Scenario};
 use crate::schema::conform;
 use crate::value::Value;
@@ -40,7 +40,7 @@ pub struct NewRun {
 impl NewRun {
     /// Checks parameters and resolves what depends on them. All faults at once, each naming the parameter and the remedy.
     pub fn new(scenario: &Arc<Scenario>, input: &RunInput) -> Result<NewRun, Vec<String>> {
-        let blobs = BlobKey::of_workspace(WORKSPACE);
+        let blobs = blob_key();
         let params = resolve(scenario, input)?;
         let facts = Facts {
             scenario: scenario.clone(),
@@ -131,7 +131,7 @@ fn resolve(scenario: &Arc<Scenario>, input: &RunInput) -> Result<Vec<Value>, Vec
                     tick: 0,
                     now: input.now,
                     run: no_facts(),
-                    blobs: BlobKey::of_workspace(WORKSPACE),
+                    blobs: blob_key(),
                 };
                 let world = World::new(scenario);
                 program.eval(&Names::plain(&facts, &world), facts.limit()).map_err(|e| format!("its default: {}", e.message))

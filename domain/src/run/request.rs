@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use serde_json::value::{RawValue, to_raw_value};
+
 use crate::event::{ModelBinding, tool_name};
 use crate::expression::EvalError;
 use crate::message::{Chat, MessageKind, StepId};
 use crate::names::{AgentNames, Names};
 use crate::run::Run;
-use crate::scenario::{ScriptStep, ToolRef};
+use crate::scenario::{Agent, Scenario, ScriptStep, ToolRef};
 use crate::turn::{TurnView, as_text, ask_name, handoff_name, offered};
 use crate::value::Value;
 
 /// A tool, a handoff or a delegate as a model sees it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ToolDefinition {
     /// The name to call.
     pub name: String,
@@ -20,6 +22,8 @@ pub struct ToolDefinition {
     pub description: String,
     /// The JSON Schema of its input.
     pub schema: serde_json::Value,
+    /// The same as text, written once.
+    pub text: Box<RawValue>,
     /// What kind of call it is.
     pub kind: CallKind,
 }
@@ -53,9 +57,9 @@ pub struct ModelRequest {
     /// The conversation, oldest first.
     pub messages: Vec<Chat>,
     /// What may be called.
-    pub tools: Vec<ToolDefinition>,
+    pub tools: Vec<Arc<ToolDefinition>>,
     /// What the final output must be.
-    pub output: Option<serde_json::Value>,
+    pub output: Option<Arc<serde_json::Value>>,
     /// Sampling temperature.
     pub temperature: Option<f64>,
     /// Bound of the answer.
@@ -108,7 +112,7 @@ impl Run {
             seed: facts.seed,
             instructions,
             visited: visited.collect(),
-            tools: self.definitions(&agent, &TurnView { facts: &facts, world: &world }),
+            tools: self.offered(&agent, &TurnView { facts: &facts, world: &world }),
             output: agent.output.as_ref().map(|s| s.json.clone()),
             temperature: alias.and_then(|a| a.temperature),
             max_output_tokens: alias.and_then(|a| a.max_output_tokens),
@@ -134,71 +138,86 @@ impl Run {
         }
     }
 
-    fn definitions(&self, agent: &crate::scenario::Agent, view: &TurnView<'_>) -> Vec<ToolDefinition> {
-        let empty = || serde_json::json!({"type": "object", "properties": {}});
-        let tools = agent.tools.iter().map(|tool| self.definition(*tool));
-        let handoffs = agent.handoffs.iter().filter(|h| offered(view, h)).map(|h| {
-            let name = &self.scenario.agents[h.to.at()].name;
+    /// What an agent's model may call now: handoffs have a condition, the rest is always there.
+    fn offered(&self, agent: &Agent, view: &TurnView<'_>) -> Vec<Arc<ToolDefinition>> {
+        let all = &self.scenario.offers[agent.ix.at()];
+        let handoff = |n: usize| n.checked_sub(agent.tools.len()).and_then(|n| agent.handoffs.get(n));
+        let now = |n: usize| handoff(n).is_none_or(|spec| offered(view, spec));
+        all.iter().enumerate().filter(|(n, _)| now(*n)).map(|(_, definition)| definition.clone()).collect()
+    }
+}
+
+impl ToolDefinition {
+    fn new(name: String, description: String, schema: serde_json::Value, kind: CallKind) -> Arc<ToolDefinition> {
+        let text = to_raw_value(&schema).expect("a schema is JSON");
+        Arc::new(ToolDefinition { name, description, schema, text, kind })
+    }
+}
+
+/// What the models of a scenario's agents may call, by agent: its tools, then its handoffs, then its delegates. Worked out
+/// once for a scenario version.
+pub(crate) fn offers(scenario: &Scenario) -> Vec<Vec<Arc<ToolDefinition>>> {
+    let empty = || serde_json::json!({"type": "object", "properties": {}});
+    let of = |agent: &Arc<Agent>| {
+        let tools = agent.tools.iter().map(|tool| definition(scenario, *tool));
+        let handoffs = agent.handoffs.iter().map(|h| {
+            let name = &scenario.agents[h.to.at()].name;
             let description = format!("Handoff to the {name} agent to handle the request.");
-            ToolDefinition { name: handoff_name(name), description, schema: empty(), kind: CallKind::Handoff }
+            ToolDefinition::new(handoff_name(name), description, empty(), CallKind::Handoff)
         });
         let asks = agent.delegates.iter().map(|d| {
-            let name = &self.scenario.agents[d.at()].name;
+            let name = &scenario.agents[d.at()].name;
             let schema = serde_json::json!({
                 "type": "object",
                 "required": ["question"],
                 "properties": {"question": {"type": "string"}},
             });
-            ToolDefinition {
-                name: ask_name(name),
-                description: format!("Ask the {name} agent a question."),
-                schema,
-                kind: CallKind::Ask,
-            }
+            ToolDefinition::new(ask_name(name), format!("Ask the {name} agent a question."), schema, CallKind::Ask)
         });
         tools.chain(handoffs).chain(asks).collect()
-    }
+    };
+    scenario.agents.iter().map(of).collect()
+}
 
-    fn definition(&self, tool: ToolRef) -> ToolDefinition {
-        let name = tool_name(&self.scenario, tool);
-        let collection = |c: crate::id::CollectionIx| &self.scenario.collections[c.at()];
-        let by_key = |c: crate::id::CollectionIx| {
-            let spec = collection(c);
-            let properties = spec.schema.json.get("properties").cloned().unwrap_or_default();
-            let keys: serde_json::Map<String, serde_json::Value> = (spec.shape.key.iter())
-                .map(|k| (k.to_string(), properties.get(&**k).cloned().unwrap_or_else(|| serde_json::json!({}))))
-                .collect();
-            serde_json::json!({"type": "object", "required": spec.shape.key, "properties": keys})
-        };
-        let (description, schema) = match tool {
-            ToolRef::Declared(ix) => {
-                let spec = &self.scenario.tools[ix.at()];
-                (spec.description.clone(), spec.input.json.clone())
+fn definition(scenario: &Scenario, tool: ToolRef) -> Arc<ToolDefinition> {
+    let name = tool_name(scenario, tool);
+    let collection = |c: crate::id::CollectionIx| &scenario.collections[c.at()];
+    let by_key = |c: crate::id::CollectionIx| {
+        let spec = collection(c);
+        let properties = spec.schema.json.get("properties").cloned().unwrap_or_default();
+        let keys: serde_json::Map<String, serde_json::Value> = (spec.shape.key.iter())
+            .map(|k| (k.to_string(), properties.get(&**k).cloned().unwrap_or_else(|| serde_json::json!({}))))
+            .collect();
+        serde_json::json!({"type": "object", "required": spec.shape.key, "properties": keys})
+    };
+    let (description, schema) = match tool {
+        ToolRef::Declared(ix) => {
+            let spec = &scenario.tools[ix.at()];
+            (spec.description.clone(), (*spec.input.json).clone())
+        }
+        ToolRef::Query(c) => {
+            let mut properties = collection(c).schema.json.get("properties").cloned().unwrap_or_default();
+            if let Some(map) = properties.as_object_mut() {
+                map.insert(
+                    "limit".into(),
+                    serde_json::json!({"type": "integer", "minimum": 1, "maximum": crate::tool::QUERY_LIMIT}),
+                );
             }
-            ToolRef::Query(c) => {
-                let mut properties = collection(c).schema.json.get("properties").cloned().unwrap_or_default();
-                if let Some(map) = properties.as_object_mut() {
-                    map.insert(
-                        "limit".into(),
-                        serde_json::json!({"type": "integer", "minimum": 1, "maximum": crate::tool::QUERY_LIMIT}),
-                    );
-                }
-                (
-                    format!("Records of `{}` whose fields equal the given ones.", collection(c).shape.name),
-                    serde_json::json!({"type": "object", "properties": properties}),
-                )
-            }
-            ToolRef::Get(c) => (format!("The record of `{}` with a key.", collection(c).shape.name), by_key(c)),
-            ToolRef::Put(c) => (format!("Writes a record of `{}`.", collection(c).shape.name), collection(c).schema.json.clone()),
-            ToolRef::Delete(c) => (format!("Deletes the record of `{}` with a key.", collection(c).shape.name), by_key(c)),
-            ToolRef::View(v) => {
-                let view = &self.scenario.views[v.at()];
-                (
-                    view.description.clone().unwrap_or_else(|| format!("The view `{}`.", view.name)),
-                    serde_json::json!({"type": "object", "properties": {}}),
-                )
-            }
-        };
-        ToolDefinition { name, description, schema, kind: CallKind::Tool }
-    }
+            (
+                format!("Records of `{}` whose fields equal the given ones.", collection(c).shape.name),
+                serde_json::json!({"type": "object", "properties": properties}),
+            )
+        }
+        ToolRef::Get(c) => (format!("The record of `{}` with a key.", collection(c).shape.name), by_key(c)),
+        ToolRef::Put(c) => (format!("Writes a record of `{}`.", collection(c).shape.name), (*collection(c).schema.json).clone()),
+        ToolRef::Delete(c) => (format!("Deletes the record of `{}` with a key.", collection(c).shape.name), by_key(c)),
+        ToolRef::View(v) => {
+            let view = &scenario.views[v.at()];
+            (
+                view.description.clone().unwrap_or_else(|| format!("The view `{}`.", view.name)),
+                serde_json::json!({"type": "object", "properties": {}}),
+            )
+        }
+    };
+    ToolDefinition::new(name, description, schema, CallKind::Tool)
 }

@@ -219,8 +219,7 @@ impl State {
 
     /// Names of blobs. One workspace is known to a run: its own.
     pub fn blobs(&self) -> BlobKey {
-        static KEY: LazyLock<BlobKey> = LazyLock::new(|| BlobKey::of_workspace(WORKSPACE));
-        *KEY
+        blob_key()
     }
 
     /// Who answers for an agent's model.
@@ -245,6 +244,12 @@ impl State {
             "offline"
         }
     }
+}
+
+/// The names of blobs in the workspace of a local data folder; derived once.
+pub fn blob_key() -> BlobKey {
+    static KEY: LazyLock<BlobKey> = LazyLock::new(|| BlobKey::of_workspace(WORKSPACE));
+    *KEY
 }
 
 /// The workspace of a local data folder.

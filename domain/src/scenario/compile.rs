@@ -134,7 +134,7 @@ impl<'a> Compiler<'a> {
             self.cost(limits.cel_steps);
         }
         let owned = |t: &Option<Text>| t.as_ref().map(|t| t.it.to_string());
-        let scenario = Scenario {
+        let mut scenario = Scenario {
             name: doc.name.it.clone(),
             title: owned(&doc.title),
             description: owned(&doc.description),
@@ -158,8 +158,10 @@ impl<'a> Compiler<'a> {
             checks,
             thresholds,
             limits,
+            offers: Vec::new(),
             unbuilt: self.unbuilt,
         };
+        scenario.offers = crate::run::offers(&scenario);
         (scenario, self.faults, self.data_files)
     }
 

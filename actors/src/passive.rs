@@ -1,0 +1,386 @@
+//! Runs without an orchestrator: how one comes back when its timer is due or a command comes, and where it stands until
+//! then. One load for each run at a time, few at once; which of two orchestrators lives is decided by the registry.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use commedia_domain::run::Command;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::live::{Live, LoadedRun, Shared};
+use crate::log::LoadError;
+use crate::meta::{RunMeta, Standing};
+use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
+use crate::recovery::{Recovered, recover};
+use crate::run_id::{RunId, RunKey};
+use crate::runtime::{RunHandle, Runtime, StartError, StartOptions};
+use crate::store::live::LiveRow;
+use crate::store::{AppendError, ReadError, StreamKind};
+use crate::supervisor::SupervisorMsg;
+
+/// Runs read from the store at once.
+const LOADS: usize = 64;
+/// How often a command is brought to a run that goes to rest just then.
+const ATTEMPTS: u32 = 8;
+/// Rows of the live index written at once.
+const PAGE: usize = 4096;
+
+/// Why a command did not reach its run, or was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandFailed {
+    /// The run or the store said no.
+    #[error("{0}")]
+    Command(#[from] CommandError),
+    /// The run could not be read or started.
+    #[error("{0}")]
+    Start(#[from] StartError),
+    /// It came and went; nothing was done.
+    #[error("run `{0}` could not be reached: try again")]
+    Unreachable(RunId),
+}
+
+impl From<LoadError> for CommandFailed {
+    fn from(e: LoadError) -> CommandFailed {
+        CommandFailed::Start(StartError::Load(e))
+    }
+}
+
+impl CommandFailed {
+    /// Whether it may go better later: the store could not be read or written.
+    pub(crate) fn passes(&self) -> bool {
+        match self {
+            CommandFailed::Command(CommandError::Store(e)) | CommandFailed::Start(StartError::Load(LoadError::Append(e))) => {
+                matches!(e, AppendError::Unavailable(_) | AppendError::Unknown)
+            }
+            CommandFailed::Start(StartError::Load(e)) => {
+                matches!(e, LoadError::Store(ReadError::Unavailable(_)) | LoadError::Stopped(_))
+            }
+            CommandFailed::Unreachable(_) => true,
+            CommandFailed::Command(CommandError::Refused(_)) | CommandFailed::Start(_) => false,
+        }
+    }
+}
+
+/// The places of live runs.
+pub(crate) struct Places {
+    places: Arc<Semaphore>,
+    wanted: AtomicUsize,
+}
+
+/// Counts somebody who waits for a place, for as long as he does.
+struct Wanted<'p>(&'p AtomicUsize);
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Places {
+    pub(crate) fn new(places: usize) -> Places {
+        Places { places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))), wanted: AtomicUsize::new(0) }
+    }
+
+    /// Whether somebody waits for one.
+    pub(crate) fn are_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) > 0
+    }
+
+    /// No run begins any more.
+    pub(crate) fn close(&self) {
+        self.places.close();
+    }
+}
+
+impl Shared {
+    /// A place among the live runs. Where there is none a run that only waits gives way.
+    pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit, LoadError> {
+        if let Ok(place) = self.places.places.clone().try_acquire_owned() {
+            return Ok(place);
+        }
+        self.places.wanted.fetch_add(1, Ordering::Relaxed);
+        let _wanted = Wanted(&self.places.wanted);
+        self.ask_to_give_way();
+        self.places.places.clone().acquire_owned().await.map_err(|e| LoadError::Stopped(e.to_string()))
+    }
+}
+
+/// Which runs are being read from the store.
+pub(crate) struct Loads {
+    runs: Mutex<HashSet<RunId>>,
+    done: Notify,
+    at_once: Semaphore,
+}
+
+impl Default for Loads {
+    fn default() -> Loads {
+        Loads { runs: Mutex::default(), done: Notify::new(), at_once: Semaphore::new(LOADS) }
+    }
+}
+
+/// The right to load a run.
+struct Load<'l>(&'l Loads, RunId);
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.0.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0.done.notify_waiters();
+    }
+}
+
+impl Loads {
+    /// Waits until nobody else loads the run.
+    async fn alone(&self, run: &RunId) -> Load<'_> {
+        loop {
+            let done = self.done.notified();
+            if self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(run.clone()) {
+                return Load(self, run.clone());
+            }
+            done.await;
+        }
+    }
+}
+
+/// The runs of a store that are not over, as the live index has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standings {
+    /// Runs that worked when their process ended, oldest first.
+    pub interrupted: Vec<RunId>,
+    /// Runs that wait for a moment of wall time, with that moment.
+    waiting: Vec<(i64, RunKey)>,
+    /// How many are paused.
+    pub paused: usize,
+}
+
+impl Standings {
+    /// How many runs wait for a moment of wall time.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The waiting runs whose moment has come, in its order.
+    pub fn due(&self, now_ms: i64) -> Vec<RunId> {
+        let mut due: Vec<&(i64, RunKey)> = self.waiting.iter().filter(|(at, _)| *at <= now_ms).collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, key)| RunId::of_key(*key)).collect()
+    }
+
+    /// All waiting runs, in the order of their ids.
+    pub fn waiting_ids(&self) -> impl Iterator<Item = RunId> {
+        self.waiting.iter().map(|(_, key)| RunId::of_key(*key))
+    }
+
+    fn put(&mut self, id: &str, standing: Option<Standing>) {
+        let Ok(id) = id.parse::<RunId>() else { return };
+        match standing {
+            Some(Standing::Waiting(at)) => self.waiting.push((at, id.key())),
+            Some(Standing::Paused) => self.paused += 1,
+            // A row that cannot be read is looked up in the run's log: it is loaded, and says itself where it stands.
+            Some(Standing::Working) | None => self.interrupted.push(id),
+        }
+    }
+}
+
+impl Runtime {
+    /// The runs that are not over, from the live index: no other run is looked at. A store that an older release wrote is
+    /// given its index first.
+    pub async fn standings(&self) -> Result<Standings, ReadError> {
+        let workspace = commedia_domain::run::state::WORKSPACE;
+        let store = &self.shared.store;
+        if !store.live_is_whole() {
+            self.list_live().await?;
+        }
+        let found = Arc::new(Mutex::new(Standings::default()));
+        let into = found.clone();
+        let visit = move |id: &str, row: &[u8]| {
+            into.lock().unwrap_or_else(PoisonError::into_inner).put(id, Standing::decode(row));
+        };
+        store.visit_live(workspace, StreamKind::Run, visit).await?;
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut *found))
+    }
+
+    /// Writes the live index anew from what lists show of each run.
+    async fn list_live(&self) -> Result<(), ReadError> {
+        let workspace = commedia_domain::run::state::WORKSPACE;
+        let store = &self.shared.store;
+        let written = |e: AppendError| ReadError::Unavailable(e.to_string());
+        let mut after = None;
+        loop {
+            let page = store.streams(workspace, StreamKind::Run, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.stream.clone());
+            let rows = page.into_iter().map(|listed| {
+                let standing = match RunMeta::decode(&listed.meta) {
+                    Some(meta) => meta.standing(),
+                    // Its log says where it stands.
+                    None => Some(Standing::Working),
+                };
+                let row = standing.map_or(LiveRow::Remove, |standing| LiveRow::Put(standing.encode()));
+                (listed.stream, row)
+            });
+            store.list_live(rows.collect(), false).await.map_err(written)?;
+        }
+        store.list_live(Vec::new(), true).await.map_err(written)
+    }
+
+    /// Waits for the moments of runs that wait, and wakes each when it has come.
+    pub fn keep_time(&self, standings: &Standings) {
+        self.shared.timers.fill(standings.waiting.clone());
+    }
+
+    /// How many runs wait for a moment of wall time, with an orchestrator or without.
+    pub fn waiting(&self) -> usize {
+        self.shared.timers.len()
+    }
+
+    /// How many runs have an orchestrator.
+    pub fn live(&self) -> usize {
+        self.shared.registry.len()
+    }
+
+    /// Brings a command to a run; one that has no orchestrator is woken for it. Answered when what it led to is durable.
+    pub async fn command(&self, id: &RunId, command: Command) -> Result<u64, CommandFailed> {
+        for _ in 0..ATTEMPTS {
+            let asked = |reply| OrchestratorMsg::Command { command: Box::new(command.clone()), principal: "local".into(), reply };
+            if let Some(actor) = self.shared.registry.get(id) {
+                // Without an answer it went to rest before it came to the command.
+                if let Ok(answer) = ractor::call!(actor, asked) {
+                    return Ok(answer?);
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let load = self.loads.alone(id).await;
+            if self.shared.registry.get(id).is_some() {
+                continue;
+            }
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            let woken = self.wake(id, Some(asked(reply.into())), StartOptions::default()).await?;
+            drop(load);
+            if let Ok(answer) = answer.await {
+                return Ok(answer?);
+            }
+            drop(woken);
+        }
+        Err(CommandFailed::Unreachable(id.clone()))
+    }
+
+    /// Brings a command to a run that is not live here, and lets the run go on as `start` says.
+    pub async fn go_on_with(&self, id: &RunId, command: Command, start: StartOptions) -> Result<(RunHandle, u64), CommandFailed> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let asked = OrchestratorMsg::Command { command: Box::new(command), principal: "local".into(), reply: reply.into() };
+        let load = self.loads.alone(id).await;
+        if self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id) {
+            return Err(StartError::Live(id.clone()).into());
+        }
+        let handle = self.wake(id, Some(asked), start).await?;
+        drop(load);
+        let seq = answer.await.map_err(|_| CommandFailed::Unreachable(id.clone()))??;
+        Ok((handle.ok_or_else(|| CommandFailed::Unreachable(id.clone()))?, seq))
+    }
+
+    /// A run's timer is due.
+    pub(crate) async fn wake_due(&self, id: &RunId) -> Result<(), CommandFailed> {
+        let load = self.loads.alone(id).await;
+        if let Some(actor) = self.shared.registry.get(id) {
+            if actor.cast(OrchestratorMsg::Go).is_err() {
+                tracing::debug!(run = %id, "it has just stopped");
+            }
+            return Ok(());
+        }
+        let woken = self.wake(id, None, StartOptions::default()).await;
+        drop(load);
+        match woken {
+            // Ended or live meanwhile: its timer is not its any more.
+            Ok(_) | Err(CommandFailed::Start(StartError::Ended(..) | StartError::Live(_))) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Starts an orchestrator for a run that has none; `first` is what it is told before anything else. Whoever waited for
+    /// the run when it was passivated goes on waiting, and then there is no handle.
+    async fn wake(
+        &self,
+        id: &RunId,
+        first: Option<OrchestratorMsg>,
+        start: StartOptions,
+    ) -> Result<Option<RunHandle>, CommandFailed> {
+        let place = self.shared.place().await?;
+        let recovered = self.recovered(id).await;
+        let parked = self.shared.registry.unpark(id);
+        let recovered = match recovered {
+            Ok(recovered) => recovered,
+            Err(e) => {
+                let failed = CommandFailed::from(e.clone());
+                match parked {
+                    Some(live) if failed.passes() => self.shared.registry.park(live),
+                    Some(live) => live.finish(Err(e)),
+                    None => {}
+                }
+                return Err(failed);
+            }
+        };
+        let status = &recovered.loaded.run.state().status;
+        if status.ended().is_some() || status.is_paused() && first.is_none() {
+            let failed = status.ended().map(|word| StartError::Ended(id.clone(), word.into()));
+            if let Some(live) = parked {
+                live.finish(Ok(recovered.loaded));
+            }
+            return failed.map_or(Ok(None), |failed| Err(failed.into()));
+        }
+        match parked {
+            Some(live) => {
+                live.take_place(place);
+                self.start_live(live, Origin::Stored(Box::new(recovered)), first).await?;
+                Ok(None)
+            }
+            None => Ok(Some(self.start_stored(recovered, start, place, first).await?)),
+        }
+    }
+
+    /// A run read from its log, few at once.
+    pub(crate) async fn recovered(&self, id: &RunId) -> Result<Recovered, LoadError> {
+        let _load = self.loads.at_once.acquire().await.map_err(|e| LoadError::Stopped(e.to_string()))?;
+        recover(&self.shared.store, &self.scenarios, id).await
+    }
+
+    async fn start_stored(
+        &self,
+        recovered: Recovered,
+        start: StartOptions,
+        place: OwnedSemaphorePermit,
+        first: Option<OrchestratorMsg>,
+    ) -> Result<RunHandle, StartError> {
+        let scenario = recovered.loaded.run.scenario().clone();
+        let (live, done) = Live::new(recovered.loaded.id.clone(), scenario, None, start, place);
+        self.begin(live, done, Origin::Stored(Box::new(recovered)), first).await
+    }
+
+    /// Starts the orchestrator of a live run; one that cannot even begin ends the wait for it.
+    pub(crate) async fn start_live(
+        &self,
+        live: Arc<Live>,
+        origin: Origin,
+        first: Option<OrchestratorMsg>,
+    ) -> Result<(), StartError> {
+        let awaited = live.clone();
+        let started = ractor::call!(self.supervisor, |reply| SupervisorMsg::Start { live, origin, first, reply });
+        let started = started.map_err(|e| LoadError::Stopped(format!("the supervisor is gone: {e}"))).flatten();
+        if let Err(e) = &started {
+            awaited.leave_place();
+            awaited.finish(Err(e.clone()));
+        }
+        Ok(started?)
+    }
+
+    /// Tells those who wait for passivated runs where these stand, when the process ends.
+    pub(crate) async fn release_parked(&self) {
+        for live in self.shared.registry.all_parked() {
+            self.shared.registry.unpark(&live.id);
+            let loaded: Result<LoadedRun, LoadError> = self.recovered(&live.id).await.map(|r| r.loaded);
+            live.finish(loaded);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The live index: the streams that are not over, each with a few bytes of its owner's, so that a start reads these rows
+//! and nothing else. A projection: written in the batch of the append that changes it, rebuilt where it is missing.
+//!
+//! A row of its own holds the epoch in which the index was last complete. A release that knows no index raises the epoch
+//! without that row, and so what it left out is noticed at the next opening.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering as Atomic};
+
+use super::engine::{Batch, Engine, EngineError, Order};
+use super::error::{Damage, ReadError};
+use super::key;
+use super::stream::{StreamId, StreamKind};
+
+/// A row of the live index is at most this long.
+pub const LIVE_LIMIT: usize = 64;
+
+/// What becomes of a stream's row in the live index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LiveRow {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It holds these bytes, at most [`LIVE_LIMIT`].
+    Put(Vec<u8>),
+    /// The stream is over: there is none.
+    Remove,
+}
+
+impl LiveRow {
+    pub(crate) fn len(&self) -> usize {
+        if let LiveRow::Put(bytes) = self { bytes.len() } else { 0 }
+    }
+
+    /// Adds the change to a batch.
+    pub(crate) fn write(&self, stream: &StreamId, row: &mut Vec<u8>, batch: &mut Batch) {
+        match self {
+            LiveRow::Keep => {}
+            LiveRow::Put(bytes) => {
+                key::live(stream, row);
+                batch.put(row, bytes);
+            }
+            LiveRow::Remove => {
+                key::live(stream, row);
+                batch.delete(row);
+            }
+        }
+    }
+}
+
+/// Whether the index names every stream that is not over.
+#[derive(Debug, Default)]
+pub(crate) struct Whole(AtomicBool);
+
+impl Whole {
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Atomic::Acquire)
+    }
+
+    pub(crate) fn set(&self) {
+        self.0.store(true, Atomic::Release);
+    }
+
+    /// As an engine has it that was last claimed in an epoch; `None`: never, so that nothing is stored.
+    pub(crate) fn of(engine: &dyn Engine, epoch: Option<u64>) -> Result<Whole, EngineError> {
+        let whole = match epoch {
+            None => true,
+            Some(epoch) => engine.get(key::LIVE_EPOCH)?.as_deref() == Some(&epoch.to_be_bytes()[..]),
+        };
+        Ok(Whole(whole.into()))
+    }
+}
+
+/// Adds to a batch that the index is complete in an epoch.
+pub(crate) fn complete(epoch: u64, batch: &mut Batch) {
+    batch.put(key::LIVE_EPOCH, &epoch.to_be_bytes());
+}
+
+/// Visits the rows of a kind in a workspace in order of ids: the id and the bytes.
+pub(crate) fn visit(
+    engine: &dyn Engine,
+    workspace: &str,
+    kind: StreamKind,
+    visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+) -> Result<(), ReadError> {
+    let range = key::lives(workspace, kind);
+    let before = range.from.len();
+    let read = engine.scan(&range.from, &range.to, Order::Ascending, &mut |key, bytes| {
+        let id = key.get(before..key.len().saturating_sub(1)).and_then(|id| std::str::from_utf8(id).ok());
+        id.map_or(ControlFlow::Continue(()), |id| visit(id, bytes))
+    });
+    read.map_err(|e| match e {
+        EngineError::Damaged(what) => ReadError::Damaged(Damage::of_store(format!("the live index cannot be read: {what}"))),
+        e => ReadError::Unavailable(e.to_string()),
+    })
+}
