@@ -4,10 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::body::BlobKey;
-use crate::draw::{Distribution, DrawKey};
+use crate::draw::{Distribution, DrawStem};
 use crate::expression::{EvalError, Root, Scope};
 use crate::id::{AgentIx, CollectionIx, StateIx};
-use crate::message::{Message, Seat, TurnId};
+use crate::message::{Message, MessageKind, Seat, TurnId};
 use crate::scenario::{Agent, Data, Draw, MESSAGE_FIELDS, OWN_FIELDS, RUN_FIELDS, Scenario};
 use crate::value::Value;
 use crate::world::World;
@@ -280,6 +280,8 @@ pub struct AgentNames<'a> {
     /// How many messages of that kind it handled before in this tick.
     pub ordinal: u32,
     draws: RefCell<Vec<Option<Value>>>,
+    /// The stems of draws that were read, by position, with the kind of message they are for.
+    stems: RefCell<Vec<Option<(MessageKind, DrawStem)>>>,
     lets: RefCell<Vec<Option<Value>>>,
     /// Values of `for_each … as` and `call … as`.
     pub bound: RefCell<Vec<Value>>,
@@ -293,6 +295,7 @@ impl<'a> AgentNames<'a> {
             seat,
             ordinal,
             draws: RefCell::default(),
+            stems: RefCell::default(),
             lets: RefCell::default(),
             bound: RefCell::new(vec![Value::Null; usize::from(agent.bound)]),
         }
@@ -336,19 +339,25 @@ impl<'a> AgentNames<'a> {
         }
         let (name, draw) = &self.agent.draws[at];
         let kind = names.message.map(|m| m.kind).ok_or_else(|| EvalError::new("`draws` have no value outside a turn"))?;
-        let key = DrawKey {
-            seed: names.facts.seed,
-            agent: &self.agent.name,
-            replica: self.seat.replica,
-            name,
-            kind,
-            tick: names.facts.tick,
-            ordinal: self.ordinal,
-        };
         let in_place = |e: EvalError| EvalError::new(format!("draw `{name}`: {}", e.message));
-        let value = distribution(draw, names).and_then(|d| d.sample(&mut key.rng())).map_err(in_place)?;
+        let drawn = |d: Distribution| d.sample(&mut self.rng(names.facts, at, name, kind));
+        let value = distribution(draw, names).and_then(drawn).map_err(in_place)?;
         Self::keep(&self.draws, at, &value);
         Ok(value)
+    }
+}
+
+impl AgentNames<'_> {
+    fn rng(&self, facts: &Facts, at: usize, name: &str, kind: MessageKind) -> impl rand_core::Rng + use<> {
+        let mut stems = self.stems.borrow_mut();
+        if stems.len() <= at {
+            stems.resize_with(at + 1, || None);
+        }
+        let (_, stem) = match &mut stems[at] {
+            Some(known) if known.0 == kind => known,
+            other => other.insert((kind, DrawStem::new(facts.seed, &self.agent.name, name, kind))),
+        };
+        stem.rng(self.seat.replica, facts.tick, self.ordinal)
     }
 }
 

@@ -262,16 +262,13 @@ impl Evaluation<'_> {
         Ok(template.map(render).transpose()?.map(|t| Body::new(Value::text(t), &self.order.facts.blobs)))
     }
 
-    fn write(
-        &mut self,
-        entry: &mut Entry,
-        prepare: impl FnOnce(&Writer<'_>) -> Result<Vec<Write>, String>,
-    ) -> Result<(), String> {
+    fn write(&mut self, entry: &mut Entry, prepare: impl FnOnce(&Writer<'_>) -> Result<Write, String>) -> Result<(), String> {
         let names = self.names();
         let writer =
             Writer { world: self.world, names: &names, agent: Some(self.names.seat.agent), blobs: &self.order.facts.blobs };
-        let writes = prepare(&writer)?;
-        self.take(entry, writes);
+        let write = prepare(&writer)?;
+        self.world.apply(&self.order.facts.scenario, Some(self.names.seat), &write);
+        entry.writes.push(write);
         Ok(())
     }
 
@@ -290,15 +287,19 @@ impl Evaluation<'_> {
         match emit {
             Emit::Put { collection, value } => {
                 let record = self.build(value)?;
-                self.write(entry, |w| Ok(vec![w.put(*collection, &record)?]))
+                self.write(entry, |w| w.put(*collection, &record))
             }
             Emit::Patch { collection, key, value } => {
                 let (key, change) = (self.eval(key)?, self.build(value)?);
-                self.write(entry, |w| Ok(vec![w.patch(*collection, &key, &change)?]))
+                self.write(entry, |w| w.patch(*collection, &key, &change))
             }
             Emit::Delete { collection, key } => {
                 let key = self.eval(key)?;
-                self.write(entry, |w| w.delete(*collection, &key))
+                let names = self.names();
+                let (agent, blobs) = (Some(self.names.seat.agent), &self.order.facts.blobs);
+                let writes = Writer { world: self.world, names: &names, agent, blobs }.delete(*collection, &key)?;
+                self.take(entry, writes);
+                Ok(())
             }
             Emit::Set(targets) => targets.iter().try_for_each(|(target, data)| self.set(*target, data, entry)),
             Emit::Tell { to, replica, type_, message, data, delay } => {
@@ -353,7 +354,7 @@ impl Evaluation<'_> {
 
     fn set(&mut self, target: SetTarget, data: &Data, entry: &mut Entry) -> Result<(), String> {
         let value = self.build(data)?;
-        self.write(entry, |w| Ok(vec![w.set(target, &value)?]))
+        self.write(entry, |w| w.set(target, &value))
     }
 
     fn replica(&self, to: AgentIx, program: &Program) -> Result<u32, String> {

@@ -13,6 +13,7 @@ pub mod mailboxes;
 mod quiet;
 pub mod ranges;
 mod request;
+mod served;
 pub mod sleep;
 pub mod state;
 #[cfg(test)]
