@@ -387,17 +387,12 @@ impl State {
 
     async fn serve(&mut self, order: Order, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
         self.order = Some(order.turn);
-        let first = Seat { agent: order.agent, replica: order.mail.first().map_or(0, |m| m.0) };
+        let first = Seat { agent: order.agent, replica: order.replicas().next().unwrap_or_default() };
         let shard = first.replica / u32::try_from(SHARD).unwrap_or(1024);
         let actor = self.agent((first.agent, shard), myself).await?;
         let at = Arc::new(AtomicU32::new(0));
-        let doing = Doing {
-            agent: order.agent,
-            replicas: order.mail.iter().map(|m| m.0).collect(),
-            turn: order.turn,
-            step: None,
-            at: at.clone(),
-        };
+        let doing =
+            Doing { agent: order.agent, replicas: order.replicas().collect(), turn: order.turn, step: None, at: at.clone() };
         self.doing.insert(actor.get_id(), doing);
         actor.cast(AgentMsg::Serve { order: Box::new(order), at })?;
         Ok(())
@@ -492,7 +487,8 @@ impl State {
 
     fn reported(&mut self, report: AgentReport) -> Result<(), ActorProcessingErr> {
         let command = match report {
-            AgentReport::Served(served) => {
+            AgentReport::Served(mut served) => {
+                self.run.expect(served.shaped.take());
                 if self.order == Some(served.turn) {
                     self.order = None;
                 }

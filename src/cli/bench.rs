@@ -3,6 +3,7 @@
 //! A workload is a file of its own in `bench/`: it warms up, starts a `Meter`, works, and gives back what it `Measured`.
 
 mod handoff;
+mod population;
 mod waiting;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,9 @@ enum Workload {
     /// The same, each turn a chat request that the stub answers
     #[value(name = "handoff-4-stub")]
     Stub,
+    /// Ten thousand agents by rules, a hundred ticks: a million turns a run, so few runs are enough
+    #[value(name = "population")]
+    Population,
     /// Runs with nothing to do for a day: what each costs, how soon one is woken, how soon all are there after a kill
     #[value(name = "waiting")]
     Waiting,
@@ -63,6 +67,7 @@ impl Workload {
         match self {
             Workload::Rules => handoff::measure(bench, &handoff::RULES).await,
             Workload::Stub => handoff::measure(bench, &handoff::STUB).await,
+            Workload::Population => population::measure(bench).await,
             Workload::Waiting => Err(Failure::new(Exit::Internal, "this workload holds its store in processes of its own")),
         }
     }
