@@ -119,6 +119,9 @@ pub(crate) struct State {
     /// Time of its own work since the last append.
     busy: Duration,
     snapshot_at: u64,
+    /// Bytes of the last snapshot, and of the log since.
+    snapshot_bytes: usize,
+    logged: usize,
     /// The moment for which a timer is set while steps are open.
     woken: Option<i64>,
     wait: Option<rest::Wait>,
@@ -240,6 +243,8 @@ impl State {
             appended: Instant::now(),
             busy: Duration::ZERO,
             snapshot_at,
+            snapshot_bytes: 0,
+            logged: 0,
             woken: None,
             wait: None,
         };
@@ -331,6 +336,7 @@ impl State {
     async fn flush(&mut self) -> Result<(), AppendError> {
         if self.log.is_dirty() {
             let (meta, live) = self.meta.update(self.run.state(), self.wait.map(|w| w.at), self.shared.clock.now_ms());
+            self.logged += self.log.waiting_bytes();
             let events = self.log.flush(&self.shared.store, Some(meta), live).await?;
             let lagged = self.live.subscribers.publish(&events);
             self.shared.metrics.ws_lagged_total.inc_by(lagged as u64);
@@ -343,10 +349,11 @@ impl State {
         Ok(())
     }
 
-    /// A snapshot off the hot path, every so many events.
+    /// A snapshot every so many events, and not before the log has grown by as much as the last one took: all snapshots
+    /// together stay in proportion to the log, and so does what is folded behind the newest.
     fn snapshot(&mut self, every: u64) {
         let events = self.run.state().counts.events;
-        if events < self.snapshot_at + every || self.run.state().status.ended().is_some() {
+        if events < self.snapshot_at + every || self.logged < self.snapshot_bytes || self.run.state().status.ended().is_some() {
             return;
         }
         self.snapshot_at = events;
@@ -358,6 +365,7 @@ impl State {
             state_version: u32::from(STATE_VERSION),
             bytes: self.run.snapshot(),
         };
+        (self.snapshot_bytes, self.logged) = (snapshot.bytes.len(), 0);
         let (store, stream) = (self.shared.store.clone(), self.log.stream().clone());
         tokio::spawn(async move {
             if let Err(e) = store.put_snapshot(&stream, snapshot).await {
