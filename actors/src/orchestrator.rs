@@ -119,6 +119,9 @@ pub(crate) struct State {
     /// Time of its own work since the last append.
     busy: Duration,
     snapshot_at: u64,
+    /// Bytes of the last snapshot, and of the log since.
+    snapshot_bytes: usize,
+    logged: usize,
     /// The moment for which a timer is set while steps are open.
     woken: Option<i64>,
     wait: Option<rest::Wait>,
@@ -132,14 +135,15 @@ struct Doing {
     at: Arc<AtomicU32>,
 }
 
+// What an actor holds while it waits is its task: state and futures are boxed, so that a run that waits is small.
 impl Actor for Orchestrator {
     type Msg = OrchestratorMsg;
-    type State = State;
+    type State = Box<State>;
     type Arguments = Begin;
 
-    async fn pre_start(&self, myself: ActorRef<OrchestratorMsg>, mut begin: Begin) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<OrchestratorMsg>, mut begin: Begin) -> Result<Box<State>, ActorProcessingErr> {
         let first = begin.first.take();
-        let state = State::begin(begin).await?;
+        let state = Box::new(Box::pin(State::begin(begin)).await?);
         if !state.shared.registry.insert(state.live.id.clone(), myself.clone()) {
             return Err(format!("run `{}` is live already", state.live.id).into());
         }
@@ -152,13 +156,13 @@ impl Actor for Orchestrator {
         &self,
         myself: ActorRef<OrchestratorMsg>,
         message: OrchestratorMsg,
-        state: &mut State,
+        state: &mut Box<State>,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             OrchestratorMsg::Go => state.woken = None,
             OrchestratorMsg::Report(report) => state.reported(report)?,
             OrchestratorMsg::Command { command, principal, reply } => {
-                let answer = state.command(*command, principal).await;
+                let answer = Box::pin(state.command(*command, principal)).await;
                 let failed = matches!(answer, Err(CommandError::Store(_)));
                 if reply.send(answer).is_err() {
                     tracing::debug!(run = %state.live.id, "nobody waited for the command's answer");
@@ -172,7 +176,7 @@ impl Actor for Orchestrator {
                 return Ok(());
             }
             OrchestratorMsg::Drain(reply) => {
-                state.flush().await?;
+                Box::pin(state.flush()).await?;
                 state.rest();
                 if reply.send(()).is_err() {
                     tracing::debug!(run = %state.live.id, "nobody waited for the drain");
@@ -181,19 +185,19 @@ impl Actor for Orchestrator {
                 return Ok(());
             }
         }
-        state.advance(&myself).await
+        Box::pin(state.advance(&myself)).await
     }
 
     async fn handle_supervisor_evt(
         &self,
         myself: ActorRef<OrchestratorMsg>,
         event: SupervisionEvent,
-        state: &mut State,
+        state: &mut Box<State>,
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(who, reason) => {
                 state.crashed(&who, &reason.to_string())?;
-                state.advance(&myself).await
+                Box::pin(state.advance(&myself)).await
             }
             // An idle agent's actor was stopped; it held nothing.
             _ => Ok(()),
@@ -239,6 +243,8 @@ impl State {
             appended: Instant::now(),
             busy: Duration::ZERO,
             snapshot_at,
+            snapshot_bytes: 0,
+            logged: 0,
             woken: None,
             wait: None,
         };
@@ -330,6 +336,7 @@ impl State {
     async fn flush(&mut self) -> Result<(), AppendError> {
         if self.log.is_dirty() {
             let (meta, live) = self.meta.update(self.run.state(), self.wait.map(|w| w.at), self.shared.clock.now_ms());
+            self.logged += self.log.waiting_bytes();
             let events = self.log.flush(&self.shared.store, Some(meta), live).await?;
             let lagged = self.live.subscribers.publish(&events);
             self.shared.metrics.ws_lagged_total.inc_by(lagged as u64);
@@ -342,10 +349,11 @@ impl State {
         Ok(())
     }
 
-    /// A snapshot off the hot path, every so many events.
+    /// A snapshot every so many events, and not before the log has grown by as much as the last one took: all snapshots
+    /// together stay in proportion to the log, and so does what is folded behind the newest.
     fn snapshot(&mut self, every: u64) {
         let events = self.run.state().counts.events;
-        if events < self.snapshot_at + every || self.run.state().status.ended().is_some() {
+        if events < self.snapshot_at + every || self.logged < self.snapshot_bytes || self.run.state().status.ended().is_some() {
             return;
         }
         self.snapshot_at = events;
@@ -357,6 +365,7 @@ impl State {
             state_version: u32::from(STATE_VERSION),
             bytes: self.run.snapshot(),
         };
+        (self.snapshot_bytes, self.logged) = (snapshot.bytes.len(), 0);
         let (store, stream) = (self.shared.store.clone(), self.log.stream().clone());
         tokio::spawn(async move {
             if let Err(e) = store.put_snapshot(&stream, snapshot).await {

@@ -1,7 +1,7 @@
 //! Runs without an orchestrator: how one comes back when its timer is due or a command comes, and where it stands until
 //! then. One load for each run at a time, few at once; which of two orchestrators lives is decided by the registry.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ use crate::recovery::{Recovered, recover};
 use crate::run_id::{RunId, RunKey};
 use crate::runtime::{RunHandle, Runtime, StartError, StartOptions};
 use crate::store::live::LiveRow;
-use crate::store::{AppendError, ReadError, StreamKind};
+use crate::store::{AppendError, CheckReport, Damage, ReadError, StreamCheck, StreamId, StreamKind};
 use crate::supervisor::SupervisorMsg;
 
 /// Runs read from the store at once.
@@ -196,33 +196,92 @@ impl Runtime {
         let visit = move |id: &str, row: &[u8]| {
             into.lock().unwrap_or_else(PoisonError::into_inner).put(id, Standing::decode(row));
         };
-        store.visit_live(workspace, StreamKind::Run, visit).await?;
-        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(std::mem::take(&mut *found))
+        match store.visit_live(workspace, StreamKind::Run, visit).await {
+            Ok(()) => {
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(std::mem::take(&mut *found))
+            }
+            Err(ReadError::Damaged(damage)) => {
+                tracing::warn!(%damage, "the rows of all runs are read instead");
+                self.standings_of_lists().await
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The same from what lists show of each run: for an index that cannot be read.
+    async fn standings_of_lists(&self) -> Result<Standings, ReadError> {
+        let (mut found, mut after) = (Standings::default(), None);
+        loop {
+            let page = self.listed(&mut after).await?;
+            if page.is_empty() {
+                return Ok(found);
+            }
+            let live = page.iter().filter_map(|(stream, standing)| standing.map(|standing| (stream, standing)));
+            live.for_each(|(stream, standing)| found.put(stream.id(), Some(standing)));
+        }
     }
 
     /// Writes the live index anew from what lists show of each run.
     async fn list_live(&self) -> Result<(), ReadError> {
-        let workspace = commedia_domain::run::state::WORKSPACE;
         let store = &self.shared.store;
         let written = |e: AppendError| ReadError::Unavailable(e.to_string());
         let mut after = None;
         loop {
-            let page = store.streams(workspace, StreamKind::Run, after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.stream.clone());
-            let rows = page.into_iter().map(|listed| {
-                let standing = match RunMeta::decode(&listed.meta) {
-                    Some(meta) => meta.standing(),
-                    // Its log says where it stands.
-                    None => Some(Standing::Working),
-                };
-                let row = standing.map_or(LiveRow::Remove, |standing| LiveRow::Put(standing.encode()));
-                (listed.stream, row)
-            });
+            let page = self.listed(&mut after).await?;
+            if page.is_empty() {
+                return store.list_live(Vec::new(), true).await.map_err(written);
+            }
+            let row = |standing: Option<Standing>| standing.map_or(LiveRow::Remove, |standing| LiveRow::Put(standing.encode()));
+            let rows = page.into_iter().map(|(stream, standing)| (stream, row(standing)));
             store.list_live(rows.collect(), false).await.map_err(written)?;
         }
-        store.list_live(Vec::new(), true).await.map_err(written)
+    }
+
+    /// A page of all runs with where they stand; empty at the end.
+    async fn listed(&self, after: &mut Option<StreamId>) -> Result<Vec<(StreamId, Option<Standing>)>, ReadError> {
+        let workspace = commedia_domain::run::state::WORKSPACE;
+        let page = self.shared.store.streams(workspace, StreamKind::Run, after.as_ref(), PAGE).await?;
+        *after = page.last().map(|listed| listed.stream.clone());
+        let standing = |meta: &[u8]| match RunMeta::decode(meta) {
+            Some(meta) => meta.standing(),
+            // Its log says where it stands.
+            None => Some(Standing::Working),
+        };
+        Ok(page.into_iter().map(|listed| (listed.stream, standing(&listed.meta))).collect())
+    }
+
+    /// What the live index has otherwise than the rows of lists, of runs that nobody works on here.
+    pub(crate) async fn check_live(&self, report: &CheckReport) -> Result<Vec<Damage>, ReadError> {
+        if !self.shared.store.live_is_whole() {
+            return Ok(Vec::new());
+        }
+        let rows: Arc<Mutex<HashMap<String, Vec<u8>>>> = Arc::default();
+        let into = rows.clone();
+        let visit = move |id: &str, row: &[u8]| {
+            into.lock().unwrap_or_else(PoisonError::into_inner).insert(id.into(), row.into());
+        };
+        let workspace = commedia_domain::run::state::WORKSPACE;
+        match self.shared.store.visit_live(workspace, StreamKind::Run, visit).await {
+            Ok(()) => {}
+            Err(ReadError::Damaged(damage)) => return Ok(vec![damage]),
+            Err(e) => return Err(e),
+        }
+        let rows = std::mem::take(&mut *rows.lock().unwrap_or_else(PoisonError::into_inner));
+        let wrong = |found: &StreamCheck| {
+            let meta = RunMeta::decode(&found.meta).filter(|_| found.stream.kind() == StreamKind::Run && found.whole)?;
+            let row = rows.get(found.stream.id()).map(|row| Standing::decode(row));
+            let live = found.stream.id().parse().is_ok_and(|id| self.shared.registry.get(&id).is_some());
+            let what = match (meta.standing(), row) {
+                _ if live => return None,
+                (standing, Some(row)) if standing == row && row.is_some() => return None,
+                (None, None) => return None,
+                (Some(_), None) => "the live index does not name it, so `resume` passes it over",
+                (_, Some(_)) => "the live index has it otherwise than its own row",
+            };
+            Some(Damage::of_stream(&found.stream, None, what))
+        };
+        Ok(report.streams.iter().filter_map(wrong).collect())
     }
 
     /// Waits for the moments of runs that wait, and wakes each when it has come.

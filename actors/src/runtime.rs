@@ -33,7 +33,7 @@ use crate::verify::{Verified, verify};
 /// How a runtime is opened.
 #[derive(Clone)]
 pub struct RuntimeOptions {
-    /// `memory:` or `sled://DIR`.
+    /// `memory:`, `sled://DIR` or `fjall://DIR`.
     pub store: String,
     /// What an acknowledgement survives.
     pub durability: Durability,
@@ -336,7 +336,10 @@ impl Runtime {
 
     /// Reads everything stored and says what is wrong.
     pub async fn check(&self) -> Result<CheckReport, ReadError> {
-        self.shared.store.check().await
+        let mut report = self.shared.store.check().await?;
+        let live = self.check_live(&report).await?;
+        report.damage.extend(live);
+        Ok(report)
     }
 
     /// Words of a person to an agent of a run, which is woken for them.

@@ -160,7 +160,7 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
         "peak_rss_bytes": peak_rss_bytes(),
         "bytes_per_waiting_run": measured.bytes_per_waiting_run,
     });
-    app.console.document(&json, || text(&json, app.settings.workers));
+    app.console.document(&json, || text(&json));
     Ok(Exit::Ok)
 }
 
@@ -169,7 +169,7 @@ fn as_f64(n: u64) -> f64 {
     n as f64
 }
 
-fn text(json: &Json, workers: usize) -> String {
+fn text(json: &Json) -> String {
     let value = |name: &str| match &json[name] {
         Json::Number(n) => number(n.as_f64().unwrap_or(f64::NAN)),
         Json::String(text) => text.clone(),
@@ -177,8 +177,7 @@ fn text(json: &Json, workers: usize) -> String {
     };
     let row = |name: &str, unit: &str| vec![name.to_owned(), value(name), unit.to_owned()];
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let place = format!("{} ({}), {cores} cores, {workers} workers", value("engine"), value("durability"));
-    let head = format!("{} on {place}\n", value("workload"));
+    let head = format!("{} on {} ({}), {cores} cores\n", value("workload"), value("engine"), value("durability"));
     let each = json["syncs"].as_f64().zip(json["runs"].as_f64()).map_or_else(|| "-".into(), |(syncs, runs)| number(syncs / runs));
     let rows = vec![
         row("runs", ""),

@@ -4,4 +4,5 @@ mod home;
 mod run;
 mod store;
 mod validate;
+mod waiting;
 mod words;

@@ -37,7 +37,8 @@ impl State {
         self.wait = Some(Wait { at, idle_at: i64::MAX, since: Instant::now() });
         self.flush().await?;
         self.relist().await?;
-        self.agents.drain().for_each(|(_, actor)| actor.stop(None));
+        std::mem::take(&mut self.agents).into_values().for_each(|actor| actor.stop(None));
+        self.doing = std::collections::HashMap::new();
         self.live.is_stored();
         if self.live.start.until_wait || self.shared.passivate_after == Some(Duration::ZERO) || self.shared.places.are_wanted() {
             self.leave(myself);

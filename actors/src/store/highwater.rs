@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,8 @@ fn half(hash: &Hash32) -> u64 {
 /// What the file says.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
-    streams: HashMap<u64, Mark>,
+    /// By fingerprint, in its order: a store may know a million streams, and this is read at each opening.
+    streams: Vec<(u64, Mark)>,
     /// The number of the last acknowledged group.
     pub(crate) group: u64,
     /// The last epoch.
@@ -69,12 +71,19 @@ pub(crate) struct Marks {
 impl Marks {
     /// How far a stream was acknowledged before this process opened the store.
     pub(crate) fn of(&self, stream: &StreamId) -> Option<&Mark> {
-        if self.streams.is_empty() { None } else { self.streams.get(&fingerprint(stream)) }
+        if self.streams.is_empty() {
+            return None;
+        }
+        let found = self.streams.binary_search_by_key(&fingerprint(&stream.to_string()), |(print, _)| *print).ok()?;
+        self.streams.get(found).map(|(_, mark)| mark)
     }
 }
 
-fn fingerprint(stream: &StreamId) -> u64 {
-    half(&Hash32::of(stream.key()))
+/// Tells the streams of a file apart; never stored.
+fn fingerprint(stream: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(stream.as_bytes());
+    hasher.finish()
 }
 
 fn check(line: &[u8]) -> u32 {
@@ -92,16 +101,17 @@ pub(crate) fn push_line(lines: &mut Vec<u8>, group: u64, epoch: u64, mark: Optio
     written.and_then(|()| writeln!(lines, "{check:08x}")).expect("a buffer takes everything");
 }
 
-struct Line {
+struct Line<'l> {
     group: u64,
     epoch: u64,
-    stream: Option<(StreamId, Mark)>,
+    stream: Option<(&'l str, Mark)>,
 }
 
-fn parse(line: &[u8]) -> Option<Line> {
-    let at = line.len().checked_sub(8)?;
-    let (body, sum) = line.split_at(at);
-    if std::str::from_utf8(sum).ok()? != format!("{:08x}", check(body)) {
+fn parse(line: &[u8]) -> Option<Line<'_>> {
+    let (body, sum) = line.split_last_chunk::<8>()?;
+    let check = check(body);
+    let digit = |n: usize| b"0123456789abcdef"[(check >> (28 - 4 * n)) as usize & 15];
+    if (0..8).any(|n| sum[n] != digit(n)) {
         return None;
     }
     let mut words = std::str::from_utf8(body).ok()?.split(' ');
@@ -109,28 +119,46 @@ fn parse(line: &[u8]) -> Option<Line> {
     let hash = u64::from_str_radix(words.next()?, 16).ok()?;
     let stream = match words.next()? {
         "-" => None,
-        name => Some((name.parse().ok()?, Mark { seq, hash })),
+        name => Some((name, Mark { seq, hash })),
     };
     Some(Line { group, epoch, stream })
 }
 
-/// Where the lines end, whether what follows is a torn line, and each line's place and content.
-fn lines(bytes: &[u8]) -> (u64, bool, Vec<(usize, Option<Line>)>) {
+/// Where the lines end, and whether what follows is a torn line. A crash tears the end only: bad lines count as torn if no
+/// good one comes after them.
+fn end(bytes: &[u8]) -> (usize, bool) {
     let text = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
-    let mut found = Vec::new();
+    let behind = |bytes: &[u8]| bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let mut end = behind(&bytes[..text]);
+    let mut torn = end < text;
+    while let Some(last) = end.checked_sub(1) {
+        let start = behind(&bytes[..last]);
+        if parse(&bytes[start..last]).is_some() {
+            break;
+        }
+        (end, torn) = (start, true);
+    }
+    (end, torn)
+}
+
+/// Each line's place and content.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, Option<Line<'_>>)> {
     let mut at = 0;
-    while let Some(len) = bytes[at..text].iter().position(|b| *b == b'\n') {
-        found.push((at, parse(&bytes[at..at + len])));
-        at += len + 1;
-    }
-    let mut torn = at < text;
-    let mut end = at;
-    // A crash tears the end only: a bad line counts as torn if no good one comes after it.
-    while let Some((at, None)) = found.last() {
-        (end, torn) = (*at, true);
-        found.pop();
-    }
-    (end as u64, torn, found)
+    bytes.split_inclusive(|b| *b == b'\n').map(move |line| {
+        let here = at;
+        at += line.len();
+        (here, parse(line.strip_suffix(b"\n").unwrap_or(line)))
+    })
+}
+
+/// The last of each stream: what has the highest seq, and of equals what comes last.
+fn last_of_each<T: Copy>(mut all: Vec<(u64, T)>, seq: impl Fn(&T) -> u64) -> Vec<(u64, T)> {
+    all.sort_by_key(|(print, it)| (*print, seq(it)));
+    all.reverse();
+    all.dedup_by_key(|(print, _)| *print);
+    all.reverse();
+    all.shrink_to_fit();
+    all
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -141,8 +169,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Each stream of the file with its last mark, for a check of everything.
 pub(crate) fn streams(path: &Path) -> io::Result<Vec<(StreamId, Mark)>> {
+    let bytes = read(path)?;
     let mut streams: HashMap<StreamId, Mark> = HashMap::new();
-    for (stream, mark) in lines(&read(path)?).2.into_iter().filter_map(|(_, line)| line?.stream) {
+    for (name, mark) in lines(&bytes[..end(&bytes).0]).filter_map(|(_, line)| line?.stream) {
+        let Ok(stream) = name.parse() else { continue };
         let known = streams.entry(stream).or_insert(mark);
         *known = if mark.seq >= known.seq { mark } else { *known };
     }
@@ -161,20 +191,19 @@ impl HighWater {
     /// Opens the file and reads it.
     pub(crate) fn open(path: &Path) -> io::Result<(HighWater, Marks)> {
         let bytes = read(path)?;
-        let (at, torn, lines) = lines(&bytes);
+        let (at, torn) = end(&bytes);
         let mut marks = Marks { torn, ..Marks::default() };
-        for (at, line) in lines {
+        for (at, line) in lines(&bytes[..at]) {
             let Some(line) = line else {
                 marks.damage.push(format!("the line at byte {at} of the high-water mark is damaged"));
                 continue;
             };
             marks.group = marks.group.max(line.group);
             marks.epoch = marks.epoch.max(line.epoch);
-            if let Some((stream, mark)) = line.stream {
-                let known = marks.streams.entry(fingerprint(&stream)).or_insert(mark);
-                *known = if mark.seq >= known.seq { mark } else { *known };
-            }
+            marks.streams.extend(line.stream.map(|(name, mark)| (fingerprint(name), mark)));
         }
+        marks.streams = last_of_each(std::mem::take(&mut marks.streams), |mark| mark.seq);
+        let at = at as u64;
         let file = File::options().read(true).write(true).open(path)?;
         if torn {
             // The torn end must not show through between the lines to come.
@@ -224,31 +253,28 @@ impl HighWater {
     /// Writes the file anew with one line a stream and puts it in the old one's place.
     fn compact(&mut self) -> io::Result<()> {
         let bytes = read(&self.path)?;
-        let (_, _, all) = lines(&bytes);
-        if all.iter().any(|(_, line)| line.is_none()) {
+        let bytes = &bytes[..end(&bytes).0];
+        let (mut last, mut opening, mut damaged) = (Vec::new(), None, false);
+        for (at, line) in lines(bytes) {
+            let Some(line) = line else {
+                damaged = true;
+                break;
+            };
+            last.extend(line.stream.map(|(name, mark)| (fingerprint(name), (mark.seq, at))));
+            opening = opening.max(Some((line.group, at)));
+        }
+        if damaged {
             // Damage is kept for a person to see.
             self.compact_above = u64::MAX;
             return Ok(());
         }
-        let mut last: HashMap<StreamId, (u64, usize)> = HashMap::new();
-        let mut opening = None;
-        for (at, line) in all {
-            match line.map(|line| (line.group, line.stream)) {
-                Some((group, Some((stream, mark)))) => {
-                    if last.get(&stream).is_none_or(|known| known.0 <= mark.seq) {
-                        last.insert(stream, (mark.seq, at));
-                    }
-                    opening = opening.max(Some((group, at)));
-                }
-                Some((group, None)) => opening = opening.max(Some((group, at))),
-                None => {}
-            }
-        }
-        let mut keep: Vec<usize> = last.into_values().map(|(_, at)| at).chain(opening.map(|(_, at)| at)).collect();
+        let last = last_of_each(last, |(seq, _)| *seq);
+        let mut keep: Vec<usize> = last.into_iter().map(|(_, (_, at))| at).chain(opening.map(|(_, at)| at)).collect();
         keep.sort_unstable();
         keep.dedup();
         let line = |at: usize| bytes[at..].split_inclusive(|b| *b == b'\n').next().unwrap_or_default();
-        let kept: Vec<u8> = keep.into_iter().flat_map(line).copied().collect();
+        let mut kept = Vec::with_capacity(bytes.len());
+        keep.into_iter().for_each(|at| kept.extend_from_slice(line(at)));
         let new = self.path.with_extension("new");
         fs::write(&new, &kept)?;
         File::open(&new)?.sync_all()?;

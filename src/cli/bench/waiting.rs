@@ -158,7 +158,8 @@ pub(super) async fn hold(app: &App, args: &BenchArgs, hold: Hold) -> Result<Exit
     if hold == Hold::Find {
         runtime.keep_time(&standings);
         say(&json!({}))?;
-        answer["runs"] = standings.waiting().into();
+        // One that was told something when the kill came may still have work to do.
+        answer["runs"] = (standings.waiting() + standings.interrupted.len()).into();
         answer["rss_bytes"] = rss_bytes().into();
     }
     let wakes = wake_some(&runtime, standings.waiting_ids(), standings.waiting()).await?;
@@ -182,6 +183,10 @@ async fn start_all(runtime: &Runtime, runs: u32) -> Result<(), Failure> {
     let scenario = Arc::new(loaded.scenario);
     let mut working = JoinSet::new();
     for seed in 0..runs {
+        // A started run counts as such once it waits, durably.
+        while seed as usize > runtime.waiting() + STARTS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         if working.len() >= STARTS
             && let Some(started) = working.join_next().await
         {
