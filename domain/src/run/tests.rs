@@ -132,8 +132,11 @@ proptest! {
     }
 }
 
-/// The replicas that had a turn at each tick, as ranges, with those that passed it by.
-fn turns(run: &mut Run) -> Vec<(Vec<(u32, u32)>, Vec<(u32, u32)>)> {
+/// Replicas as ranges: first, count.
+type Replicas = Vec<(u32, u32)>;
+
+/// The replicas that had a turn at each tick, with those that passed it by.
+fn turns(run: &mut Run) -> Vec<(Replicas, Replicas)> {
     let mut all = Vec::new();
     for event in drive(run, 1000, &|_| None).into_iter().flatten() {
         match event {
