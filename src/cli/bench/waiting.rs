@@ -83,7 +83,7 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
         "start_rss_bytes": found["rss_bytes"],
         "start_wake_p95_ms": found["wake_p95_ms"],
     });
-    app.console.document(&json, || text(&json, app.settings.workers));
+    app.console.document(&json, || text(&json));
     if !found.is_null() && found["runs"] != args.runs {
         return Err(Failure::new(Exit::Internal, format!("{} of {} runs are there after the kill", found["runs"], args.runs)));
     }
