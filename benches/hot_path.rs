@@ -18,6 +18,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 const RULES: &str = include_str!("../config/scenarios/handoff-4-rules/handoff-4-rules.scenario.yaml");
 const MODELS: &str = include_str!("../config/scenarios/handoff-4/handoff-4.scenario.yaml");
+const CROWD: &str = include_str!("../config/scenarios/population/population.scenario.yaml");
 /// Runs that go on at once where whole ones are measured.
 const AT_ONCE: u64 = 100;
 const POPULATION: &str = r#"
@@ -52,7 +53,11 @@ fn play(scenario: &Arc<Scenario>) -> Vec<Event> {
                 continue;
             }
             Err(Refusal::Owed) => run.pending().into_iter().find_map(|effect| match effect {
-                Effect::Serve(order) => Some(Command::Served(rules::serve(&order, &BuiltinTools, |_| {}))),
+                Effect::Serve(order) => {
+                    let mut served = rules::serve(&order, &BuiltinTools, |_| {});
+                    run.expect(served.shaped.take());
+                    Some(Command::Served(served))
+                }
                 _ => None,
             }),
             Err(_) => return log,
@@ -70,6 +75,8 @@ fn machines(c: &mut Criterion) {
     c.bench_function("decide/handoff-4 by the rules of fallbacks, one run", |b| b.iter(|| black_box(play(&fallbacks))));
     let population = scenario(POPULATION);
     c.bench_function("wave/1000 replicas, one tick", |b| b.iter(|| black_box(play(&population))));
+    let crowd = scenario(&CROWD.replace("default: 100 }", "default: 5 }"));
+    c.bench_function("wave/10000 replicas, five ticks", |b| b.iter(|| black_box(play(&crowd))));
 }
 
 fn frame(events: &[Vec<u8>], after: &Head, epoch: u64) -> commedia_actors::store::frame::EncodedFrame {

@@ -38,7 +38,7 @@ impl fmt::Debug for BlobKey {
 pub struct Body {
     value: Value,
     /// The blob's name and length, for a large value.
-    blob: Option<(Hash32, u32)>,
+    blob: Option<Box<(Hash32, u32)>>,
     /// False for a body read from a log whose blob is not loaded (yet, or any more).
     present: bool,
 }
@@ -57,7 +57,7 @@ impl Body {
             return Body::small(value);
         }
         let bytes = encode(&value);
-        let blob = Some((key.name(&bytes), u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
+        let blob = Some(Box::new((key.name(&bytes), u32::try_from(bytes.len()).unwrap_or(u32::MAX))));
         Body { value, blob, present: true }
     }
 
@@ -73,12 +73,12 @@ impl Body {
 
     /// The name of the blob this body lives in, and its bytes.
     pub fn blob(&self) -> Option<(Hash32, Vec<u8>)> {
-        self.blob.filter(|_| self.present).map(|(name, _)| (name, encode(&self.value)))
+        self.blob.as_ref().filter(|_| self.present).map(|b| (b.0, encode(&self.value)))
     }
 
     /// The name of a blob that must be loaded before the value can be read.
     pub fn missing(&self) -> Option<Hash32> {
-        self.blob.filter(|_| !self.present).map(|(name, _)| name)
+        self.blob.as_ref().filter(|_| !self.present).map(|b| b.0)
     }
 
     /// Puts the loaded blob in. Bytes that are not a value are refused.
@@ -101,8 +101,8 @@ enum Stored<T> {
 
 impl Serialize for Body {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.blob {
-            Some((name, len)) => Stored::<&Value>::Blob { name, len }.serialize(serializer),
+        match self.blob.as_deref() {
+            Some((name, len)) => Stored::<&Value>::Blob { name: *name, len: *len }.serialize(serializer),
             None => Stored::Inline(&self.value).serialize(serializer),
         }
     }
@@ -112,7 +112,7 @@ impl<'de> Deserialize<'de> for Body {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Body, D::Error> {
         Ok(match Stored::<Value>::deserialize(deserializer)? {
             Stored::Inline(value) => Body::small(value),
-            Stored::Blob { name, len } => Body { value: Value::Null, blob: Some((name, len)), present: false },
+            Stored::Blob { name, len } => Body { value: Value::Null, blob: Some(Box::new((name, len))), present: false },
         })
     }
 }

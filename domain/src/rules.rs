@@ -142,6 +142,9 @@ pub fn serve(order: &Order, builtins: &dyn Builtins, begin: impl Fn(u32)) -> Ser
                     index += 1;
                     weight += entry_weight(&entry);
                     if !entry.is_idle() {
+                        if served.entries.is_empty() {
+                            served.entries.reserve_exact(order.len() - served.count);
+                        }
                         served.entries.push(entry);
                     }
                 }
@@ -156,6 +159,10 @@ pub fn serve(order: &Order, builtins: &dyn Builtins, begin: impl Fn(u32)) -> Ser
                 break 'order;
             }
         }
+    }
+    // What was put by for turns that did nothing is not kept until the event is durable.
+    if served.entries.len() < served.entries.capacity() / 2 {
+        served.entries.shrink_to_fit();
     }
     served.shaped = Some(Shaped { turn: order.turn, from: order.world.clone(), world });
     served
@@ -268,6 +275,9 @@ impl Evaluation<'_> {
             Writer { world: self.world, names: &names, agent: Some(self.names.seat.agent), blobs: &self.order.facts.blobs };
         let write = prepare(&writer)?;
         self.world.apply(&self.order.facts.scenario, Some(self.names.seat), &write);
+        if entry.writes.is_empty() {
+            entry.writes.reserve_exact(1);
+        }
         entry.writes.push(write);
         Ok(())
     }
@@ -301,7 +311,10 @@ impl Evaluation<'_> {
                 self.take(entry, writes);
                 Ok(())
             }
-            Emit::Set(targets) => targets.iter().try_for_each(|(target, data)| self.set(*target, data, entry)),
+            Emit::Set(targets) => {
+                entry.writes.reserve_exact(targets.len());
+                targets.iter().try_for_each(|(target, data)| self.set(*target, data, entry))
+            }
             Emit::Tell { to, replica, type_, message, data, delay } => {
                 let sent = Sent {
                     to: *to,

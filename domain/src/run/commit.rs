@@ -28,7 +28,7 @@ impl Run {
             let turn = wave.turn(n, self.is_real());
             match self.state.turns.get(&seat) {
                 None if self.input_trip(seat, &slot.message).is_none() => {
-                    events.push(Event::StepPlanned { step: StepId { turn, n: 0 }, seat, at: self.state.now, work: Work::Model })
+                    events.push(Event::StepPlanned { step: StepId { turn, n: 0 }, seat, at: self.state.now, work: Work::Model });
                 }
                 Some(open) if matches!(open.phase, Phase::Asking { .. }) => {
                     let call_id = slot.message.chain.as_ref().and_then(|c| c.answers.clone()).unwrap_or_default();

@@ -23,8 +23,9 @@ impl Run {
         let state = &self.state;
         let over = |count: u64, limit: u64, name: &str| (count > limit).then(|| self.exceeded(name, &limit.to_string()));
         // Turns that have begun count before they are committed, so that no more than the limit ever run.
-        let open = state.turns.values().filter(|t| !matches!(t.phase, Phase::Fallback)).count() as u64;
-        over(state.counts.turns + open, limits.turns, "turns")
+        let open = || state.turns.values().filter(|t| !matches!(t.phase, Phase::Fallback)).count() as u64;
+        let near = state.counts.turns + state.turns.len() as u64 > limits.turns;
+        (if near { over(state.counts.turns + open(), limits.turns, "turns") } else { None })
             .or_else(|| over(state.counts.events, limits.events, "events"))
             .or_else(|| limits.tokens.and_then(|l| over(state.usage.tokens_in + state.usage.tokens_out, l, "tokens")))
             .or_else(|| {

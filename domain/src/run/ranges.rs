@@ -31,6 +31,9 @@ impl Ranges {
 
     /// Takes replicas out.
     pub fn remove(&mut self, first: u32, end: u32) {
+        if first >= end {
+            return;
+        }
         while let Some((a, b)) = self.0.range(..end).next_back().map(|(a, b)| (*a, *b)).filter(|(_, b)| *b > first) {
             self.0.remove(&a);
             if end < b {
