@@ -424,6 +424,8 @@ impl Runtime {
         origin: Origin,
         first: Option<OrchestratorMsg>,
     ) -> Result<(), StartError> {
+        let first_leg = self.shared.first_legs.clone().acquire_owned().await;
+        live.begin_first_leg(first_leg.map_err(|e| LoadError::Stopped(e.to_string()))?);
         let awaited = live.clone();
         let started = ractor::call!(self.supervisor, |reply| SupervisorMsg::Start { live, origin, first, reply });
         let started = started.map_err(|e| LoadError::Stopped(format!("the supervisor is gone: {e}"))).flatten();

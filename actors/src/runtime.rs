@@ -9,7 +9,7 @@ use commedia_domain::scenario::Scenario;
 use commedia_domain::tool::Builtins;
 use commedia_domain::value::Value;
 use ractor::{Actor, ActorRef, call};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::WallClock;
 use crate::live::{Live, LoadedRun, Shared};
@@ -29,6 +29,9 @@ use crate::subscribers::Follow;
 use crate::supervisor::{Supervisor, SupervisorMsg};
 use crate::timers::Timers;
 use crate::verify::{Verified, verify};
+
+/// Runs for each thread that go up to their first append at once.
+const FIRST_LEGS: usize = 32;
 
 /// How a runtime is opened.
 #[derive(Clone)]
@@ -182,6 +185,7 @@ impl Runtime {
             clock: options.clock,
             timers: Timers::default(),
             places: Places::new(options.max_live_runs),
+            first_legs: Arc::new(Semaphore::new(FIRST_LEGS * tokio::runtime::Handle::current().metrics().num_workers())),
             passivate_after: options.passivate_after,
         });
         let scenarios = Arc::new(Scenarios::default());
