@@ -64,7 +64,8 @@ agents:
     handles: [tick]
     rules: [{{otherwise: true, emit: [{{set: {{n: "sum(range({of}).map(i, {what}))"}}}}]}}]
 """
-PLACE = "(tick * 7919 + i * 104729)"
+# Which record the i-th look-up of a tick asks for, before it is taken modulo the records.
+PLACES = {"in order": "(tick * 1000 + i)", "scattered": "(tick * 7919 + i * 104729)"}
 BY = {
     "key": ("items[{place} % {n}].units", "{place} % {n}"),
     "index": ("size(where(items, {{'band': 'b' + string({place} % ({n} / 10))}}))", "size('b' + string({place} % ({n} / 10)))"),
@@ -129,7 +130,7 @@ def written(machine):
         yield n, (cpu - nothing) / total * 1e6
 
 
-def looked_up(by):
+def looked_up(by, place):
     def part(machine):
         ticks, of = (2_000, 1_000) if machine.full else (400, 1_000)
         for n in sizes(100, 100_000):
@@ -137,16 +138,24 @@ def looked_up(by):
             (machine.folder / "items.csv").write_text("id,band,units\n" + "".join(rows))
             # The same expression without its look-up is taken off, and with it the process' start and the records' loading.
             cost = [
-                min(machine.play(LOOKED_UP.format(n=n, ticks=ticks, of=of, what=what.format(place=PLACE, n=n)))[1] for _ in range(2))
-                for what in BY[by]
+                min(machine.play(LOOKED_UP.format(n=n, ticks=ticks, of=of, what=what))[1] for _ in range(2))
+                for what in (expression.format(place=PLACES[place], n=n) for expression in BY[by])
             ]
             yield n, (cost[0] - cost[1]) / (ticks * of) * 1e6
 
-    part.__doc__ = f"Look-ups by {by} in a collection of so many records" + (", ten found each time." if by == "index" else ".")
+    part.__doc__ = f"Look-ups by {by} in a collection of so many records, {place}" + ("; ten found each time." if by == "index" else ".")
     return part
 
 
-PARTS = {"runs": runs, "events": events, "written": written, "key": looked_up("key"), "index": looked_up("index")}
+PARTS = {
+    "runs": runs,
+    "events": events,
+    "written": written,
+    "key": looked_up("key", "in order"),
+    "key-scattered": looked_up("key", "scattered"),
+    "index": looked_up("index", "in order"),
+    "index-scattered": looked_up("index", "scattered"),
+}
 
 
 def commedia(given):

@@ -1,20 +1,25 @@
-//! What a run costs, part by part: deciding, a wave of a population, the frame codec, an append per engine and durability.
-//! Run with `cargo bench`; compare ratios, not seconds.
+//! What a run costs, part by part: deciding, a wave of a population, the frame codec, an append per engine and durability, and
+//! whole runs of `handoff-4` on the store in memory. Run with `cargo bench -- decide` and the like; compare ratios, not seconds.
 
 use std::hint::black_box;
 use std::sync::Arc;
 
+use commedia_actors::runtime::{Runtime, RuntimeOptions, StartOptions};
+use commedia_actors::store::digest::Digest;
 use commedia_actors::store::engine::Durability;
 use commedia_actors::store::frame::{Cause, Frame, FrameBuilder, Lane};
 use commedia_actors::store::{Append, Head, Options, Store, StreamId, StreamKind};
 use commedia_actors::tool::BuiltinTools;
 use commedia_domain::event::{Event, ModelBinding};
 use commedia_domain::rules;
-use commedia_domain::run::{Command, Effect, NewRun, Refusal, Run, RunInput};
+use commedia_domain::run::{Command, Effect, NewRun, Refusal, Run, RunInput, Status};
 use commedia_domain::scenario::{NoFiles, Scenario, load};
 use criterion::{Criterion, criterion_group, criterion_main};
 
-const HANDOFF: &str = include_str!("../config/scenarios/handoff-4/handoff-4.scenario.yaml");
+const RULES: &str = include_str!("../config/scenarios/handoff-4-rules/handoff-4-rules.scenario.yaml");
+const MODELS: &str = include_str!("../config/scenarios/handoff-4/handoff-4.scenario.yaml");
+/// Runs that go on at once where whole ones are measured.
+const AT_ONCE: u64 = 100;
 const POPULATION: &str = r#"
 name: population
 clock: {tick: P1D, ticks: 1}
@@ -59,8 +64,10 @@ fn play(scenario: &Arc<Scenario>) -> Vec<Event> {
 }
 
 fn machines(c: &mut Criterion) {
-    let handoff = scenario(HANDOFF);
-    c.bench_function("decide/handoff-4 by rules, one run", |b| b.iter(|| black_box(play(&handoff))));
+    let rules = scenario(RULES);
+    c.bench_function("decide/handoff-4 by rules, one run", |b| b.iter(|| black_box(play(&rules))));
+    let fallbacks = scenario(MODELS);
+    c.bench_function("decide/handoff-4 by the rules of fallbacks, one run", |b| b.iter(|| black_box(play(&fallbacks))));
     let population = scenario(POPULATION);
     c.bench_function("wave/1000 replicas, one tick", |b| b.iter(|| black_box(play(&population))));
 }
@@ -81,23 +88,31 @@ fn frame(events: &[Vec<u8>], after: &Head, epoch: u64) -> commedia_actors::store
 }
 
 fn codec(c: &mut Criterion) {
-    let events = play(&scenario(HANDOFF));
+    let events = play(&scenario(RULES));
     let payloads: Vec<Vec<u8>> = events.iter().map(Event::encode).collect();
     c.bench_function("codec/encode the frame of a run", |b| {
         b.iter(|| black_box(frame(&events.iter().map(Event::encode).collect::<Vec<_>>(), &Head::START, 1)));
     });
     let encoded = frame(&payloads, &Head::START, 1);
-    c.bench_function("codec/decode the frame of a run", |b| {
+    c.bench_function("codec/decode and verify the frame of a run", |b| {
         b.iter(|| {
             let frame = Frame::decode(encoded.bytes()).expect("whole");
-            frame.records.iter().map(|r| Event::decode(&r.bytes).expect("an event")).collect::<Vec<_>>()
+            frame.follows(&Head::START).expect("the chain's first");
+            let mut digest = Digest::new();
+            let events: Vec<Event> = frame
+                .records
+                .iter()
+                .inspect(|r| digest.update(&r.bytes))
+                .map(|r| Event::decode(&r.bytes).expect("an event"))
+                .collect();
+            black_box((events, digest.value()))
         });
     });
 }
 
 fn append(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("starts");
-    let payloads: Vec<Vec<u8>> = play(&scenario(HANDOFF)).iter().map(Event::encode).collect();
+    let payloads: Vec<Vec<u8>> = play(&scenario(RULES)).iter().map(Event::encode).collect();
     for (name, on_disk, durability) in [
         ("memory", false, Durability::Process),
         ("sled, process", true, Durability::Process),
@@ -127,9 +142,35 @@ fn append(c: &mut Criterion) {
     }
 }
 
+fn whole(c: &mut Criterion) {
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("starts");
+    for (name, text, binding) in [("rules", RULES, ModelBinding::Offline), ("stub", MODELS, ModelBinding::Stub)] {
+        let scenario = scenario(text);
+        let models = vec![binding; scenario.models.len() + 1];
+        let runtime = tokio.block_on(Runtime::open(RuntimeOptions::default())).expect("opens");
+        c.bench_function(&format!("handoff-4/{name}, {AT_ONCE} runs at once in memory"), |b| {
+            b.iter(|| {
+                tokio.block_on(async {
+                    let mut handles = Vec::new();
+                    for seed in 0..AT_ONCE {
+                        let input = RunInput { params: Vec::new(), seed, now: 0, models: models.clone() };
+                        let started = runtime.start_run(scenario.clone(), input, StartOptions::default()).await;
+                        handles.push(started.unwrap_or_else(|e| panic!("{e}")));
+                    }
+                    for handle in handles {
+                        let ended = handle.done().await.expect("ends");
+                        assert_eq!(ended.run.state().status, Status::Completed, "{name}");
+                    }
+                });
+            });
+        });
+        tokio.block_on(runtime.shutdown()).expect("closes");
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(2)).warm_up_time(std::time::Duration::from_millis(500));
-    targets = machines, codec, append
+    targets = machines, codec, append, whole
 }
 criterion_main!(benches);

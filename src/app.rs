@@ -141,6 +141,9 @@ pub fn open_failure(e: OpenError) -> Failure {
     match e {
         OpenError::Locked { .. } => failure.help("wait for the other process, or use another --data folder, or --memory"),
         OpenError::Newer { .. } => failure,
+        OpenError::OtherEngine { found, .. } => {
+            failure.help(format!("--store {found}://DIR opens it; `commedia store copy` changes its engine"))
+        }
         OpenError::Damaged(_) => failure.help("restore it from a backup, or use another --data folder"),
         OpenError::Failed(_) => failure.help("--data names another folder"),
         OpenError::Url(_) => Failure { exit: Exit::Usage, ..failure },

@@ -113,8 +113,7 @@ impl Fold {
                 of_turn(turn, "its last step").or_else(|| self.message(scenario, run, *seat))
             }
             Event::DelegateReturned { seat, .. } => {
-                let mail = run.state().mail.get(seat)?;
-                let back = mail.iter().find(|m| m.kind == MessageKind::Return)?;
+                let back = run.state().mail.answer(*seat)?;
                 self.sender(scenario, back)
             }
             Event::ConversationSummarised { turn, .. } | Event::TurnDegraded { turn, .. } => of_turn(turn, "its last step"),
@@ -127,6 +126,10 @@ impl Fold {
             Event::MetricSampled { .. } => self.moment.map(|seq| Because { seq, how: "all work of the tick was done".into() }),
             Event::RunCompleted(_) | Event::RunFailed(_) | Event::RunTimedOut(_) | Event::RunOverBudget(_) => {
                 self.before("this was the last thing that happened")
+            }
+            Event::MessagePassed { agent, passed, .. } => {
+                let (replica, _) = passed.first()?;
+                self.message(scenario, run, Seat { agent: *agent, replica: *replica })
             }
             Event::RunQueued
             | Event::RunPaused { .. }
@@ -155,7 +158,7 @@ impl Fold {
     fn message(&self, scenario: &Scenario, run: &Run, seat: Seat) -> Option<Because> {
         let state = run.state();
         let open = state.turns.get(&seat).map(|t| t.message.clone());
-        let message = open.or_else(|| state.mail.get(&seat).and_then(|mail| mail.front().cloned()))?;
+        let message = open.or_else(|| state.mail.front(seat).cloned())?;
         let because = self.sender(scenario, &message)?;
         Some(Because { how: format!("{} {}", seat_name(scenario, seat), because.how), ..because })
     }

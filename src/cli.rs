@@ -52,7 +52,7 @@ struct Global {
     /// Keep nothing: all is gone when the program ends
     #[arg(long, global = true)]
     memory: bool,
-    /// The store itself: sled://DIR or memory:
+    /// The store itself: sled://DIR, fjall://DIR or memory:
     #[arg(long, global = true, value_name = "URL", conflicts_with = "memory")]
     store: Option<String>,
     /// What an acknowledged event survives: a power cut, or the end of this process

@@ -183,6 +183,7 @@ impl Teller {
                 };
                 (Some(agent), Some(c.turn), None)
             }
+            Event::MessagePassed { turn, agent, .. } => (Some(agent_name(&self.scenario, *agent)), Some(*turn), None),
             Event::TurnFailed { turn, seat, .. }
             | Event::DelegateAsked { turn, seat, .. }
             | Event::DelegateReturned { turn, seat, .. }

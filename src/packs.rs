@@ -44,6 +44,7 @@ pub const PACKS: &[Pack] = &[
     ),
     pack!("handoff-4", false, "four agents, three handoffs: what `bench` measures", "handoff-4.scenario.yaml"),
     pack!("waiting", false, "one agent that waits for a day", "waiting.scenario.yaml"),
+    pack!("population", false, "ten thousand agents by rules, a hundred ticks", "population.scenario.yaml"),
     pack!("handoff-4-rules", false, "the same by agents of kind `rules`", "handoff-4-rules.scenario.yaml"),
 ];
 

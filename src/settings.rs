@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use commedia_actors::clock::WallClock;
-use commedia_actors::store::engine::Durability;
+use commedia_actors::store::{self, engine::Durability};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -35,7 +35,7 @@ pub struct Flags {
 pub struct Settings {
     /// The data folder.
     pub data: PathBuf,
-    /// The store: `memory:` or `sled://DIR`.
+    /// The store: `memory:`, `sled://DIR` or `fjall://DIR`.
     pub store: String,
     /// What an acknowledgement survives.
     pub durability: Durability,
@@ -160,7 +160,7 @@ impl Settings {
 
     /// The folder of the store, where it has one.
     pub fn store_dir(&self) -> Option<&Path> {
-        self.store.strip_prefix("sled://").map(Path::new)
+        store::place(&self.store).map(|(_, dir)| dir)
     }
 
     /// Whether nothing outlives the process.
@@ -267,7 +267,7 @@ pub fn json_schema() -> Json {
         "properties": {
             "data": {"type": "string", "description": "The data folder. Default: $XDG_DATA_HOME/commedia"},
             "store": section("Where runs are kept", json!({
-                "url": {"type": "string", "pattern": "^(memory:|sled://.+)$", "description": "memory: or sled://DIR. Default: sled://<data>/store"},
+                "url": {"type": "string", "pattern": "^(memory:|(sled|fjall)://.+)$", "description": "sled://DIR, fjall://DIR or memory:. Default: sled://<data>/store"},
                 "durability": {"enum": ["fsync", "process"], "default": "fsync", "description": "What an acknowledged event survives"},
             })),
             "runtime": section("How runs are worked on", json!({

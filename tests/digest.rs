@@ -1,4 +1,4 @@
-//! The same seed gives the same digest: with 1, 2 and 8 workers, on sled and in memory, followed or not; another seed another.
+//! The same seed gives the same digest: with 1, 2 and 8 workers, on sled, on fjall and in memory, followed or not; another seed another.
 //! And a flipped bit in a copy of the store is named, wherever it falls into what is still needed.
 
 use std::path::Path;
@@ -17,11 +17,13 @@ const SEASON: [&str; 6] = ["run", "retail-season", "--today", "2026-02-25", "--s
 #[test]
 fn workers_engines_and_followers_leave_no_trace_in_the_digest() {
     let folder = tempfile::tempdir().expect("a folder");
-    let rows: [(&str, &[&str]); 6] = [
+    let fjall = format!("fjall://{}", folder.path().join("fjall").display());
+    let rows: [(&str, &[&str]); 7] = [
         ("one worker", &["--workers", "1"]),
         ("two workers", &["--workers", "2"]),
         ("eight workers", &["--workers", "8"]),
         ("in memory", &["--memory"]),
+        ("on fjall", &["--store", &fjall]),
         ("nobody follows", &["--progress", "none"]),
         ("durability process", &["--durability", "process"]),
     ];
@@ -38,31 +40,81 @@ fn workers_engines_and_followers_leave_no_trace_in_the_digest() {
 
 #[test]
 fn a_flipped_bit_in_a_copy_is_named() {
+    // Each engine's log. sled writes a page again when it grows: only in the copy that counts does a flip do harm.
+    flip("sled", "sled/db");
+    flip("fjall", "fjall/0.jnl");
+}
+
+fn flip(engine: &str, log: &str) {
     let folder = tempfile::tempdir().expect("a folder");
-    let (_, run) = commedia(folder.path(), &SEASON);
+    let (store, other) = (folder.path().join("store"), folder.path().join("flipped"));
+    let url = |dir: &Path| format!("{engine}://{}", dir.display());
+    let (_, run) = commedia(folder.path(), &[&SEASON[..], &["--store", &url(&store)]].concat());
     let digest = run["digest"].as_str().expect("a digest");
-    let db = folder.path().join("store/sled/db");
-    let whole = std::fs::read(&db).expect("sled keeps its log in `db`");
-    // Words of the last event. sled writes a page again when it grows: only in the copy that counts does a flip do harm.
+    let whole = std::fs::read(store.join(log)).expect("the engine's log");
+    // Words of the last event.
     let words = b"Season closed";
     let places: Vec<usize> = (0..whole.len() - words.len()).filter(|at| whole[*at..].starts_with(words)).collect();
     assert!(!places.is_empty(), "the result is in the log");
     let mut named = 0;
     for at in places {
+        copy_dir(&store, &other);
         let mut flipped = whole.clone();
         flipped[at + 3] ^= 1;
-        std::fs::write(&db, flipped).expect("is written");
-        let (code, report) = commedia(folder.path(), &["store", "check"]);
+        std::fs::write(other.join(log), flipped).expect("is written");
+        let (code, report) = commedia(folder.path(), &["store", "check", "--store", &url(&other)]);
         let damage = report["damage"].as_array().expect("a list");
         let intact = report["runs"].as_array().is_some_and(|runs| runs.iter().any(|r| r["digest"] == digest));
         match code {
-            Some(0) => assert!(intact && damage.is_empty(), "byte {at}: all is well, and the run is not whole: {report}"),
+            Some(0) => {
+                assert!(intact && damage.is_empty(), "{engine} byte {at}: all is well, and the run is not whole: {report}")
+            }
             Some(8) => {
-                assert!(!damage.is_empty(), "byte {at}: {report}");
+                assert!(!damage.is_empty(), "{engine} byte {at}: {report}");
                 named += 1;
             }
-            other => panic!("byte {at}: exit code {other:?}: {report}"),
+            other => panic!("{engine} byte {at}: exit code {other:?}: {report}"),
+        }
+        std::fs::remove_dir_all(&other).expect("is removed");
+    }
+    assert!(named > 0, "{engine}: one of the copies is the one that counts");
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &target)
+        } else {
+            assert!(std::fs::copy(entry.path(), target).is_ok())
         }
     }
-    assert!(named > 0, "one of the copies is the one that counts");
+}
+
+#[test]
+fn a_copy_of_a_store_has_the_same_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = |engine: &str, name: &str| format!("{engine}://{}", folder.path().join(name).display());
+    let (sled, fjall, compact) = (url("sled", "a"), url("fjall", "b"), url("sled", "c"));
+    let (_, run) = commedia(folder.path(), &[&SEASON[..], &["--store", &sled]].concat());
+    let checked = |store: &str| commedia(folder.path(), &["store", "check", "--store", store]);
+    let expected = checked(&sled);
+    assert_eq!((expected.0, &expected.1["runs"][0]["digest"]), (Some(0), &run["digest"]));
+    for (from, to) in [(&sled, &fjall), (&fjall, &compact)] {
+        let (code, said) = commedia(folder.path(), &["store", "copy", from, to]);
+        assert_eq!(
+            (code, said["schema"].as_str(), said["streams"].as_u64()),
+            (Some(0), Some("commedia.store-copy/v1"), Some(2)),
+            "{said}"
+        );
+        assert_eq!(checked(to), expected, "{to}");
+    }
+    let (code, _) = commedia(folder.path(), &["store", "copy", &sled, &fjall]);
+    assert_eq!(code, Some(2), "the target is not empty");
+    let (code, _) = commedia(folder.path(), &["ls", "--store", &url("sled", "b")]);
+    assert_eq!(code, Some(8), "another engine's store");
+    let id = run["run_id"].as_str().expect("an id");
+    let (code, replayed) = commedia(folder.path(), &["replay", id, "--verify", "--store", &fjall]);
+    assert_eq!(code, Some(0), "{replayed}");
 }

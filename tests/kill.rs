@@ -1,5 +1,6 @@
 //! `kill -9` at random moments between a run's first and its last append: nothing acknowledged is lost, and the digest is the
-//! undisturbed run's. `COMMEDIA_KILLS` sets how many runs (12), `COMMEDIA_SEED` repeats a failure; the seed is printed.
+//! undisturbed run's, on each engine. `COMMEDIA_KILLS` sets how many runs (12, on sled; 4 on fjall),
+//! `COMMEDIA_SEED` repeats a failure, and is printed.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -17,8 +18,11 @@ impl Chance {
     }
 }
 
+/// A data folder is named after the engine of its store.
 fn commedia(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_commedia"));
+    let engine = data.extension().expect("an engine").to_string_lossy();
+    command.arg("--store").arg(format!("{engine}://{}", data.join("store").display()));
     command.args(arguments).arg("--data").arg(data).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -64,21 +68,30 @@ fn kill_after(data: &Path, arguments: &[&str], events: u64, spins: u64, told: &m
 
 #[test]
 fn a_killed_run_loses_nothing_and_ends_with_the_same_digest() {
+    kill_runs("sled", 12);
+}
+
+#[test]
+fn a_killed_run_loses_nothing_on_fjall_either() {
+    kill_runs("fjall", 4);
+}
+
+fn kill_runs(engine: &str, default_kills: u64) {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
-    let (kills, seed) = (number("COMMEDIA_KILLS", 12), number("COMMEDIA_SEED", u64::from(std::process::id())));
+    let (kills, seed) = (number("COMMEDIA_KILLS", default_kills), number("COMMEDIA_SEED", u64::from(std::process::id())));
     eprintln!("COMMEDIA_KILLS={kills} COMMEDIA_SEED={seed}");
     let mut chance = Chance(seed);
     let folder = tempfile::tempdir().expect("a folder");
     let straight = season("5");
     let straight: Vec<&str> = straight.iter().map(String::as_str).collect();
-    let undisturbed = json(&folder.path().join("straight"), &straight);
+    let undisturbed = json(&folder.path().join("straight").with_extension(engine), &straight);
     assert_eq!(undisturbed["status"], "completed", "{undisturbed}");
     let events = undisturbed["events"].as_u64().expect("a count");
     assert!(events > u64::from(WEEKS), "{events} events, at least one append a week");
 
     let (mut interrupted, mut checked) = (0, 0);
     for n in 0..kills {
-        let data = folder.path().join(format!("run-{n}"));
+        let data = folder.path().join(format!("run-{n}.{engine}"));
         let mut told = Told::new();
         let Some(id) = kill_after(&data, &straight, 1 + chance.below(events - 1), chance.below(2_000_000), &mut told) else {
             panic!("run {n}: no event was told");
@@ -116,7 +129,7 @@ fn a_killed_run_loses_nothing_and_ends_with_the_same_digest() {
         let report = json(&data, &["store", "check", "--output", "json"]);
         assert_eq!(report["damage"].as_array().map(Vec::len), Some(0), "run {n}: {report}");
     }
-    eprintln!("{kills} runs, {interrupted} interrupted and resumed, {checked} acknowledged events checked: none lost");
+    eprintln!("{engine}: {kills} runs, {interrupted} interrupted and resumed, {checked} acknowledged events checked: none lost");
     assert!(interrupted * 2 >= kills, "most kills must come before the end: {interrupted} of {kills}");
 }
 
@@ -132,7 +145,7 @@ fn a_terminated_run_says_how_to_go_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("patient.scenario.yaml");
     std::fs::write(&file, PATIENT).expect("is written");
-    let data = folder.path().join("data");
+    let data = folder.path().join("data.sled");
     let mut child = commedia(&data, &["run", file.to_str().expect("UTF-8"), "--progress", "json"]).spawn().expect("starts");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let first = lines.next().expect("it tells of its start").expect("UTF-8");

@@ -92,6 +92,11 @@ impl LogWriter {
         self.frame.is_some()
     }
 
+    /// About how many bytes wait.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.frame.as_ref().map_or(0, FrameBuilder::size)
+    }
+
     /// Whether the next event should begin a new frame.
     pub(crate) fn is_full(&self) -> bool {
         self.frame.as_ref().is_some_and(|f| f.size() > FRAME_FULL)

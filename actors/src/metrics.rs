@@ -1,5 +1,6 @@
 //! Every series of the process, named here and nowhere else. Base units; never a run id as a label.
 
+use commedia_domain::event::{AnsweredBy, StepOutcome};
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -53,6 +54,26 @@ pub struct Metrics {
     pub http_request_seconds: HistogramVec,
     /// Injected faults.
     pub faults_injected_total: IntCounterVec,
+    usual: Usual,
+}
+
+/// The series that count in every turn, looked up once.
+#[derive(Clone)]
+struct Usual {
+    turns: [IntCounter; 4],
+    model_steps: IntCounter,
+    tool_steps: IntCounter,
+}
+
+impl Usual {
+    fn of(turns: &IntCounterVec, steps: &IntCounterVec) -> Usual {
+        let by = [AnsweredBy::Model, AnsweredBy::Rules, AnsweredBy::Stub, AnsweredBy::Cache];
+        Usual {
+            turns: by.map(|by| turns.with_label_values(&[by.word(), "completed"])),
+            model_steps: steps.with_label_values(&["model", "ok"]),
+            tool_steps: steps.with_label_values(&["tool", "ok"]),
+        }
+    }
 }
 
 const SECONDS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0, 60.0];
@@ -66,13 +87,16 @@ impl Default for Metrics {
 impl Metrics {
     /// All series, declared from the start.
     pub fn new() -> Metrics {
+        let turns_total = counters("commedia_turns_total", "Turns", &["agent_kind", "outcome"]);
+        let steps_total = counters("commedia_steps_total", "Steps", &["kind", "outcome"]);
         let made = Metrics {
             registry: Registry::new(),
+            usual: Usual::of(&turns_total, &steps_total),
             runs_total: counters("commedia_runs_total", "Ended runs", &["scenario", "status"]),
             runs_active: gauge("commedia_runs_active", "Live runs"),
             run_duration_seconds: histogram("commedia_run_duration_seconds", "Wall time of ended runs", &SECONDS),
-            turns_total: counters("commedia_turns_total", "Turns", &["agent_kind", "outcome"]),
-            steps_total: counters("commedia_steps_total", "Steps", &["kind", "outcome"]),
+            turns_total,
+            steps_total,
             handoffs_total: counter("commedia_handoffs_total", "Handoffs"),
             mailbox_depth: made_well(IntGaugeVec::new(
                 Opts::new("commedia_mailbox_depth", "Messages in mailboxes"),
@@ -132,6 +156,26 @@ impl Metrics {
         ];
         for collector in all {
             self.registry.register(collector).expect("each name stands here once");
+        }
+    }
+
+    /// Counts completed turns.
+    pub(crate) fn completed_turns(&self, by: AnsweredBy, turns: u64) {
+        let series = match by {
+            AnsweredBy::Model => 0,
+            AnsweredBy::Rules => 1,
+            AnsweredBy::Stub => 2,
+            AnsweredBy::Cache => 3,
+        };
+        self.usual.turns[series].inc_by(turns);
+    }
+
+    /// Counts a step.
+    pub(crate) fn step_ended(&self, outcome: &StepOutcome) {
+        match outcome {
+            StepOutcome::Answered { .. } => self.usual.model_steps.inc(),
+            StepOutcome::Done { .. } => self.usual.tool_steps.inc(),
+            StepOutcome::Failed(failure) => self.steps_total.with_label_values(&[failure.class.word(), "failed"]).inc(),
         }
     }
 

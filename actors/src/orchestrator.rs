@@ -119,6 +119,9 @@ pub(crate) struct State {
     /// Time of its own work since the last append.
     busy: Duration,
     snapshot_at: u64,
+    /// Bytes of the last snapshot, and of the log since.
+    snapshot_bytes: usize,
+    logged: usize,
     /// The moment for which a timer is set while steps are open.
     woken: Option<i64>,
     wait: Option<rest::Wait>,
@@ -242,6 +245,8 @@ impl State {
             appended: Instant::now(),
             busy: Duration::ZERO,
             snapshot_at,
+            snapshot_bytes: 0,
+            logged: 0,
             woken: None,
             wait: None,
         };
@@ -312,7 +317,7 @@ impl State {
         match event {
             Event::TurnCompleted(done) => {
                 let turns: u64 = done.served.iter().map(|(_, n)| u64::from(*n)).sum();
-                metrics.turns_total.with_label_values(&[done.by.word(), "completed"]).inc_by(turns);
+                metrics.completed_turns(done.by, turns);
                 let handoffs =
                     done.entries.iter().filter(|e| matches!(e.outcome, commedia_domain::event::Outcome::Handoff { .. }));
                 metrics.handoffs_total.inc_by(handoffs.count() as u64);
@@ -320,14 +325,7 @@ impl State {
             Event::TurnFailed { failure, .. } => {
                 metrics.turns_total.with_label_values(&[failure.class.word(), "failed"]).inc();
             }
-            Event::StepRecorded(recorded) => {
-                let (kind, outcome) = match &recorded.outcome {
-                    StepOutcome::Answered { .. } => ("model", "ok"),
-                    StepOutcome::Done { .. } => ("tool", "ok"),
-                    StepOutcome::Failed(f) => (f.class.word(), "failed"),
-                };
-                metrics.steps_total.with_label_values(&[kind, outcome]).inc();
-            }
+            Event::StepRecorded(recorded) => metrics.step_ended(&recorded.outcome),
             Event::AgentRestarted { .. } => {
                 let scenario = &self.run.scenario().name;
                 metrics.actor_restarts_total.with_label_values(&[scenario, &"panic".into()]).inc();
@@ -340,6 +338,7 @@ impl State {
     async fn flush(&mut self) -> Result<(), AppendError> {
         if self.log.is_dirty() {
             let (meta, live) = self.meta.update(self.run.state(), self.wait.map(|w| w.at), self.shared.clock.now_ms());
+            self.logged += self.log.waiting_bytes();
             let events = self.log.flush(&self.shared.store, Some(meta), live).await?;
             let lagged = self.live.subscribers.publish(&events);
             self.shared.metrics.ws_lagged_total.inc_by(lagged as u64);
@@ -352,10 +351,11 @@ impl State {
         Ok(())
     }
 
-    /// A snapshot off the hot path, every so many events.
+    /// A snapshot every so many events, and not before the log has grown by as much as the last one took: all snapshots
+    /// together stay in proportion to the log, and so does what is folded behind the newest.
     fn snapshot(&mut self, every: u64) {
         let events = self.run.state().counts.events;
-        if events < self.snapshot_at + every || self.run.state().status.ended().is_some() {
+        if events < self.snapshot_at + every || self.logged < self.snapshot_bytes || self.run.state().status.ended().is_some() {
             return;
         }
         self.snapshot_at = events;
@@ -367,6 +367,7 @@ impl State {
             state_version: u32::from(STATE_VERSION),
             bytes: self.run.snapshot(),
         };
+        (self.snapshot_bytes, self.logged) = (snapshot.bytes.len(), 0);
         let (store, stream) = (self.shared.store.clone(), self.log.stream().clone());
         tokio::spawn(async move {
             if let Err(e) = store.put_snapshot(&stream, snapshot).await {
@@ -396,17 +397,12 @@ impl State {
 
     async fn serve(&mut self, order: Order, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
         self.order = Some(order.turn);
-        let first = Seat { agent: order.agent, replica: order.mail.first().map_or(0, |m| m.0) };
+        let first = Seat { agent: order.agent, replica: order.replicas().next().unwrap_or_default() };
         let shard = first.replica / u32::try_from(SHARD).unwrap_or(1024);
         let actor = self.agent((first.agent, shard), myself).await?;
         let at = Arc::new(AtomicU32::new(0));
-        let doing = Doing {
-            agent: order.agent,
-            replicas: order.mail.iter().map(|m| m.0).collect(),
-            turn: order.turn,
-            step: None,
-            at: at.clone(),
-        };
+        let doing =
+            Doing { agent: order.agent, replicas: order.replicas().collect(), turn: order.turn, step: None, at: at.clone() };
         self.doing.insert(actor.get_id(), doing);
         actor.cast(AgentMsg::Serve { order: Box::new(order), at })?;
         Ok(())
@@ -501,7 +497,8 @@ impl State {
 
     fn reported(&mut self, report: AgentReport) -> Result<(), ActorProcessingErr> {
         let command = match report {
-            AgentReport::Served(served) => {
+            AgentReport::Served(mut served) => {
+                self.run.expect(served.shaped.take());
                 if self.order == Some(served.turn) {
                     self.order = None;
                 }

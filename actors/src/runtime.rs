@@ -33,7 +33,7 @@ use crate::verify::{Verified, verify};
 /// How a runtime is opened.
 #[derive(Clone)]
 pub struct RuntimeOptions {
-    /// `memory:` or `sled://DIR`.
+    /// `memory:`, `sled://DIR` or `fjall://DIR`.
     pub store: String,
     /// What an acknowledgement survives.
     pub durability: Durability,

@@ -9,13 +9,16 @@ pub mod blob;
 mod check;
 mod claim;
 mod commit;
+pub mod copy;
 pub mod digest;
 mod directory;
 pub mod engine;
 mod error;
+mod fjall;
 pub mod frame;
 mod highwater;
 mod home;
+mod journal;
 mod key;
 pub mod live;
 pub mod memory;
@@ -42,7 +45,7 @@ use engine::Durability;
 pub use error::{AppendError, Damage, OpenError, ReadError};
 use frame::{FRAME_LIMIT, Frame};
 use home::Home;
-pub use home::OpenEngine;
+pub use home::{ENGINES, OpenEngine, place};
 use live::{LIVE_LIMIT, LiveRow};
 pub use reader::Listed;
 use reader::Reader;
@@ -133,7 +136,7 @@ async fn start(
 }
 
 impl Store {
-    /// Opens `memory:` or `sled://DIR`, creating it if need be. Opening raises the epoch: older leases are fenced.
+    /// Opens `memory:`, `sled://DIR` or `fjall://DIR`, creating it if need be. Opening raises the epoch: older leases are fenced.
     pub async fn open(url: &str, durability: Durability, options: Options) -> Result<Store, OpenError> {
         let (url, cache_bytes) = (url.to_string(), options.cache_bytes);
         let home = blocking(move || Home::at(&url, durability, cache_bytes)).await.map_err(OpenError::Failed)??;

@@ -39,7 +39,7 @@ fn each_scenario_ends_as_it_should() {
         assert_eq!(ended(name, &run), status, "{name}: {:?}", end.cause);
         assert!(end.checks.iter().all(|c| c.passed), "{name}: {:?}", end.checks);
         assert_eq!(state.counts.turns, turns, "{name}");
-        assert!(state.turns.is_empty() && state.mail.values().all(|q| !q.is_empty()), "{name}");
+        assert!(state.turns.is_empty(), "{name}");
     }
 }
 
@@ -100,11 +100,11 @@ proptest! {
                 let outcome = StepOutcome::Done { value: Default::default(), writes: Vec::new(), sent: Vec::new() };
                 Command::StepEnded { step, outcome }
             }
-            1 => Command::Served(Served { turn: TurnId { wave: wave + 1000, index }, count: 1, entries: Vec::new(), failed: None }),
+            1 => Command::Served(Served { count: 1, ..Served::nothing(TurnId { wave: wave + 1000, index }) }),
             2 => Command::Resume,
             3 => Command::Tell { seat: Seat { replica: 1 << 30, ..seat }, text: "x".into(), data: Value::Null },
             4 => Command::Crashed { seat: Seat { replica: 1 << 30, ..seat }, turn, reason: "x".into() },
-            5 => Command::Served(Served { turn, count: 5000, entries: Vec::new(), failed: None }),
+            5 => Command::Served(Served { count: 5000, ..Served::nothing(turn) }),
             _ => Command::Tell { seat: Seat { agent: AgentIx(999), replica: 0 }, text: "x".into(), data: Value::Null },
         };
         prop_assert!(run.decide(command.clone()).is_err(), "{command:?}");

@@ -382,4 +382,5 @@ conformance! {
     memory, 100;
     memory_in_groups, 50;
     sled, 6;
+    fjall, 6;
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use commedia_actors::store::engine::Durability;
 use commedia_actors::store::frame::{FrameBuilder, Lane};
 use commedia_actors::store::live::LiveRow;
-use commedia_actors::store::{Append, Head, Options, Store};
+use commedia_actors::store::{Append, ENGINES, Head, Options, Store};
 use store_support::*;
 
 const PAYLOAD: [u8; 200] = [0x5a; 200];
@@ -74,11 +74,13 @@ fn appends_per_second() {
             measure("memory", Place::memory().open().await, tasks, 300).await;
             measure("memory, in groups", Place::memory_in_groups().open().await, tasks, 300).await;
         }
-        for durability in [Durability::Process, Durability::Fsync] {
-            for tasks in [1, 16, 64, 256, 1000] {
+        for (durability, tasks) in
+            [Durability::Process, Durability::Fsync].into_iter().flat_map(|d| [1, 16, 64, 256, 1000].map(|n| (d, n)))
+        {
+            for engine in ENGINES {
                 let dir = tempfile::tempdir_in(std::env::var("COMMEDIA_SPEED_DIR").unwrap_or("/tmp".into())).unwrap();
-                let store = Store::open(&url(dir.path()), durability, Options::default()).await.unwrap();
-                measure(&format!("sled, {}", durability.name()), store.clone(), tasks, 1000).await;
+                let store = Store::open(&url(engine, dir.path()), durability, Options::default()).await.unwrap();
+                measure(&format!("{engine}, {}", durability.name()), store.clone(), tasks, 1000).await;
                 store.close().await.unwrap();
             }
         }

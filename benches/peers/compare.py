@@ -86,13 +86,14 @@ def table(found):
 
 def head(found):
     peers = {m[0]["package"]: m[0]["version"] for name, m in found.items() if name in PEERS}
-    synchronous = {m[0]["sqlite_synchronous"] for name, m in found.items() if name in PEERS}
+    words = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
+    synchronous = sorted({words[m[0]["sqlite_synchronous"]] for name, m in found.items() if name in PEERS})
     our = found["commedia, rules"][0]
     return (
         f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}\n"
         f"commedia: {our['engine']}, durability {our['durability']}, {our['parallel']} at once, {our['runs']} scenarios a round\n"
         + "".join(f"{name} {version}\n" for name, version in peers.items())
-        + f"peers: SQLite in a file, synchronous = {', '.join(map(str, sorted(synchronous)))} (2 syncs each commit), "
+        + f"peers: SQLite in a file, synchronous = {', '.join(synchronous)}, "
         f"one at a time, {found['openai-agents'][0]['runs']} scenarios a round\n"
     )
 

@@ -38,6 +38,13 @@ struct Stored {
     records: OrdMap<Key, Value>,
 }
 
+/// By content: indexes follow from the records.
+impl PartialEq for Collection {
+    fn eq(&self, other: &Collection) -> bool {
+        self.records == other.records
+    }
+}
+
 impl From<Collection> for Stored {
     fn from(collection: Collection) -> Stored {
         Stored { shape: collection.shape, records: collection.records }

@@ -30,13 +30,32 @@ pub struct DrawKey<'a> {
 impl DrawKey<'_> {
     /// A fresh generator: ChaCha8 keyed by BLAKE3 over the fields, texts with their lengths before them.
     pub fn rng(&self) -> ChaCha8Rng {
+        DrawStem::new(self.seed, self.agent, self.name, self.kind).rng(self.replica, self.tick, self.ordinal)
+    }
+}
+
+/// What a draw has in common for all replicas and ticks, hashed once.
+#[derive(Clone, Debug)]
+pub struct DrawStem(blake3::Hasher);
+
+impl DrawStem {
+    /// The stem of a draw.
+    pub fn new(seed: u64, agent: &str, name: &str, kind: MessageKind) -> DrawStem {
         let mut hasher = blake3::Hasher::new_derive_key("commedia 2026 draw v1");
-        hasher.update(&self.seed.to_le_bytes());
-        for text in [self.agent, self.name, self.kind.word()] {
+        hasher.update(&seed.to_le_bytes());
+        for text in [agent, name, kind.word()] {
             hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
         }
-        hasher.update(&self.replica.to_le_bytes()).update(&self.tick.to_le_bytes()).update(&self.ordinal.to_le_bytes());
-        ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
+        DrawStem(hasher)
+    }
+
+    /// The generator of one draw of it.
+    pub fn rng(&self, replica: u32, tick: u64, ordinal: u32) -> ChaCha8Rng {
+        let mut rest = [0; 16];
+        rest[..4].copy_from_slice(&replica.to_le_bytes());
+        rest[4..12].copy_from_slice(&tick.to_le_bytes());
+        rest[12..].copy_from_slice(&ordinal.to_le_bytes());
+        ChaCha8Rng::from_seed(*self.0.clone().update(&rest).finalize().as_bytes())
     }
 }
 

@@ -190,6 +190,16 @@ pub enum Event {
         /// Why.
         reason: Arc<str>,
     },
+    // ── canonical again, later than the rest ──
+    /// Mailboxes whose message its receiver does not handle now (`handles … where`): it goes, and there is no turn.
+    MessagePassed {
+        /// The first turn there would have been.
+        turn: TurnId,
+        /// The block.
+        agent: AgentIx,
+        /// The mailboxes, as ranges of replicas: first, count.
+        passed: Vec<(u32, u32)>,
+    },
 }
 
 /// What a run is made from.
@@ -339,6 +349,20 @@ pub enum Write {
         /// The value.
         value: Body,
     },
+    /// The agent gets no ticks before then.
+    Wake {
+        /// When.
+        at: WakeAt,
+    },
+}
+
+/// When somebody wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WakeAt {
+    /// At a tick.
+    Tick(u64),
+    /// At the first tick from a moment of run time on.
+    Moment(i64),
 }
 
 /// A message sent.
@@ -700,6 +724,7 @@ impl Event {
             Event::AgentQuarantined { .. } => "agent.quarantined",
             Event::TimerFired { .. } => "timer.fired",
             Event::TurnDegraded { .. } => "turn.degraded",
+            Event::MessagePassed { .. } => "message.passed",
         }
     }
 

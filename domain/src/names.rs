@@ -4,10 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::body::BlobKey;
-use crate::draw::{Distribution, DrawKey};
+use crate::draw::{Distribution, DrawStem};
 use crate::expression::{EvalError, Root, Scope};
 use crate::id::{AgentIx, CollectionIx, StateIx};
-use crate::message::{Message, Seat, TurnId};
+use crate::message::{Message, MessageKind, Seat, TurnId};
 use crate::scenario::{Agent, Data, Draw, MESSAGE_FIELDS, OWN_FIELDS, RUN_FIELDS, Scenario};
 use crate::value::Value;
 use crate::world::World;
@@ -86,26 +86,29 @@ impl Facts {
     }
 
     /// Ids for an evaluation, derived from the seed and its path.
-    pub fn ids(&self, path: &str, turn: TurnId, replica: u32) -> Ids {
-        let mut hasher = blake3::Hasher::new_derive_key("commedia 2026 id v1");
-        hasher.update(&self.seed.to_le_bytes()).update(&turn.wave.to_le_bytes()).update(&turn.index.to_le_bytes());
-        hasher.update(&replica.to_le_bytes()).update(path.as_bytes());
-        Ids { hasher, next: Cell::new(0) }
+    pub fn ids<'a>(&self, path: &'a str, turn: TurnId, replica: u32) -> Ids<'a> {
+        Ids { seed: self.seed, path, turn, replica, next: Cell::new(0) }
     }
 }
 
-/// The ids of one evaluation, in order: never random, never the run's.
+/// The ids of one evaluation, in order: never random, never the run's. Nothing is hashed before one is asked for.
 #[derive(Debug)]
-pub struct Ids {
-    hasher: blake3::Hasher,
+pub struct Ids<'a> {
+    seed: u64,
+    path: &'a str,
+    turn: TurnId,
+    replica: u32,
     next: Cell<u32>,
 }
 
-impl Ids {
+impl Ids<'_> {
     /// The next id, in the form of a UUID of version 8.
     pub fn uuid(&self) -> Arc<str> {
         let n = self.next.replace(self.next.get() + 1);
-        let hash = self.hasher.clone().update(&n.to_le_bytes()).finalize();
+        let mut hasher = blake3::Hasher::new_derive_key("commedia 2026 id v1");
+        hasher.update(&self.seed.to_le_bytes()).update(&self.turn.wave.to_le_bytes()).update(&self.turn.index.to_le_bytes());
+        hasher.update(&self.replica.to_le_bytes()).update(self.path.as_bytes());
+        let hash = hasher.update(&n.to_le_bytes()).finalize();
         let mut bytes = [0u8; 16];
         bytes.copy_from_slice(&hash.as_bytes()[..16]);
         bytes[6] = (bytes[6] & 0x0f) | 0x80;
@@ -137,7 +140,7 @@ pub struct Names<'a> {
     /// `trace`.
     pub trace: Option<&'a Value>,
     /// Ids for `uuid()`.
-    pub ids: Option<&'a Ids>,
+    pub ids: Option<&'a Ids<'a>>,
 }
 
 impl<'a> Names<'a> {
@@ -277,6 +280,8 @@ pub struct AgentNames<'a> {
     /// How many messages of that kind it handled before in this tick.
     pub ordinal: u32,
     draws: RefCell<Vec<Option<Value>>>,
+    /// The stems of draws that were read, by position, with the kind of message they are for.
+    stems: RefCell<Vec<Option<(MessageKind, DrawStem)>>>,
     lets: RefCell<Vec<Option<Value>>>,
     /// Values of `for_each … as` and `call … as`.
     pub bound: RefCell<Vec<Value>>,
@@ -290,9 +295,19 @@ impl<'a> AgentNames<'a> {
             seat,
             ordinal,
             draws: RefCell::default(),
+            stems: RefCell::default(),
             lets: RefCell::default(),
             bound: RefCell::new(vec![Value::Null; usize::from(agent.bound)]),
         }
+    }
+
+    /// The names of the next turn of the block: nothing of the former is left.
+    pub fn sit(&mut self, seat: Seat, ordinal: u32) {
+        self.seat = seat;
+        self.ordinal = ordinal;
+        self.draws.get_mut().clear();
+        self.lets.get_mut().clear();
+        self.bound.get_mut().fill(Value::Null);
     }
 
     fn kept(cache: &RefCell<Vec<Option<Value>>>, at: usize) -> Option<Value> {
@@ -324,19 +339,25 @@ impl<'a> AgentNames<'a> {
         }
         let (name, draw) = &self.agent.draws[at];
         let kind = names.message.map(|m| m.kind).ok_or_else(|| EvalError::new("`draws` have no value outside a turn"))?;
-        let key = DrawKey {
-            seed: names.facts.seed,
-            agent: &self.agent.name,
-            replica: self.seat.replica,
-            name,
-            kind,
-            tick: names.facts.tick,
-            ordinal: self.ordinal,
-        };
         let in_place = |e: EvalError| EvalError::new(format!("draw `{name}`: {}", e.message));
-        let value = distribution(draw, names).and_then(|d| d.sample(&mut key.rng())).map_err(in_place)?;
+        let drawn = |d: Distribution| d.sample(&mut self.rng(names.facts, at, name, kind));
+        let value = distribution(draw, names).and_then(drawn).map_err(in_place)?;
         Self::keep(&self.draws, at, &value);
         Ok(value)
+    }
+}
+
+impl AgentNames<'_> {
+    fn rng(&self, facts: &Facts, at: usize, name: &str, kind: MessageKind) -> impl rand_core::Rng + use<> {
+        let mut stems = self.stems.borrow_mut();
+        if stems.len() <= at {
+            stems.resize_with(at + 1, || None);
+        }
+        let (_, stem) = match &mut stems[at] {
+            Some(known) if known.0 == kind => known,
+            other => other.insert((kind, DrawStem::new(facts.seed, &self.agent.name, name, kind))),
+        };
+        stem.rng(self.seat.replica, facts.tick, self.ordinal)
     }
 }
 

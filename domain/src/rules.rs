@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::body::Body;
-use crate::event::{Entry, Failure, FailureClass, Outcome, Sent, Write};
-use crate::expression::EvalError;
+use crate::event::{Entry, Failure, FailureClass, Outcome, Sent, WakeAt, Write};
+use crate::expression::{EvalError, Program};
 use crate::id::AgentIx;
 use crate::message::{Message, Seat, TurnId};
 use crate::names::{AgentNames, Facts, Names};
@@ -34,8 +34,38 @@ pub struct Order {
     pub facts: Facts,
     /// The world at the commit position.
     pub world: World,
-    /// The mailboxes to serve, in wave order: replica, message, ordinal of its kind in the tick.
-    pub mail: Vec<(u32, Arc<Message>, u32)>,
+    /// The mailboxes to serve, in wave order.
+    pub mail: Vec<Batch>,
+}
+
+/// Mailboxes side by side with one and the same message.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The first replica.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+    /// The message.
+    pub message: Arc<Message>,
+    /// The ordinal of its kind in the tick.
+    pub ordinal: u32,
+}
+
+impl Order {
+    /// How many mailboxes there are to serve.
+    pub fn len(&self) -> usize {
+        self.mail.iter().map(|b| b.count as usize).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.mail.is_empty()
+    }
+
+    /// The replicas to serve, in wave order.
+    pub fn replicas(&self) -> impl Iterator<Item = u32> {
+        self.mail.iter().flat_map(|b| b.first..b.first + b.count)
+    }
 }
 
 /// What an order came to.
@@ -43,51 +73,99 @@ pub struct Order {
 pub struct Served {
     /// The first turn.
     pub turn: TurnId,
-    /// How many of the order's mailboxes were served, from the first.
+    /// How many of the order's mailboxes were worked off, from the first.
     pub count: usize,
-    /// What they did; idle ones are left out.
+    /// Those of them whose message was none for them (`handles … where`), as ranges of replicas: first, count.
+    pub passed: Vec<(u32, u32)>,
+    /// What the others did; idle ones are left out.
     pub entries: Vec<Entry>,
     /// The mailbox after the served ones that failed, if one did.
     pub failed: Option<(u32, Failure)>,
+    /// The world as it is then.
+    pub shaped: Option<Shaped>,
+}
+
+/// The world that turns leave, and the one they found: a hint for who makes them true.
+#[derive(Clone, Debug)]
+pub struct Shaped {
+    /// The first turn.
+    pub turn: TurnId,
+    /// The world before.
+    pub from: World,
+    /// The world after.
+    pub world: World,
+}
+
+/// A hint makes no difference.
+impl PartialEq for Shaped {
+    fn eq(&self, _: &Shaped) -> bool {
+        true
+    }
+}
+
+impl Served {
+    /// Nothing of an order yet.
+    pub fn nothing(turn: TurnId) -> Served {
+        Served { turn, count: 0, passed: Vec::new(), entries: Vec::new(), failed: None, shaped: None }
+    }
 }
 
 /// Serves an order: one mailbox after the other, each on the world the former left. `begin` is told each mailbox's place
 /// before it is served, so that a crash can be laid at its door.
 pub fn serve(order: &Order, builtins: &dyn Builtins, begin: impl Fn(u32)) -> Served {
-    let agent = order.facts.scenario.agents[order.agent.at()].clone();
+    let agent = &*order.facts.scenario.agents[order.agent.at()];
     let rules: &[Rule] = match &agent.fallback {
         Some(crate::scenario::Fallback::Rules(rules)) if agent.kind == crate::scenario::AgentKind::Llm => rules,
         _ => &agent.rules,
     };
     let mut world = order.world.clone();
-    let mut served = Served { turn: order.turn, count: 0, entries: Vec::new(), failed: None };
-    let mut weight = 0;
-    for (n, (replica, message, ordinal)) in order.mail.iter().enumerate() {
-        let place = u32::try_from(n).unwrap_or(u32::MAX);
-        begin(place);
-        let turn = TurnId { wave: order.turn.wave, index: order.turn.index + place };
-        let seat = Seat { agent: order.agent, replica: *replica };
-        let names = AgentNames::new(&agent, seat, *ordinal);
-        let ids = order.facts.ids(&agent.name, turn, *replica);
-        let mut evaluation = Evaluation { order, names: &names, message, ids: &ids, world: &mut world, builtins, emits: 0 };
-        match evaluation.run(rules) {
-            Ok(entry) => {
-                weight += entry_weight(&entry);
-                if !entry.is_idle() {
-                    served.entries.push(entry);
+    let mut served = Served::nothing(order.turn);
+    let mut names = AgentNames::new(agent, Seat { agent: order.agent, replica: 0 }, 0);
+    let (mut weight, mut place, mut index) = (0, 0u32, order.turn.index);
+    'order: for batch in &order.mail {
+        let filter = agent.handles.filter(&batch.message);
+        for replica in batch.first..batch.first + batch.count {
+            begin(place);
+            names.sit(Seat { agent: order.agent, replica }, batch.ordinal);
+            let turn = TurnId { wave: order.turn.wave, index };
+            let ids = order.facts.ids(&agent.name, turn, replica);
+            let mut evaluation =
+                Evaluation { order, names: &names, message: &batch.message, ids: &ids, world: &mut world, builtins, emits: 0 };
+            let done = match evaluation.wanted(filter) {
+                Ok(true) => evaluation.run(rules).map(Some),
+                Ok(false) => Ok(None),
+                Err(e) => Err(e),
+            };
+            match done {
+                Ok(None) => pass(&mut served.passed, replica),
+                Ok(Some(entry)) => {
+                    index += 1;
+                    weight += entry_weight(&entry);
+                    if !entry.is_idle() {
+                        served.entries.push(entry);
+                    }
                 }
-                served.count += 1;
+                Err(message) => {
+                    served.failed = Some((replica, Failure { class: FailureClass::Rule, message: message.into() }));
+                    return served;
+                }
             }
-            Err(message) => {
-                served.failed = Some((*replica, Failure { class: FailureClass::Rule, message: message.into() }));
-                return served;
+            served.count += 1;
+            place += 1;
+            if weight > EVENT_BYTES {
+                break 'order;
             }
-        }
-        if weight > EVENT_BYTES {
-            return served;
         }
     }
+    served.shaped = Some(Shaped { turn: order.turn, from: order.world.clone(), world });
     served
+}
+
+fn pass(passed: &mut Vec<(u32, u32)>, replica: u32) {
+    match passed.last_mut() {
+        Some((first, count)) if *first + *count == replica => *count += 1,
+        _ => passed.push((replica, 1)),
+    }
 }
 
 fn entry_weight(entry: &Entry) -> usize {
@@ -96,7 +174,7 @@ fn entry_weight(entry: &Entry) -> usize {
         .map(|w| match w {
             Write::Put { record, .. } => 16 + body(record),
             Write::State { value, .. } | Write::Own { value, .. } => 4 + body(value),
-            Write::Delete { .. } => 16,
+            Write::Delete { .. } | Write::Wake { .. } => 16,
         })
         .sum();
     let sent: usize = entry.sent.iter().map(|s| 24 + body(&s.data) + s.text.as_ref().map_or(0, body)).sum();
@@ -107,7 +185,7 @@ struct Evaluation<'a> {
     order: &'a Order,
     names: &'a AgentNames<'a>,
     message: &'a Message,
-    ids: &'a crate::names::Ids,
+    ids: &'a crate::names::Ids<'a>,
     world: &'a mut World,
     builtins: &'a dyn Builtins,
     emits: usize,
@@ -122,6 +200,15 @@ impl Evaluation<'_> {
             ids: Some(self.ids),
             ..Names::plain(&self.order.facts, self.world)
         }
+    }
+
+    /// Whether the message makes a turn.
+    fn wanted(&self, filter: Option<&Program>) -> Result<bool, String> {
+        let Some(filter) = filter else { return Ok(true) };
+        filter.eval_bool(&self.names(), self.order.facts.limit()).map_err(|e| {
+            let agent = &self.names.agent.name;
+            format!("agent `{agent}`, `handles` of `{}`: {}", self.message.kind.word(), e.message)
+        })
     }
 
     fn run(&mut self, rules: &[Rule]) -> Result<Entry, String> {
@@ -154,7 +241,7 @@ impl Evaluation<'_> {
         Ok(entry)
     }
 
-    fn eval(&self, program: &crate::expression::Program) -> Result<Value, String> {
+    fn eval(&self, program: &Program) -> Result<Value, String> {
         program.eval(&self.names(), self.order.facts.limit()).map_err(|e| e.message)
     }
 
@@ -175,16 +262,13 @@ impl Evaluation<'_> {
         Ok(template.map(render).transpose()?.map(|t| Body::new(Value::text(t), &self.order.facts.blobs)))
     }
 
-    fn write(
-        &mut self,
-        entry: &mut Entry,
-        prepare: impl FnOnce(&Writer<'_>) -> Result<Vec<Write>, String>,
-    ) -> Result<(), String> {
+    fn write(&mut self, entry: &mut Entry, prepare: impl FnOnce(&Writer<'_>) -> Result<Write, String>) -> Result<(), String> {
         let names = self.names();
         let writer =
             Writer { world: self.world, names: &names, agent: Some(self.names.seat.agent), blobs: &self.order.facts.blobs };
-        let writes = prepare(&writer)?;
-        self.take(entry, writes);
+        let write = prepare(&writer)?;
+        self.world.apply(&self.order.facts.scenario, Some(self.names.seat), &write);
+        entry.writes.push(write);
         Ok(())
     }
 
@@ -203,15 +287,19 @@ impl Evaluation<'_> {
         match emit {
             Emit::Put { collection, value } => {
                 let record = self.build(value)?;
-                self.write(entry, |w| Ok(vec![w.put(*collection, &record)?]))
+                self.write(entry, |w| w.put(*collection, &record))
             }
             Emit::Patch { collection, key, value } => {
                 let (key, change) = (self.eval(key)?, self.build(value)?);
-                self.write(entry, |w| Ok(vec![w.patch(*collection, &key, &change)?]))
+                self.write(entry, |w| w.patch(*collection, &key, &change))
             }
             Emit::Delete { collection, key } => {
                 let key = self.eval(key)?;
-                self.write(entry, |w| w.delete(*collection, &key))
+                let names = self.names();
+                let (agent, blobs) = (Some(self.names.seat.agent), &self.order.facts.blobs);
+                let writes = Writer { world: self.world, names: &names, agent, blobs }.delete(*collection, &key)?;
+                self.take(entry, writes);
+                Ok(())
             }
             Emit::Set(targets) => targets.iter().try_for_each(|(target, data)| self.set(*target, data, entry)),
             Emit::Tell { to, replica, type_, message, data, delay } => {
@@ -246,16 +334,30 @@ impl Evaluation<'_> {
                 Ok(())
             }
             Emit::Finish(data) => self.finish(data, entry),
+            Emit::WakeAt(program) => {
+                let at = match self.eval(program)? {
+                    Value::Int(tick) => WakeAt::Tick(u64::try_from(tick).unwrap_or(0)),
+                    Value::Timestamp(moment) => WakeAt::Moment(moment),
+                    other => {
+                        return Err(format!(
+                            "`wake_at` takes a tick (int) or a moment (timestamp), and this is a {}",
+                            other.kind()
+                        ));
+                    }
+                };
+                entry.writes.push(Write::Wake { at });
+                Ok(())
+            }
             Emit::ForEach { list, bind, body } => self.for_each(list, *bind, body, entry),
         }
     }
 
     fn set(&mut self, target: SetTarget, data: &Data, entry: &mut Entry) -> Result<(), String> {
         let value = self.build(data)?;
-        self.write(entry, |w| Ok(vec![w.set(target, &value)?]))
+        self.write(entry, |w| w.set(target, &value))
     }
 
-    fn replica(&self, to: AgentIx, program: &crate::expression::Program) -> Result<u32, String> {
+    fn replica(&self, to: AgentIx, program: &Program) -> Result<u32, String> {
         let value = self.eval(program)?;
         let name = &self.order.facts.scenario.agents[to.at()].name;
         match value {
@@ -288,7 +390,7 @@ impl Evaluation<'_> {
         Ok(())
     }
 
-    fn for_each(&mut self, list: &crate::expression::Program, bind: u16, body: &[Emit], entry: &mut Entry) -> Result<(), String> {
+    fn for_each(&mut self, list: &Program, bind: u16, body: &[Emit], entry: &mut Entry) -> Result<(), String> {
         let items: Vec<Value> = match self.eval(list)? {
             Value::List(items) => items.to_vec(),
             Value::Collection(c) => c.iter().map(|(_, record)| record.clone()).collect(),

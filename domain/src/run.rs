@@ -9,9 +9,15 @@ mod apply;
 mod begin;
 mod commit;
 mod finish;
+pub mod mailboxes;
 mod quiet;
+pub mod ranges;
 mod request;
+mod served;
+pub mod sleep;
 pub mod state;
+#[cfg(test)]
+mod tests;
 mod wave;
 
 use std::sync::Arc;
@@ -19,7 +25,7 @@ use std::sync::Arc;
 use crate::event::{Created, Event, Failure, StepOutcome, Work};
 use crate::message::{Seat, StepId, TurnId};
 use crate::names::{Facts, RunFacts};
-use crate::rules::{Order, Served};
+use crate::rules::{Order, Served, Shaped};
 use crate::scenario::{ClockMode, Scenario};
 use crate::tool::{Builtins, NoBuiltins};
 use crate::value::Value;
@@ -133,19 +139,26 @@ pub struct Run {
     builtins: Arc<dyn Builtins>,
     /// The wave at hand, worked out from the state after each event; never stored.
     wave: Option<wave::Wave>,
+    /// What a shard made of the world, until its turn is made true; never stored.
+    result: Option<Shaped>,
+    /// From how many replicas on a message to a whole block lies in one place.
+    cast_from: u32,
 }
+
+/// Replicas from which on keeping a message once is less work than one copy each.
+const CAST_FROM: u32 = 8;
 
 impl Run {
     /// A run of which nothing is known but its first event.
     pub fn new(scenario: Arc<Scenario>, created: Created) -> Run {
         let state = State::new(&scenario, created);
-        Run { scenario, state, builtins: Arc::new(NoBuiltins), wave: None }
+        Run { scenario, state, builtins: Arc::new(NoBuiltins), wave: None, result: None, cast_from: CAST_FROM }
     }
 
     /// The run as a snapshot has it.
     pub fn restore(scenario: Arc<Scenario>, snapshot: &[u8]) -> Result<Run, postcard::Error> {
         let state = postcard::from_bytes(snapshot)?;
-        let mut run = Run { scenario, state, builtins: Arc::new(NoBuiltins), wave: None };
+        let mut run = Run { scenario, state, builtins: Arc::new(NoBuiltins), wave: None, result: None, cast_from: CAST_FROM };
         run.renew_wave();
         Ok(run)
     }
@@ -203,6 +216,12 @@ impl Run {
     /// Makes an event true. Total: an event of this run's log always applies.
     pub fn apply(&mut self, event: &Event) {
         apply::apply(self, event);
+    }
+
+    /// The world that a turn about to be applied leaves, from whoever evaluated it. A hint: it is taken only where the turn
+    /// began on exactly the world that is now, and spares making each write again.
+    pub fn expect(&mut self, result: Option<Shaped>) {
+        self.result = result;
     }
 
     /// What is owed, read from the state.

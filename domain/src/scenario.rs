@@ -25,6 +25,7 @@ pub use load::{FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle
 use crate::collection::Shape;
 use crate::expression::{Program, Type};
 use crate::id::{AgentIx, CollectionIx, Hash32, MetricIx, ModelIx, StateIx, ToolIx, ViewIx};
+use crate::message::{Message, MessageKind};
 use crate::value::{Map, Value};
 
 /// The fields of `message` in expressions, in their declared order.
@@ -510,16 +511,45 @@ pub enum Carry {
 }
 
 /// What an agent subscribes to. Addressed messages (`start handoff ask return trigger`) always reach it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Handles {
     /// Every tick.
-    pub tick: bool,
+    pub tick: Option<Subscription>,
     /// Words of a person.
     pub user: bool,
     /// Types of `tell`; `None`: any.
-    pub tells: Option<Vec<Arc<str>>>,
+    pub tells: Option<Vec<(Arc<str>, Subscription)>>,
     /// World writes to these collections.
-    pub records: Vec<CollectionIx>,
+    pub records: Vec<(CollectionIx, Subscription)>,
+}
+
+/// When a message that is subscribed to makes a turn: always, or where an expression over `params state self tick now
+/// message run` and the collections is true at the turn's commit position.
+#[derive(Clone, Debug, Default)]
+pub struct Subscription(pub Option<Program>);
+
+impl Handles {
+    /// Whether writes to a collection are told.
+    pub fn hears(&self, collection: CollectionIx) -> bool {
+        self.records.iter().any(|r| r.0 == collection)
+    }
+
+    /// What must be true for a message to make a turn.
+    pub fn filter(&self, message: &Message) -> Option<&Program> {
+        let subscription = match message.kind {
+            MessageKind::Tick => self.tick.as_ref(),
+            MessageKind::Tell => {
+                let wanted = message.label.as_ref()?;
+                self.tells.iter().flatten().find(|t| t.0 == *wanted).map(|t| &t.1)
+            }
+            MessageKind::Record => {
+                let (wanted, _) = message.record.as_ref()?;
+                self.records.iter().find(|r| r.0 == *wanted).map(|r| &r.1)
+            }
+            _ => None,
+        };
+        subscription?.0.as_ref()
+    }
 }
 
 /// A rule.
@@ -603,6 +633,8 @@ pub enum Emit {
     Say(Template),
     /// The final output; ends the turn.
     Finish(Data),
+    /// No ticks before this tick or moment.
+    WakeAt(Program),
     /// Entries once per item of a list (or of a collection, or of a map's keys).
     ForEach {
         /// The list.

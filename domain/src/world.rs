@@ -16,7 +16,7 @@ use crate::schema::conform;
 use crate::value::{Key, Map, Value};
 
 /// Records, state, and the agents' own state.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct World {
     collections: Vec<Arc<Collection>>,
     state: Arc<Vec<Value>>,
@@ -83,6 +83,8 @@ impl World {
                 }
                 values[place + usize::from(*field)] = value.value().clone();
             }
+            // When somebody wakes is the run's to know.
+            Write::Wake { .. } => {}
         }
     }
 }
@@ -287,7 +289,7 @@ impl Writer<'_> {
                     None => Err(format!("`{}` has no record `{key}`", target.shape().name)),
                 }
             }
-            Write::State { .. } | Write::Own { .. } => Ok(()),
+            Write::State { .. } | Write::Own { .. } | Write::Wake { .. } => Ok(()),
         }
     }
 }

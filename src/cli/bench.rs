@@ -3,6 +3,7 @@
 //! A workload is a file of its own in `bench/`: it warms up, starts a `Meter`, works, and gives back what it `Measured`.
 
 mod handoff;
+mod population;
 mod waiting;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,9 @@ enum Workload {
     /// The same, each turn a chat request that the stub answers
     #[value(name = "handoff-4-stub")]
     Stub,
+    /// Ten thousand agents by rules, a hundred ticks: a million turns a run, so few runs are enough
+    #[value(name = "population")]
+    Population,
     /// Runs with nothing to do for a day: what each costs, how soon one is woken, how soon all are there after a kill
     #[value(name = "waiting")]
     Waiting,
@@ -63,6 +67,7 @@ impl Workload {
         match self {
             Workload::Rules => handoff::measure(bench, &handoff::RULES).await,
             Workload::Stub => handoff::measure(bench, &handoff::STUB).await,
+            Workload::Population => population::measure(bench).await,
             Workload::Waiting => Err(Failure::new(Exit::Internal, "this workload holds its store in processes of its own")),
         }
     }
@@ -171,7 +176,9 @@ fn text(json: &Json) -> String {
         _ => "-".into(),
     };
     let row = |name: &str, unit: &str| vec![name.to_owned(), value(name), unit.to_owned()];
-    let head = format!("{} on {} ({})\n", value("workload"), value("engine"), value("durability"));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let head = format!("{} on {} ({}), {cores} cores\n", value("workload"), value("engine"), value("durability"));
+    let each = json["syncs"].as_f64().zip(json["runs"].as_f64()).map_or_else(|| "-".into(), |(syncs, runs)| number(syncs / runs));
     let rows = vec![
         row("runs", ""),
         row("parallel", ""),
@@ -182,6 +189,7 @@ fn text(json: &Json) -> String {
         row("cpu_us_per_scenario", "µs"),
         row("bytes_per_scenario", "bytes"),
         row("syncs", ""),
+        vec!["syncs_per_scenario".into(), each, String::new()],
         row("peak_rss_bytes", "bytes"),
         row("bytes_per_waiting_run", "bytes"),
         row("wake_p50_ms", "ms"),

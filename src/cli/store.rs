@@ -1,14 +1,15 @@
-//! `commedia store check`: reads everything stored and names what is not as it was written.
+//! `commedia store`: `check` reads everything stored and names what is not as it was written; `copy` takes it elsewhere.
 
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
+use commedia_actors::store::copy::{Copied, CopyError, copy};
 use commedia_actors::store::{CheckReport, Damage, OpenError, StreamKind};
 use serde_json::{Value as Json, json};
 
-use crate::app::{App, close, open_failure, read_failure};
+use crate::app::{App, close, interrupted, open_failure, read_failure};
 use crate::failure::{Exit, Failure};
-use crate::report::columns;
+use crate::report::{columns, number};
 
 #[derive(Debug, Args)]
 pub(super) struct StoreArgs {
@@ -20,11 +21,21 @@ pub(super) struct StoreArgs {
 enum StoreCommand {
     /// Read everything and name all damage
     Check,
+    /// Copy a store to another folder, and to another engine if you like; a copy to the same engine is compact
+    Copy {
+        /// The store that is copied: sled://DIR or fjall://DIR
+        #[arg(value_name = "FROM")]
+        from: String,
+        /// Where to: a folder that is empty or not there yet
+        #[arg(value_name = "TO")]
+        to: String,
+    },
 }
 
 pub(super) async fn store(app: &App, args: &StoreArgs) -> Result<Exit, Failure> {
-    match args.what {
+    match &args.what {
         StoreCommand::Check => check(app).await,
+        StoreCommand::Copy { from, to } => copy_store(app, from, to).await,
     }
 }
 
@@ -80,4 +91,44 @@ fn text(runs: &[Json], damage: &[Damage]) -> String {
         }
     }
     out
+}
+
+async fn copy_store(app: &App, from: &str, to: &str) -> Result<Exit, Failure> {
+    let done = tokio::select! {
+        done = copy(from, to, app.settings.durability) => done,
+        () = interrupted() => {
+            app.console.note("nothing is at the target; what was copied so far is removed by the next attempt");
+            return Err(Failure::said(Exit::Interrupted));
+        }
+    };
+    let copied = done.map_err(copy_failure)?;
+    let json = json!({
+        "schema": "commedia.store-copy/v1", "from": from, "to": to, "streams": copied.streams, "frames": copied.frames,
+        "events": copied.events, "blobs": copied.blobs, "snapshots": copied.snapshots, "bytes_from": copied.bytes_from,
+        "bytes_to": copied.bytes_to,
+    });
+    app.console.document(&json, || copied_text(from, to, &copied));
+    Ok(Exit::Ok)
+}
+
+fn copy_failure(e: CopyError) -> Failure {
+    match e {
+        CopyError::Usage(_) => Failure::usage(e),
+        CopyError::Open { url, why } => {
+            let failure = open_failure(why);
+            Failure { message: format!("{url}: {}", failure.message), ..failure }
+        }
+        CopyError::Read(_) => Failure::store(e).help("`commedia store check --store URL` names all damage"),
+        CopyError::Write(_) | CopyError::File(_) | CopyError::Differs(_) => Failure::store(e),
+    }
+}
+
+fn copied_text(from: &str, to: &str, copied: &Copied) -> String {
+    let Copied { streams, frames, events, blobs, snapshots, bytes_from, bytes_to } = *copied;
+    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+    let row = |name: &str, n: u64| vec![name.to_owned(), number(n as f64)];
+    let counts = [("streams", streams), ("frames", frames), ("events", events), ("blobs", blobs), ("snapshots", snapshots)];
+    let sizes = [("bytes before", bytes_from), ("bytes now", bytes_to)];
+    let rows = counts.into_iter().chain(sizes).map(|(name, n)| row(name, n)).collect();
+    format!("{}{from} and {to} have the same streams, heads and digests ✓\n", columns(rows))
 }

@@ -2,7 +2,7 @@
 
 use commedia_domain::event::{
     Ask, Created, Ended, Event, Fired, FiredAction, ModelBinding, Outcome, Recorded, Sample, Sent, StepOutcome, Then, Usage,
-    Work, Write, tool_name,
+    WakeAt, Work, Write, tool_name,
 };
 use commedia_domain::message::Call;
 use commedia_domain::scenario::{Carry, Scenario};
@@ -38,6 +38,10 @@ pub(super) fn of(scenario: &Scenario, event: &Event) -> (Json, String) {
         }
         Event::TriggerFired(fired) => fired_data(scenario, fired),
         Event::TickAdvanced { tick, .. } => (json!({"tick": tick}), format!("tick {tick}")),
+        Event::MessagePassed { passed, .. } => {
+            let count: u32 = passed.iter().map(|(_, n)| n).sum();
+            (json!({"passed": count, "replicas": passed}), format!("{count} passed it by"))
+        }
         Event::MetricSampled { tick, values } => {
             let values = samples(scenario, values);
             let text = shown(&values);
@@ -227,6 +231,8 @@ pub(super) fn write_json(scenario: &Scenario, write: &Write) -> (&'static str, J
             ("state.set", json!({"scope": "state", "name": name, "value": body_json(value)}))
         }
         Write::Own { field, value } => ("state.set", json!({"scope": "self", "field": field, "value": body_json(value)})),
+        Write::Wake { at: WakeAt::Tick(tick) } => ("wake.set", json!({"tick": tick})),
+        Write::Wake { at: WakeAt::Moment(at) } => ("wake.set", json!({"at": timestamp_text(*at)})),
     }
 }
 

@@ -85,6 +85,7 @@ impl Parts {
             name_own(scenario, self.like.agent.as_deref(), &mut data);
             let text = match kind {
                 "record.put" => format!("{} {} {}", words(&data["collection"]), words(&data["key"]), shown(&data["record"])),
+                "wake.set" => format!("no ticks before {}", words(data.get("tick").unwrap_or(&data["at"]))),
                 "record.deleted" => format!("{} {}", words(&data["collection"]), words(&data["key"])),
                 _ => format!("{}.{} = {}", words(&data["scope"]), words(&data["name"]), shown(&data["value"])),
             };

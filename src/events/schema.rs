@@ -17,6 +17,7 @@ const TYPES: &[(&str, char, &str, &[&str])] = &[
     ("record.put", 'x', "A record is there (again)", &["collection", "key", "record"]),
     ("record.deleted", 'x', "A record is gone", &["collection", "key"]),
     ("state.set", 'x', "A variable of the world (`state`) or of the agent (`self`) has a value", &["scope", "name", "value"]),
+    ("wake.set", 'x', "The agent gets no ticks before a tick or a moment", &["tick", "at"]),
     ("message.sent", 'x', "A message to an agent", &["to", "type", "text", "data", "deliver_at"]),
     ("handoff.made", 'x', "The floor passed on", &["to", "carry", "text", "data"]),
     (
@@ -25,6 +26,7 @@ const TYPES: &[(&str, char, &str, &[&str])] = &[
         "A turn is over, or as many of one population as were served together",
         &["served", "acted", "answered_by", "outcome", "output", "says", "metrics", "refused", "usage"],
     ),
+    ("message.passed", 'c', "A message that its receivers do not handle now: there is no turn", &["passed", "replicas"]),
     ("turn.failed", 'c', "A turn ended without a result", &["class", "message"]),
     ("delegate.asked", 'c', "A turn waits for others' answers", &["asks"]),
     ("delegate.returned", 'c', "An answer came back to a waiting turn", &["call_id", "resumes", "output"]),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::home::{Home, keys, signal};
@@ -164,7 +165,9 @@ fn a_store_has_one_process() {
 #[test]
 fn a_bench_prints_the_promised_figures() {
     let home = Home::new();
-    for (workload, store) in [("handoff-4-rules", "--quiet"), ("handoff-4-stub", "--memory")] {
+    let elsewhere = home.data().join("elsewhere");
+    let beside = format!("--store=sled://{}", elsewhere.join("store").display());
+    for (workload, store) in [("handoff-4-rules", "--quiet"), ("handoff-4-stub", "--memory"), ("handoff-4-rules", &beside)] {
         let arguments = ["bench", "--workload", workload, "--runs", "6", "--parallel", "2", "--output", "json", store];
         let json = home.run(&arguments).exits(0).json();
         let expect = [
@@ -189,6 +192,8 @@ fn a_bench_prints_the_promised_figures() {
         let per_turn = json["turns_per_s"].as_f64().zip(json["scenarios_per_s"].as_f64()).map(|(t, s)| t / s);
         assert!(per_turn.is_some_and(|n| (n - 4.0).abs() < 1e-9), "{json}");
     }
-    let left: Vec<_> = std::fs::read_dir(home.data()).expect("the data folder").collect();
-    assert!(left.is_empty(), "the bench cleans up: {left:?}");
+    let left =
+        |folder: &Path| std::fs::read_dir(folder).expect("is there").map(|e| e.expect("is read").path()).collect::<Vec<_>>();
+    assert_eq!(left(&home.data()), [elsewhere.clone()], "the bench works where its store is, and cleans up");
+    assert!(left(&elsewhere).is_empty(), "the bench cleans up: {:?}", left(&elsewhere));
 }

@@ -59,7 +59,7 @@ pub(crate) fn claim(
     let (epoch, group) = stored.flatten().unwrap_or((0, 0));
     let (mut high_water, marks) = high_water.map_or((None, None), |(file, marks)| (Some(file), Some(marks)));
     let path = high_water.as_ref().map(|file| file.path().to_path_buf());
-    let mut damage = Vec::new();
+    let mut damage: Vec<Damage> = engine.found().into_iter().map(Damage::of_store).collect();
     if let Some(marks) = &marks {
         damage.extend(marks.damage.iter().map(Damage::of_store));
         if marks.torn {

@@ -55,8 +55,8 @@ impl Directory {
             return Err(damaged("FORMAT names a format that never was"));
         }
         if stated_engine != engine {
-            let what = format!("FORMAT names the engine `{}`, the URL `{engine}`", stated_engine.escape_default());
-            return Err(OpenError::Damaged(Damage::of_store(what)));
+            let found = stated_engine.escape_default().to_string();
+            return Err(OpenError::OtherEngine { path: self.path.clone(), found, named: engine.into() });
         }
         if !self.high_water().exists() {
             return Err(damaged("the high-water mark's file is missing: whether events are lost cannot be told"));
@@ -98,6 +98,17 @@ impl Directory {
         fs::remove_file(&path)?;
         written
     }
+}
+
+/// Removes a directory that a copy grew in, unless one grows in it now.
+pub(crate) fn remove_unfinished(path: &Path) -> Result<(), OpenError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let lock = lock(path)?;
+    fs::remove_dir_all(path).map_err(failed("remove", path))?;
+    drop(lock);
+    Ok(())
 }
 
 fn damaged(what: &str) -> OpenError {
@@ -144,7 +155,8 @@ mod tests {
         };
         check("commedia store 2 sled\n", "the store has format 2; this program knows formats up to 1: use a newer commedia");
         check("commedia store 0 sled\n", "the store is damaged: FORMAT names a format that never was");
-        check("commedia store 1 redb\n", "the store is damaged: FORMAT names the engine `redb`, the URL `sled`");
+        let other = format!("{} holds a store of the engine fjall; the URL names sled", path.display());
+        check("commedia store 1 fjall\n", &other);
         check("kommedia store 1 sled\n", "the store is damaged: FORMAT cannot be read");
         fs::write(path.join("FORMAT"), [0xff, 0xfe]).unwrap();
         assert!(open().is_err());

@@ -3,6 +3,7 @@
 //! An engine knows no streams and no frames. It may panic or lie about damaged files: checks above it find that out.
 
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What an acknowledgement promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -95,6 +96,11 @@ pub trait Engine: Send + Sync {
     /// Lets go of all files, after a last sync; every later call fails.
     fn close(&self) -> Result<(), EngineError>;
 
+    /// What it found wrong in its files when it was opened, and left out; what is missing for that is found above it.
+    fn found(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The first row of a scan.
     fn first(&self, from: &[u8], to: &[u8], order: Order) -> Result<Option<Row>, EngineError> {
         let mut found = None;
@@ -104,6 +110,14 @@ pub trait Engine: Send + Sync {
         })?;
         Ok(found)
     }
+}
+
+/// Runs a call of an engine's library; a panic there is damage.
+pub(crate) fn caught<T>(library: &str, call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(EngineError::Damaged(format!("{library} gave up: {}", text.unwrap_or("a panic"))))
+    })
 }
 
 /// Writes to be applied together, kept in one buffer that is used again and again.

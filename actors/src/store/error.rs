@@ -56,6 +56,16 @@ pub enum OpenError {
         /// The newest known one.
         known: u32,
     },
+    /// Another engine wrote it.
+    #[error("{} holds a store of the engine {found}; the URL names {named}", .path.display())]
+    OtherEngine {
+        /// The directory.
+        path: PathBuf,
+        /// The engine that wrote it.
+        found: String,
+        /// The one asked for.
+        named: String,
+    },
     /// It cannot be read at all.
     #[error("the store is damaged: {0}")]
     Damaged(Damage),
@@ -63,7 +73,7 @@ pub enum OpenError {
     #[error("the store cannot be opened: {0}")]
     Failed(String),
     /// No such kind of store.
-    #[error("`{0}` is no store: write `memory:` or `sled://DIRECTORY`")]
+    #[error("`{0}` is no store: write `sled://DIRECTORY`, `fjall://DIRECTORY` or `memory:`")]
     Url(String),
 }
 

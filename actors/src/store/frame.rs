@@ -161,6 +161,19 @@ impl Frame {
         Ok(Frame { header, records, hash })
     }
 
+    /// The bytes it was read from, for another store; an error if they would be others.
+    pub fn encode(&self) -> Result<EncodedFrame, FrameDamage> {
+        let mut records = Vec::new();
+        for record in &self.records {
+            records.push(record.lane.code());
+            write_number(record.bytes.len() as u64, &mut records);
+            records.extend_from_slice(&record.bytes);
+        }
+        let frame = FrameBuilder { header: self.header.clone(), records };
+        let encoded = frame.encode().ok_or(FrameDamage::Malformed("no events"))?;
+        if encoded.hash == self.hash { Ok(encoded) } else { Err(FrameDamage::Checksum) }
+    }
+
     /// The head of the stream once this frame is its last.
     pub fn head(&self) -> Head {
         Head { seq: last_seq(&self.header), hash: self.hash }

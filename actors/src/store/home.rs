@@ -7,6 +7,7 @@ use super::claim::{Claimed, claim};
 use super::directory::Directory;
 use super::engine::{Durability, Engine, EngineError};
 use super::error::OpenError;
+use super::fjall::FjallEngine;
 use super::highwater::{HighWater, Marks};
 use super::memory::MemoryEngine;
 use super::reader::Opened;
@@ -14,6 +15,16 @@ use super::sled::SledEngine;
 
 /// Opens an engine; called again after an error. Tests hand in engines that fail on demand.
 pub type OpenEngine = dyn Fn() -> Result<Arc<dyn Engine>, EngineError> + Send + Sync;
+
+/// The engines that keep files: their word in a URL, which is their folder's name too.
+pub const ENGINES: [&str; 2] = ["sled", "fjall"];
+
+/// The engine and the directory of a URL like `sled://DIR`; `None` for `memory:` and for what is no store.
+pub fn place(url: &str) -> Option<(&'static str, &Path)> {
+    let (word, dir) = url.split_once("://")?;
+    let engine = ENGINES.into_iter().find(|engine| *engine == word)?;
+    (!dir.is_empty()).then(|| (engine, Path::new(dir)))
+}
 
 /// A store's place.
 pub(crate) struct Home {
@@ -31,12 +42,13 @@ impl Home {
             let memory = MemoryEngine::new();
             return Ok(Home::new(Box::new(move || Ok(Arc::new(memory.clone()))), durability, true));
         }
-        if let Some(dir) = url.strip_prefix("sled://").filter(|dir| !dir.is_empty()) {
-            return Home::in_directory(Path::new(dir), "sled", durability, move |dir| {
-                Ok(Arc::new(SledEngine::open(dir, cache_bytes)?))
-            });
-        }
-        Err(OpenError::Url(url.into()))
+        let (engine, path) = place(url).ok_or_else(|| OpenError::Url(url.into()))?;
+        Home::in_directory(path, engine, durability, move |dir| {
+            Ok(match engine {
+                "fjall" => Arc::new(FjallEngine::open(dir, cache_bytes)?),
+                _ => Arc::new(SledEngine::open(dir, cache_bytes)?),
+            })
+        })
     }
 
     /// A place without files; `inline`: the engine never waits, so the actor itself writes.

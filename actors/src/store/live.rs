@@ -76,6 +76,13 @@ pub(crate) fn complete(epoch: u64, batch: &mut Batch) {
     batch.put(key::LIVE_EPOCH, &epoch.to_be_bytes());
 }
 
+/// The row of a stream.
+pub(crate) fn row(engine: &dyn Engine, stream: &StreamId) -> Result<Option<Vec<u8>>, ReadError> {
+    let mut key = Vec::new();
+    key::live(stream, &mut key);
+    engine.get(&key).map_err(ReadError::of_stream(stream, None))
+}
+
 /// Visits the rows of a kind in a workspace in order of ids: the id and the bytes.
 pub(crate) fn visit(
     engine: &dyn Engine,

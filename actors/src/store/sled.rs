@@ -6,13 +6,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::engine::{Batch, Durability, Engine, EngineError, Guard, Order, Visit};
+use super::engine::{Batch, Durability, Engine, EngineError, Guard, Order, Visit, caught};
 
 /// sled's thread for garbage collection wakes this often; without it no space would ever be used again.
 const FLUSH_EVERY_MS: u64 = 500;
@@ -54,20 +53,12 @@ fn convert(e: ::sled::Error) -> EngineError {
     }
 }
 
-/// Runs a call of sled's; a panic is damage.
-fn caught<T>(call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(EngineError::Damaged(format!("sled gave up: {}", text.unwrap_or("a panic"))))
-    })
-}
-
 /// Opens sled. Its threads may hold on to the files of a handle closed just now; our directory's lock is what keeps
 /// others away, so that is waited for.
 fn open_db(config: &::sled::Config) -> Result<::sled::Db, EngineError> {
     let started = Instant::now();
     loop {
-        match caught(|| Ok(config.open())) {
+        match caught("sled", || Ok(config.open())) {
             Ok(Err(::sled::Error::Io(e))) if e.to_string().contains(LOCKED) && started.elapsed() < CLOSE_TIMEOUT => {
                 std::thread::sleep(Duration::from_millis(2));
             }
@@ -137,7 +128,7 @@ impl SledEngine {
     fn with<T>(&self, call: impl FnOnce(&::sled::Db) -> Result<T, EngineError>) -> Result<T, EngineError> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         let db = db.as_ref().ok_or(EngineError::Closed)?;
-        caught(|| call(db))
+        caught("sled", || call(db))
     }
 }
 
@@ -232,13 +223,13 @@ impl Engine for SledEngine {
 
     fn close(&self) -> Result<(), EngineError> {
         let Some(db) = self.db.write().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
-        let flushed = caught(|| db.flush().map(|_| ()).map_err(convert));
+        let flushed = caught("sled", || db.flush().map(|_| ()).map_err(convert));
         let (done, wait) = mpsc::channel();
         // Opening writes a snapshot of where everything is. With one that is up to date a flipped bit in the log costs the
         // pages it hits; without, all that was written since the last.
         let refresh = (self.batches.load(Ordering::Relaxed) > 1).then(|| self.config.clone());
         let dropping = move || {
-            let dropped = caught(|| {
+            let dropped = caught("sled", || {
                 drop(db);
                 refresh.map_or(Ok(()), |config| open_db(&config).map(drop))
             });

@@ -17,7 +17,7 @@ use commedia_domain::id::Hash32;
 /// A place where a store can be opened again and again.
 pub enum Place {
     Memory { engine: MemoryEngine, inline: bool },
-    Sled(tempfile::TempDir),
+    Files { engine: &'static str, dir: tempfile::TempDir },
 }
 
 impl Place {
@@ -30,7 +30,11 @@ impl Place {
     }
 
     pub fn sled() -> Place {
-        Place::Sled(tempfile::tempdir().unwrap())
+        Place::Files { engine: "sled", dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn fjall() -> Place {
+        Place::Files { engine: "fjall", dir: tempfile::tempdir().unwrap() }
     }
 
     pub async fn open(&self) -> Store {
@@ -40,17 +44,17 @@ impl Place {
                 let open = Box::new(move || Ok(Arc::new(engine.clone()) as Arc<dyn Engine>));
                 Store::open_engine(open, Durability::Fsync, *inline, Options::default()).await.unwrap()
             }
-            Place::Sled(dir) => open_sled(dir.path()).await,
+            Place::Files { engine, dir } => open_files(engine, dir.path()).await,
         }
     }
 }
 
-pub async fn open_sled(dir: &Path) -> Store {
-    Store::open(&url(dir), Durability::Fsync, Options::default()).await.unwrap()
+pub async fn open_files(engine: &str, dir: &Path) -> Store {
+    Store::open(&url(engine, dir), Durability::Fsync, Options::default()).await.unwrap()
 }
 
-pub fn url(dir: &Path) -> String {
-    format!("sled://{}", dir.display())
+pub fn url(engine: &str, dir: &Path) -> String {
+    format!("{engine}://{}", dir.display())
 }
 
 pub fn run(id: &str) -> StreamId {

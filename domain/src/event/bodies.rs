@@ -67,7 +67,7 @@ macro_rules! visitors {
                 match write {
                     Write::Put { record, .. } => see(record),
                     Write::State { value, .. } | Write::Own { value, .. } => see(value),
-                    Write::Delete { .. } => {}
+                    Write::Delete { .. } | Write::Wake { .. } => {}
                 }
             }
 

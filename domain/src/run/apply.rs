@@ -9,6 +9,7 @@ use crate::message::{Caller, Chain, Chat, Message, MessageKind, Seat, TurnId};
 use crate::rules::step_from;
 use crate::run::Run;
 use crate::run::commit::{AfterFailure, puts};
+use crate::run::ranges::Ranges;
 use crate::run::state::{Ending, Status};
 use crate::scenario::{Carry, Overflow, TriggerOn};
 use crate::turn::{Phase, Turn, as_text, carried};
@@ -59,9 +60,11 @@ pub(super) fn apply(run: &mut Run, event: &Event) {
         Event::AgentFailed { seat, .. } => *run.state.crashes.entry(*seat).or_default() += 1,
         Event::AgentRestarted { .. } => run.state.counts.restarts += 1,
         Event::AgentQuarantined { seat, reason } => {
+            run.state.mail.settle(*seat);
             run.state.quarantined.insert(*seat, reason.clone());
         }
         Event::TurnDegraded { .. } => run.state.counts.degraded += 1,
+        Event::MessagePassed { turn, agent, passed } => run.passed(*turn, *agent, passed),
     }
 }
 
@@ -103,10 +106,29 @@ impl Run {
         }
     }
 
-    /// To every one of a block.
+    /// To every one of a block; a tick to those that are awake. What all of a block by rules get lies in one place.
     fn broadcast(&mut self, to: AgentIx, message: Message) {
+        let replicas = self.state.created.replicas[to.at()];
+        let mut hearers = match self.state.asleep.get_mut(&to) {
+            Some(sleepers) if message.kind == MessageKind::Tick => sleepers.at_tick(self.state.tick, message.at).clone(),
+            _ => Ranges::whole(replicas),
+        };
         let message = Arc::new(message);
-        for replica in 0..self.state.created.replicas[to.at()] {
+        let agent = &self.scenario.agents[to.at()];
+        let (capacity, due) = (agent.supervision.mailbox as usize, message.at <= self.state.now);
+        let many = replicas >= self.cast_from && !self.is_real() && due && self.state.by_rules(agent);
+        if many && self.state.mail.may_cast(to, &message, capacity) {
+            let block = Seat { agent: to, replica: 0 }..=Seat { agent: to, replica: u32::MAX };
+            for (seat, _) in self.state.quarantined.range(block) {
+                if hearers.reach(seat.replica).is_some() {
+                    hearers.remove(seat.replica, seat.replica + 1);
+                    self.state.counts.set_aside += 1;
+                }
+            }
+            self.state.mail.cast(to, message, hearers);
+            return;
+        }
+        for replica in hearers.iter().flat_map(|(first, end)| first..end) {
             self.deliver(Seat { agent: to, replica }, message.clone());
         }
     }
@@ -119,22 +141,17 @@ impl Run {
             return;
         }
         let supervision = &self.scenario.agents[seat.agent.at()].supervision;
-        let queue = self.state.mail.entry(seat).or_default();
-        if queue.len() >= supervision.mailbox as usize {
+        let held = self.state.mail.len(seat);
+        if held >= supervision.mailbox as usize {
             self.state.counts.refused += 1;
             if supervision.overflow == Overflow::FailRun {
                 let name = &self.scenario.agents[seat.agent.at()].name;
-                let cause = format!(
-                    "the mailbox of `{name}` is full: it holds {} messages (`supervision.mailbox.capacity`)",
-                    queue.len()
-                );
+                let cause = format!("the mailbox of `{name}` is full: it holds {held} messages (`supervision.mailbox.capacity`)");
                 self.state.ending.get_or_insert(Ending::Failed(cause.into()));
             }
             return;
         }
-        let key = |m: &Message| (m.at, m.position, m.index);
-        let behind = queue.iter().rposition(|m| key(m) <= key(&message)).map_or(0, |n| n + 1);
-        queue.insert(behind, message);
+        self.state.mail.deliver(seat, message);
     }
 
     /// Whoever asked a quarantined agent gets an error, so that nobody waits for ever.
@@ -148,104 +165,8 @@ impl Run {
         }
     }
 
-    /// Takes a served mailbox's message out of it and counts the turn.
-    fn consume(&mut self, seat: Seat, turn: TurnId) -> Option<Arc<Message>> {
-        if turn.wave > self.state.wave {
-            if !self.is_real() {
-                self.state.base = Some(self.state.world.clone());
-            }
-            self.state.wave = turn.wave;
-            self.state.served = 0;
-            self.state.held.clear();
-        }
-        self.state.served += 1;
-        let asking = self.state.turns.get(&seat).is_some_and(|t| matches!(t.phase, Phase::Asking { .. }));
-        let queue = self.state.mail.get_mut(&seat)?;
-        let at = if asking { queue.iter().position(|m| m.kind == MessageKind::Return).unwrap_or(0) } else { 0 };
-        let message = queue.remove(at);
-        if queue.is_empty() {
-            self.state.mail.remove(&seat);
-        } else {
-            self.state.held.insert(seat, self.state.wave);
-        }
-        if let Some(message) = &message
-            && message.kind != MessageKind::Tick
-            && !self.scenario.agents[seat.agent.at()].draws.is_empty()
-        {
-            *self.state.ordinals.entry((seat, message.kind)).or_default() += 1;
-        }
-        message
-    }
-
-    fn count_turn(&mut self, seat: Seat) {
-        if self.counts_turns(seat) {
-            self.state.counts.turns += 1;
-        } else {
-            self.state.counts.rules_turns += 1;
-        }
-        self.state.counts.by_agent[seat.agent.at()] += 1;
-        self.state.crashes.remove(&seat);
-    }
-
-    fn completed_turn(&mut self, completed: &Completed) {
-        let mut entries = completed.entries.iter().peekable();
-        let replicas = completed.served.iter().flat_map(|(first, count)| *first..first.saturating_add(*count));
-        for (index, replica) in (completed.turn.index..).zip(replicas) {
-            let seat = Seat { agent: completed.agent, replica };
-            let open = self.state.turns.get(&seat);
-            let slot = open.map_or(TurnId { wave: completed.turn.wave, index }, |t| t.slot);
-            let served = self.consume(seat, slot);
-            let turn = self.state.turns.remove(&seat);
-            self.count_turn(seat);
-            let entry = entries.next_if(|e| e.replica == replica);
-            // A resumed turn handles what it began with; the message in the mailbox was the answer.
-            let message = turn.as_ref().map(|t| t.message.clone()).or(served);
-            if let Some(message) = message {
-                self.commit_entry(seat, completed, entry.unwrap_or(&Entry::default()), &message);
-            }
-            self.pop_slot(seat);
-        }
-        self.state.usage.add(&completed.usage);
-        self.after_commit();
-    }
-
-    fn after_commit(&mut self) {
-        if self.wave.is_none() || self.is_real() {
-            self.renew_wave();
-        }
-    }
-
-    fn commit_entry(&mut self, seat: Seat, completed: &Completed, entry: &Entry, message: &Message) {
-        for write in &entry.writes {
-            self.state.world.apply(&self.scenario, Some(seat), write);
-        }
-        for (metric, value) in &entry.metrics {
-            let state = &mut self.state.metrics[metric.at()];
-            state.series.push((self.state.tick, *value));
-            state.last = Some(*value);
-        }
-        self.state.position += 1;
-        let mut index = self.send(Some(seat.agent), &entry.sent);
-        index = self.tell_records(Some(seat.agent), &entry.writes, index);
-        let history = message.chain.as_ref().map(|c| c.history.clone()).unwrap_or_default();
-        let said = self.said(seat, completed, entry, message);
-        match &entry.outcome {
-            Outcome::Done if message.kind.has_floor() => {
-                let output = entry.says.last().map_or(Value::Null, |b| b.value().clone());
-                self.final_output(seat, message, output, &history, &said, false);
-            }
-            Outcome::Done => {}
-            Outcome::Final { output } => self.final_output(seat, message, output.value().clone(), &history, &said, true),
-            Outcome::Handoff { to, carry, text, data } => {
-                self.state.counts.handoffs += 1;
-                let history = self.carry(*carry, &history, &said);
-                self.pass(seat, *to, message, text.as_ref(), data.value().clone(), history, index);
-            }
-        }
-    }
-
     /// What a turn adds to its conversation: an `llm` turn says so itself, rules say what they said and gave.
-    fn said(&self, seat: Seat, completed: &Completed, entry: &Entry, message: &Message) -> Vec<Chat> {
+    pub(super) fn said(&self, seat: Seat, completed: &Completed, entry: &Entry, message: &Message) -> Vec<Chat> {
         let heard = message.text.as_ref().map(|t| Chat::User { text: Body::new(Value::Text(t.clone()), &self.state.blobs()) });
         let mut said: Vec<Chat> = heard.into_iter().collect();
         if !completed.said.is_empty() {
@@ -265,7 +186,7 @@ impl Run {
         said
     }
 
-    fn carry(&self, carry: Carry, history: &imbl::Vector<Chat>, said: &[Chat]) -> imbl::Vector<Chat> {
+    pub(super) fn carry(&self, carry: Carry, history: &imbl::Vector<Chat>, said: &[Chat]) -> imbl::Vector<Chat> {
         let last = said.iter().rev().find_map(|c| match c {
             Chat::Assistant { text, .. } if *text.value() != Value::Null => Some(as_text(text.value())),
             _ => None,
@@ -277,7 +198,7 @@ impl Run {
 
     /// The floor passes to one agent: to the sender's own number where the block has it, else to the first.
     #[expect(clippy::too_many_arguments, reason = "the parts of one message, written once")]
-    fn pass(
+    pub(super) fn pass(
         &mut self,
         from: Seat,
         to: AgentIx,
@@ -298,7 +219,7 @@ impl Run {
     }
 
     /// A final output goes to whoever asked, else to `next`, else it ends the chain.
-    fn final_output(
+    pub(super) fn final_output(
         &mut self,
         seat: Seat,
         message: &Message,
@@ -342,7 +263,7 @@ impl Run {
     }
 
     /// Messages of a turn or a trigger; the next free index comes back.
-    fn send(&mut self, from: Option<AgentIx>, sent: &[Sent]) -> u32 {
+    pub(super) fn send(&mut self, from: Option<AgentIx>, sent: &[Sent]) -> u32 {
         for (n, one) in sent.iter().enumerate() {
             let mut message =
                 self.message(MessageKind::Tell, Some(one.label.clone()), one.text.as_ref(), one.data.value().clone(), one.at);
@@ -360,10 +281,10 @@ impl Run {
     }
 
     /// Agents that handle a collection hear of each write to it.
-    fn tell_records(&mut self, from: Option<AgentIx>, writes: &[Write], mut index: u32) -> u32 {
+    pub(super) fn tell_records(&mut self, from: Option<AgentIx>, writes: &[Write], mut index: u32) -> u32 {
         for (collection, key) in puts(writes) {
             let hearers: Vec<AgentIx> =
-                self.scenario.agents.iter().filter(|a| a.handles.records.contains(&collection)).map(|a| a.ix).collect();
+                self.scenario.agents.iter().filter(|a| a.handles.hears(collection)).map(|a| a.ix).collect();
             for agent in hearers {
                 let at = self.state.now;
                 let mut message = self.message(MessageKind::Record, None, None, Value::Null, at);
@@ -383,7 +304,7 @@ impl Run {
         let stranded = open.as_ref().is_some_and(|t| matches!(t.phase, Phase::Asking { .. }));
         let served = if stranded { None } else { self.consume(seat, open.as_ref().map_or(turn, |t| t.slot)) };
         self.state.turns.remove(&seat);
-        self.count_turn(seat);
+        self.count_turns(seat.agent, seat.replica, 1);
         if let Some(open) = &open {
             self.state.usage.add(&open.usage);
         }
@@ -401,17 +322,16 @@ impl Run {
             (AfterFailure::SetAside | AfterFailure::Answer, _) => {
                 self.state.counts.set_aside += 1;
                 self.state.quarantined.insert(seat, failure.message.clone());
-                if let Some(rest) = self.state.mail.remove(&seat) {
-                    self.state.counts.set_aside += rest.len() as u64;
-                    rest.iter().for_each(|m| self.answer_for_the_dead(m, seat));
-                }
+                let rest = self.state.mail.clear(seat);
+                self.state.counts.set_aside += rest.len() as u64;
+                rest.iter().for_each(|m| self.answer_for_the_dead(m, seat));
             }
         }
         self.renew_wave();
     }
 
     fn begun(&mut self, step: crate::message::StepId, seat: Seat, at: i64) {
-        let Some(message) = self.state.mail.get(&seat).and_then(|q| q.front()).cloned() else { return };
+        let Some(message) = self.state.mail.front(seat).cloned() else { return };
         self.state.turns.insert(seat, Turn::new(step, seat, message, at));
         if self.is_real() {
             self.state.wave = self.state.wave.max(step.turn.wave);
@@ -437,7 +357,7 @@ impl Run {
             message.chain = Some(Arc::new(Chain { history: imbl::Vector::new(), stack, answers: None, failed: false }));
             self.deliver(Seat { agent: ask.to, replica: 0 }, Arc::new(message));
         }
-        self.pop_slot(seat);
+        self.pop_slots(seat.agent, seat.replica, 1);
         self.after_commit();
     }
 
@@ -446,12 +366,7 @@ impl Run {
         let last = self.state.turns.get(&seat).is_some_and(|t| matches!(&t.phase, Phase::Asking { open } if open.len() <= 1));
         if last {
             // The answer stays in the mailbox, in front, until the turn commits: that keeps its place in the wave.
-            if let Some(queue) = self.state.mail.get_mut(&seat)
-                && let Some(n) = queue.iter().position(|m| m.kind == MessageKind::Return)
-                && let Some(answer) = queue.remove(n)
-            {
-                queue.push_front(answer);
-            }
+            self.state.mail.bring_answer(seat);
         } else {
             self.consume(seat, resumes);
         }
@@ -507,7 +422,7 @@ impl Run {
         self.state.rounds = 0;
         self.state.ordinals.clear();
         self.state.position += 1;
-        let hearers: Vec<AgentIx> = self.scenario.agents.iter().filter(|a| a.handles.tick).map(|a| a.ix).collect();
+        let hearers: Vec<AgentIx> = self.scenario.agents.iter().filter(|a| a.handles.tick.is_some()).map(|a| a.ix).collect();
         for (n, agent) in hearers.into_iter().enumerate() {
             let data = Value::object([("tick", Value::Int(i64::try_from(tick).unwrap_or(i64::MAX)))]);
             let mut message = self.message(MessageKind::Tick, None, None, data, at);

@@ -1,12 +1,14 @@
 //! Turns begin together and commit in wave order; a step's outcome is decided when it comes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::body::Body;
 use crate::event::{AnsweredBy, Completed, Entry, Event, Failure, FailureClass, Outcome, StepOutcome, Then, Usage, Work, Write};
-use crate::message::{MessageKind, Seat, StepId, TurnId};
+use crate::message::{Chain, MessageKind, Seat, StepId, TurnId};
 use crate::names::Names;
 use crate::rules::Served;
+use crate::run::mailboxes::Front;
 use crate::run::wave::Wave;
 use crate::run::{Refusal, Run};
 use crate::scenario::{AgentKind, GuardrailAt, OnExhausted};
@@ -18,22 +20,20 @@ impl Run {
     /// Plans the first step of every `llm` turn of the wave that has not begun, and brings answers home.
     pub(super) fn begin_turns(&self, wave: &Wave) -> Vec<Event> {
         let mut events = Vec::new();
-        for (n, slot) in wave.slots.iter().enumerate() {
-            if self.slot_by_rules(slot.seat) {
+        for (n, slot) in wave.places() {
+            let seat = slot.seat();
+            if self.slot_by_rules(seat) {
                 continue;
             }
             let turn = wave.turn(n, self.is_real());
-            match self.state.turns.get(&slot.seat) {
-                None if self.input_trip(slot.seat, &slot.message).is_none() => events.push(Event::StepPlanned {
-                    step: StepId { turn, n: 0 },
-                    seat: slot.seat,
-                    at: self.state.now,
-                    work: Work::Model,
-                }),
+            match self.state.turns.get(&seat) {
+                None if self.input_trip(seat, &slot.message).is_none() => {
+                    events.push(Event::StepPlanned { step: StepId { turn, n: 0 }, seat, at: self.state.now, work: Work::Model })
+                }
                 Some(open) if matches!(open.phase, Phase::Asking { .. }) => {
                     let call_id = slot.message.chain.as_ref().and_then(|c| c.answers.clone()).unwrap_or_default();
                     let output = Body::new(slot.message.data.clone(), &self.state.blobs());
-                    events.push(Event::DelegateReturned { turn: open.id, seat: slot.seat, resumes: turn, call_id, output });
+                    events.push(Event::DelegateReturned { turn: open.id, seat, resumes: turn, call_id, output });
                     // Its message is gone once applied: the wave is worked out anew before the next one begins.
                     return events;
                 }
@@ -76,25 +76,25 @@ impl Run {
 
     /// Commits the next turn of the wave, if it is ready.
     pub(super) fn commit_next(&self, wave: &Wave) -> Result<Vec<Event>, Refusal> {
-        let ready = |n: usize| {
-            let slot = &wave.slots[n];
-            if self.slot_by_rules(slot.seat) {
+        let ready = |(n, slot): (u32, &Front)| {
+            let seat = slot.seat();
+            if self.slot_by_rules(seat) {
                 return None;
             }
-            match self.state.turns.get(&slot.seat) {
+            match self.state.turns.get(&seat) {
                 None => {
                     let turn = wave.turn(n, self.is_real());
-                    let (trips, failure) = self.input_trip(slot.seat, &slot.message)?;
+                    let (trips, failure) = self.input_trip(seat, &slot.message)?;
                     let mut events: Vec<Event> =
-                        trips.into_iter().map(|trip| Event::GuardrailTripped { turn, seat: slot.seat, trip }).collect();
-                    events.push(Event::TurnFailed { turn, seat: slot.seat, at: self.state.now, failure });
+                        trips.into_iter().map(|trip| Event::GuardrailTripped { turn, seat, trip }).collect();
+                    events.push(Event::TurnFailed { turn, seat, at: self.state.now, failure });
                     Some(events)
                 }
                 Some(turn) => self.commit_turn(turn),
             }
         };
         let reach = if self.is_real() { wave.slots.len() } else { 1 };
-        (0..reach.min(wave.slots.len())).find_map(ready).ok_or(Refusal::Owed)
+        wave.places().take(reach).find_map(ready).ok_or(Refusal::Owed)
     }
 
     fn commit_turn(&self, turn: &Turn) -> Option<Vec<Event>> {
@@ -163,29 +163,43 @@ impl Run {
     /// Rules were evaluated: the turns they served are committed.
     pub(super) fn decide_served(&self, served: Served) -> Result<Vec<Event>, Refusal> {
         let order = self.order().filter(|o| o.turn == served.turn).ok_or_else(|| Self::stale(served.turn))?;
-        if served.count > order.mail.len() || (served.count == 0 && served.failed.is_none()) {
-            return Err(Refusal::Invalid(format!("{} mailboxes were served, {} were ordered", served.count, order.mail.len())));
+        if served.count > order.len() || (served.count == 0 && served.failed.is_none()) {
+            return Err(Refusal::Invalid(format!("{} mailboxes were served, {} were ordered", served.count, order.len())));
         }
+        let (turn, agent, at) = (served.turn, order.agent, self.state.now);
+        let mut passed: VecDeque<u32> = served.passed.iter().flat_map(|(first, count)| *first..*first + *count).collect();
+        let skipped = passed.len();
+        let ours = |replica: &u32| {
+            let theirs = passed.front() == Some(replica);
+            if theirs {
+                passed.pop_front();
+            }
+            !theirs
+        };
+        let turns = ranges(order.replicas().take(served.count).filter(ours));
         let mut events = Vec::new();
-        if served.count > 0 {
+        if !turns.is_empty() {
             if let Some(end) = served.entries.iter().find_map(|e| self.handoff_limit(&e.outcome)) {
                 return Ok(vec![end]);
             }
             events.push(Event::TurnCompleted(Box::new(Completed {
-                turn: served.turn,
-                agent: order.agent,
-                at: self.state.now,
+                turn,
+                agent,
+                at,
                 by: AnsweredBy::Rules,
-                served: ranges(order.mail[..served.count].iter().map(|m| m.0)),
+                served: turns,
                 entries: served.entries,
                 said: Vec::new(),
                 usage: Usage::default(),
             })));
         }
+        if !served.passed.is_empty() {
+            events.push(Event::MessagePassed { turn, agent, passed: served.passed });
+        }
         if let Some((replica, failure)) = served.failed {
-            let index = served.turn.index + u32::try_from(served.count).unwrap_or(u32::MAX);
-            let turn = TurnId { wave: served.turn.wave, index };
-            events.push(Event::TurnFailed { turn, seat: Seat { agent: order.agent, replica }, at: self.state.now, failure });
+            let index = turn.index + u32::try_from(served.count - skipped).unwrap_or(u32::MAX);
+            let turn = TurnId { wave: turn.wave, index };
+            events.push(Event::TurnFailed { turn, seat: Seat { agent, replica }, at, failure });
         }
         Ok(events)
     }
@@ -219,7 +233,7 @@ impl Run {
 
     /// A crash counts against the message in hand. Past the intensity the message is set aside as `on_exhausted` says.
     pub(super) fn decide_crash(&self, seat: Seat, turn: TurnId, reason: Arc<str>) -> Result<Vec<Event>, Refusal> {
-        if !self.state.mail.contains_key(&seat) && !self.state.turns.contains_key(&seat) {
+        if self.state.mail.front(seat).is_none() && !self.state.turns.contains_key(&seat) {
             return Err(Self::stale(turn));
         }
         let agent = &self.scenario.agents[seat.agent.at()];
@@ -270,11 +284,8 @@ impl Run {
     pub(super) fn stranded(&self) -> Option<&Turn> {
         let waits = |t: &&Turn| matches!(t.phase, Phase::Asking { .. });
         let coming = |t: &Turn| {
-            let seats = self.state.mail.values().flatten();
-            seats.into_iter().any(|m| {
-                m.kind == MessageKind::Return
-                    || m.chain.as_ref().is_some_and(|c| c.stack.iter().any(|caller| caller.seat == t.seat))
-            })
+            let about = |c: &Chain| c.stack.iter().any(|caller| caller.seat == t.seat);
+            self.state.mail.apart().any(|m| m.kind == MessageKind::Return || m.chain.as_ref().is_some_and(|c| about(c)))
         };
         self.state.turns.values().filter(waits).find(|t| !coming(t))
     }

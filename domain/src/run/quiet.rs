@@ -76,8 +76,7 @@ impl Run {
     pub(super) fn next_moment(&self) -> Option<i64> {
         let state = &self.state;
         let timers = state.triggers.iter().filter_map(|t| t.due);
-        let delayed = state.mail.iter().filter(|(seat, _)| !state.quarantined.contains_key(seat));
-        let delayed = delayed.filter_map(|(_, queue)| queue.front().map(|m| m.at)).filter(|at| *at > state.now);
+        let delayed = state.mail.next_after(state.now, |seat| !state.quarantined.contains_key(&seat));
         let next = timers.chain(delayed).min();
         match self.last_moment() {
             None => next,

@@ -1,13 +1,16 @@
 //! All that is true of a run. Serialisable, so that a snapshot is these bytes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
 use crate::body::BlobKey;
 use crate::event::{Created, ModelBinding, Usage};
-use crate::message::{Message, MessageKind, Seat};
+use crate::id::AgentIx;
+use crate::message::{MessageKind, Seat};
+use crate::run::mailboxes::Mailboxes;
+use crate::run::sleep::Sleepers;
 use crate::scenario::{Agent, Scenario};
 use crate::turn::{Turn, by_rules};
 use crate::value::Value;
@@ -137,8 +140,10 @@ pub struct State {
     pub rounds: u32,
     /// Whether the tick's metrics were read.
     pub sampled: bool,
-    /// The mailboxes of record; only those that hold something.
-    pub mail: BTreeMap<Seat, VecDeque<Arc<Message>>>,
+    /// The mailboxes of record.
+    pub mail: Mailboxes,
+    /// Who gets no ticks for now; only blocks in which somebody ever slept.
+    pub asleep: BTreeMap<AgentIx, Sleepers>,
     /// Mailboxes served in a wave that hold more: not again in that wave.
     pub held: BTreeMap<Seat, u32>,
     /// The last commit position.
@@ -192,7 +197,8 @@ impl State {
             tick: 0,
             rounds: 0,
             sampled: false,
-            mail: BTreeMap::new(),
+            mail: Mailboxes::default(),
+            asleep: BTreeMap::new(),
             held: BTreeMap::new(),
             position: 0,
             turns: BTreeMap::new(),

@@ -393,7 +393,7 @@ impl<'a> Compiler<'a> {
 fn tell_types(agent: &super::document::AgentDoc) -> Option<Vec<Arc<str>>> {
     use super::document::HandleDoc;
     let types: Vec<Arc<str>> =
-        agent.handles.iter().filter_map(|h| if let HandleDoc::Tell(t) = h { Some(t.it.clone()) } else { None }).collect();
+        agent.handles.iter().filter_map(|h| if let HandleDoc::Tell(t, _) = h { Some(t.it.clone()) } else { None }).collect();
     (!types.is_empty()).then_some(types)
 }
 

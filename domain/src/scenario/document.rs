@@ -434,7 +434,7 @@ record! {
         "emit" emit: Option<Vec<EmitDoc>>;
     }
 
-    /// One thing that happens: exactly one verb of `put patch delete set tell handoff call metric say finish`, with what belongs to it.
+    /// One thing that happens: exactly one verb of `put patch delete set tell handoff call metric say finish wake_at`, with what belongs to it.
     EmitDoc {
         /// Puts `value` into this collection.
         "put" put: Option<Text>;
@@ -456,6 +456,8 @@ record! {
         "say" say: Option<Tpl>;
         /// The final output.
         "finish" finish: Option<Data>;
+        /// No ticks before this tick (an int) or moment (a timestamp).
+        "wake_at" wake_at: Option<Cel>;
         /// With `put`, `patch`, `metric`: text is an expression, other scalars are themselves.
         "value" value: Option<Data>;
         /// With `patch` and `delete`: which record.

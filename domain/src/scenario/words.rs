@@ -8,7 +8,7 @@ use super::decode::{Decode, Defs, choice, record, word, wrong_type};
 use super::document::{HandoffDoc, RuleDoc};
 use super::faults::{Faults, Place, shorten};
 use super::node::{Kind, Node};
-use super::scalars::Text;
+use super::scalars::{Cel, Text};
 use super::{AgentKind, Carry, ClockMode, Comparison, Goal, MetricAt, OnDelete, OnExceed, OnExhausted, Overflow};
 
 /// Declares closed lists of words that only the document knows.
@@ -162,39 +162,55 @@ impl FromName for HandoffDoc {
     }
 }
 
-/// What an agent subscribes to.
+record! {
+    /// Which ticks an agent handles.
+    TicksDoc {
+        /// Where this is false, a replica passes the tick by: no turn, no draw.
+        "where" where_: Cel;
+    }
+}
+
+/// What an agent subscribes to, each with the condition under which a message makes a turn.
 #[derive(Clone, Debug)]
 pub(crate) enum HandleDoc {
     /// Every tick.
-    Tick,
+    Tick(Option<Cel>),
     /// Words of a person.
     User,
     /// Tells of a type.
-    Tell(Text),
+    Tell(Text, Option<Cel>),
     /// Writes to a collection.
-    Record(Text),
+    Record(Text, Option<Cel>),
     /// Something about which a fault was told.
     Broken,
 }
 
 impl Decode for HandleDoc {
     fn decode(node: &Node, faults: &mut Faults) -> Self {
-        if let Kind::Map(entries) = &node.kind {
-            let Some(mut fields) = super::decode::Fields::of(node, &["tell", "record"], faults) else { return HandleDoc::Broken };
-            if entries.len() != 1 {
-                faults.error(
-                    "wrong_shape",
-                    node.at,
-                    "an entry of `handles` is one of `tick`, `user`, `{tell: type}`, `{record: collection}`",
-                );
-                return HandleDoc::Broken;
-            }
+        if matches!(node.kind, Kind::Map(_)) {
+            let known = &["tick", "tell", "record", "where"];
+            let Some(mut fields) = super::decode::Fields::of(node, known, faults) else { return HandleDoc::Broken };
+            let tick: Option<TicksDoc> = fields.take("tick", Some(None), faults);
             let tell: Option<Text> = fields.take("tell", Some(None), faults);
             let record: Option<Text> = fields.take("record", Some(None), faults);
-            return tell.map(HandleDoc::Tell).or(record.map(HandleDoc::Record)).unwrap_or(HandleDoc::Broken);
+            let where_: Option<Cel> = fields.take("where", Some(None), faults);
+            return match (tick, tell, record, where_) {
+                (Some(tick), None, None, None) => HandleDoc::Tick(Some(tick.where_)),
+                (None, Some(tell), None, where_) => HandleDoc::Tell(tell, where_),
+                (None, None, Some(record), where_) => HandleDoc::Record(record, where_),
+                _ => {
+                    faults.error(
+                        "wrong_shape",
+                        node.at,
+                        "an entry of `handles` is one of `tick`, `user`, `{tick: {where: …}}`, `{tell: type}`, `{record: collection}`; \
+                         the last two may have a `where` beside them",
+                    );
+                    HandleDoc::Broken
+                }
+            };
         }
         match word(node, &["tick", "user"], faults) {
-            Some("tick") => HandleDoc::Tick,
+            Some("tick") => HandleDoc::Tick(None),
             Some(_) => HandleDoc::User,
             None => HandleDoc::Broken,
         }
@@ -203,17 +219,33 @@ impl Decode for HandleDoc {
         HandleDoc::Broken
     }
     fn encode(&self) -> Option<Json> {
+        let with = |key: &str, name: &Text, where_: &Option<Cel>| match where_.as_ref().and_then(Decode::encode) {
+            Some(where_) => json!({key: &*name.it, "where": where_}),
+            None => json!({key: &*name.it}),
+        };
         Some(match self {
-            HandleDoc::Tick => "tick".into(),
+            HandleDoc::Tick(None) => "tick".into(),
+            HandleDoc::Tick(Some(where_)) => json!({"tick": {"where": where_.encode()?}}),
             HandleDoc::User => "user".into(),
-            HandleDoc::Tell(t) => json!({"tell": &*t.it}),
-            HandleDoc::Record(c) => json!({"record": &*c.it}),
+            HandleDoc::Tell(t, where_) => with("tell", t, where_),
+            HandleDoc::Record(c, where_) => with("record", c, where_),
             HandleDoc::Broken => return None,
         })
     }
-    fn schema(_: &mut Defs) -> Json {
-        let one = |key: &str| json!({"type": "object", "required": [key], "properties": {key: {"type": "string"}}, "additionalProperties": false});
-        json!({"anyOf": [{"enum": ["tick", "user"]}, one("tell"), one("record")]})
+    fn schema(defs: &mut Defs) -> Json {
+        let (cel, ticks) = (Cel::schema(defs), TicksDoc::schema(defs));
+        let one = |key: &str, of: Json, where_: Option<&Json>| {
+            let mut properties = serde_json::Map::from_iter([(key.to_owned(), of)]);
+            properties.extend(where_.map(|w| ("where".to_owned(), w.clone())));
+            json!({"type": "object", "required": [key], "properties": properties, "additionalProperties": false})
+        };
+        let name = || json!({"type": "string"});
+        json!({"anyOf": [
+            {"enum": ["tick", "user"]},
+            one("tick", ticks, None),
+            one("tell", name(), Some(&cel)),
+            one("record", name(), Some(&cel)),
+        ]})
     }
 }
 

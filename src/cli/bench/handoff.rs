@@ -20,8 +20,8 @@ const WARM_UP: u32 = 200;
 
 /// A built-in pack, and who answers for its models.
 pub(super) struct Variant {
-    pack: &'static str,
-    binding: ModelBinding,
+    pub(super) pack: &'static str,
+    pub(super) binding: ModelBinding,
 }
 
 /// Decided by rules.

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use super::env::{message, own};
+use super::env::{message, own, run};
 use super::{Compiler, Want};
 use crate::expression::{Env, Root, Type};
 use crate::id::{AgentIx, CollectionIx, ModelIx};
 use crate::scenario::document::{AgentDoc, AgentLimitsDoc, FallbackDoc, HandleDoc, MAX_REPLICAS, ScenarioDoc, SupervisionDoc};
 use crate::scenario::faults::{Place, shorten};
 use crate::scenario::node::Key;
-use crate::scenario::scalars::Text;
+use crate::scenario::scalars::{Cel, Text};
 use crate::scenario::{
-    Agent, AgentKind, AgentLimits, Fallback, Handles, HandoffSpec, Late, OWN_FIELDS, Overflow, Supervision, ToolRef,
+    Agent, AgentKind, AgentLimits, Fallback, Handles, HandoffSpec, Late, OWN_FIELDS, Overflow, Subscription, Supervision,
+    ToolRef, Variable,
 };
 use crate::schema;
 
@@ -25,6 +26,8 @@ pub(super) struct Frame {
     pub(super) own: Vec<crate::scenario::Variable>,
     /// How many names are bound so far.
     pub(super) bound: u16,
+    /// Whether it handles ticks.
+    pub(super) ticks: bool,
 }
 
 impl Compiler<'_> {
@@ -48,7 +51,8 @@ impl Compiler<'_> {
                 .error("bad_name", field.at, format!("`self.{}` is there by itself", field.text))
                 .help("give the field another name");
         }
-        let mut frame = Frame { agent: n, env: self.agent_env(&own_state), own: own_state, bound: 0 };
+        let ticks = doc.handles.iter().any(|h| matches!(h, HandleDoc::Tick(_)));
+        let mut frame = Frame { agent: n, env: self.agent_env(&own_state), own: own_state, bound: 0, ticks };
         let draws = self.draws(doc, &mut frame);
         let lets = self.lets(doc, &mut frame);
         let rules = self.rules(&doc.rules, &mut frame);
@@ -89,7 +93,7 @@ impl Compiler<'_> {
             next,
             output,
             guardrails,
-            handles: self.handles(n, &doc.handles),
+            handles: self.handles(n, kind, &frame.own, &doc.handles),
             own: frame.own,
             draws,
             lets,
@@ -229,23 +233,28 @@ impl Compiler<'_> {
         out
     }
 
-    fn handles(&mut self, agent: usize, docs: &[HandleDoc]) -> Handles {
+    fn handles(&mut self, agent: usize, kind: AgentKind, own_state: &[Variable], docs: &[HandleDoc]) -> Handles {
         let mut out = Handles::default();
+        let mut env = self.world.with("run", Root::Run, run());
+        env.declare("message", Root::Message, message());
+        env.declare("self", Root::Own, own(own_state));
         for doc in docs {
             match doc {
-                HandleDoc::Tick => out.tick = true,
+                HandleDoc::Tick(where_) => out.tick = Some(self.subscription(agent, kind, where_.as_ref(), &env)),
                 HandleDoc::User => out.user = true,
-                HandleDoc::Tell(type_) => {
+                HandleDoc::Tell(type_, where_) => {
+                    let subscription = self.subscription(agent, kind, where_.as_ref(), &env);
                     if !type_.is_broken() {
-                        out.tells.get_or_insert_default().push(type_.it.clone());
+                        out.tells.get_or_insert_default().push((type_.it.clone(), subscription));
                     }
                 }
-                HandleDoc::Record(name) => {
+                HandleDoc::Record(name, where_) => {
+                    let subscription = self.subscription(agent, kind, where_.as_ref(), &env);
                     if let Some(collection) = self.collection(name) {
                         self.demand(agent, collection, false, name.at);
                         let ix = CollectionIx::from(collection);
-                        if !out.records.contains(&ix) {
-                            out.records.push(ix);
+                        if !out.hears(ix) {
+                            out.records.push((ix, subscription));
                         }
                     }
                 }
@@ -253,6 +262,18 @@ impl Compiler<'_> {
             }
         }
         out
+    }
+
+    fn subscription(&mut self, agent: usize, kind: AgentKind, where_: Option<&Cel>, env: &Env) -> Subscription {
+        let Some(where_) = where_ else { return Subscription::default() };
+        let (program, _) = self.program(&where_.0, env, Want::Bool);
+        self.reads_allowed(agent, &program, where_.0.at);
+        if kind != AgentKind::Rules {
+            self.faults
+                .error("misplaced", where_.0.at, "`where` belongs to an agent of `kind: rules`")
+                .help("leave it out: a model sees every message it is sent");
+        }
+        Subscription(Some(program))
     }
 }
 

@@ -23,7 +23,7 @@ impl Compiler<'_> {
         self.rings(doc, starts);
         if !ticks(clock) {
             for (key, agent) in doc.agents.iter() {
-                if agent.handles.iter().any(|h| matches!(h, crate::scenario::document::HandleDoc::Tick)) {
+                if agent.handles.iter().any(|h| matches!(h, crate::scenario::document::HandleDoc::Tick(_))) {
                     let message = format!("agent `{}` handles ticks, but the clock has none", shorten(&key.text));
                     self.faults.warn("no_ticks", key.at, message).help("add `clock: {tick: P1D, ticks: 30}`");
                     break;
@@ -66,7 +66,7 @@ impl Compiler<'_> {
             }
         }
         for (n, agent) in self.agents.iter().enumerate() {
-            if agent.handles.tick && ticks(clock) || agent.handles.user || !agent.handles.records.is_empty() {
+            if agent.handles.tick.is_some() && ticks(clock) || agent.handles.user || !agent.handles.records.is_empty() {
                 reached.insert(n);
             }
         }

@@ -13,7 +13,7 @@ use crate::scenario::scalars::{Text, root_fault};
 use crate::scenario::{Data, Emit, Rule, SetTarget, ToolRef};
 
 /// The closed list of verbs.
-const VERBS: [&str; 10] = ["put", "patch", "delete", "set", "tell", "handoff", "call", "metric", "say", "finish"];
+const VERBS: [&str; 11] = ["put", "patch", "delete", "set", "tell", "handoff", "call", "metric", "say", "finish", "wake_at"];
 
 impl Compiler<'_> {
     pub(super) fn rules(&mut self, docs: &[RuleDoc], frame: &mut Frame) -> Vec<Rule> {
@@ -195,9 +195,27 @@ impl Compiler<'_> {
                 }
                 Some(Emit::Metric { metric: MetricIx::from(metric), value: data })
             }
+            "wake_at" => self.wake_at(doc, env, frame),
             "say" => Some(Emit::Say(self.template(doc.say.as_ref()?, &template_env(env)))),
             _ => Some(Emit::Finish(self.read_data(agent, &doc.finish.as_ref()?.0, env))),
         }
+    }
+
+    /// The tick or the moment before which the agent wants no ticks.
+    fn wake_at(&mut self, doc: &EmitDoc, env: &Env, frame: &Frame) -> Option<Emit> {
+        let at = &doc.wake_at.as_ref()?.0;
+        let (program, ty) = self.program(at, env, Want::Any);
+        self.reads_allowed(frame.agent, &program, at.at);
+        if super::never(&ty, &Type::OneOf(vec![Type::Int, Type::Timestamp])) {
+            let message = format!("`wake_at` takes a tick (int) or a moment (timestamp), this gives {}", type_word(&ty));
+            self.faults.error("cel_type", at.at, message).help("write `wake_at: tick + 5` or `wake_at: now + duration('P1D')`");
+        }
+        if !frame.ticks {
+            self.faults
+                .error("misplaced", at.at, "`wake_at` belongs to an agent that handles ticks")
+                .help("add `handles: [tick]`, or leave it out");
+        }
+        Some(Emit::WakeAt(program))
     }
 
     fn set(&mut self, doc: &EmitDoc, env: &Env, frame: &Frame) -> Option<Emit> {
@@ -373,6 +391,7 @@ fn verbs(doc: &EmitDoc) -> Vec<(&'static str, Place)> {
         ("metric", text(&doc.metric)),
         ("say", doc.say.as_ref().map(|s| s.0.owner())),
         ("finish", doc.finish.as_ref().map(|f| f.0.owner())),
+        ("wake_at", doc.wake_at.as_ref().map(|w| w.0.owner())),
     ]
     .into_iter()
     .filter_map(|(verb, at)| at.map(|at| (verb, at)))

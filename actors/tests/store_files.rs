@@ -1,4 +1,4 @@
-//! What only an engine with files can show: locks, kills, flipped bits, lost ends.
+//! What only an engine with files can show: locks, kills, flipped bits, lost ends. Every test runs on each of them.
 //!
 //! `COMMEDIA_KILLS`, `COMMEDIA_FLIPS`: how often (10, 30), the latter in a store of `COMMEDIA_FLIP_RUNS` streams; `COMMEDIA_KILL_SEED`, `COMMEDIA_FLIP_SEED`: the same again.
 
@@ -14,50 +14,61 @@ use std::time::Duration;
 use commedia_actors::store::blob::{Blob, Snapshot};
 use commedia_actors::store::engine::Durability;
 use commedia_actors::store::live::LiveRow;
-use commedia_actors::store::{Append, AppendError, Head, OpenError, Options, ReadError, Store, StreamId};
+use commedia_actors::store::{Append, AppendError, ENGINES, Head, OpenError, Options, ReadError, Store, StreamId};
 use commedia_domain::id::Hash32;
 use store_support::*;
 
-async fn open_error(dir: &Path) -> OpenError {
-    Store::open(&url(dir), Durability::Fsync, Options::default()).await.err().expect("it must not open")
+async fn open_error(engine: &str, dir: &Path) -> OpenError {
+    Store::open(&url(engine, dir), Durability::Fsync, Options::default()).await.err().expect("it must not open")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_directory_has_one_owner() {
+async fn a_directory_has_one_owner(engine: &'static str) {
     let dir = tempfile::tempdir().unwrap();
-    let store = open_sled(dir.path()).await;
-    assert!(matches!(open_error(dir.path()).await, OpenError::Locked { pid, .. } if pid == std::process::id()));
+    let store = open_files(engine, dir.path()).await;
+    assert!(matches!(open_error(engine, dir.path()).await, OpenError::Locked { pid, .. } if pid == std::process::id()));
     store.close().await.unwrap();
-    let store = open_sled(dir.path()).await;
+    let store = open_files(engine, dir.path()).await;
     let cell = store.cell();
     drop(store);
     cell.wait(None).await.unwrap();
-    open_sled(dir.path()).await.close().await.unwrap();
+    open_files(engine, dir.path()).await.close().await.unwrap();
     for url in ["sled://", "redb:///tmp/x", "memory", ""] {
         assert!(matches!(Store::open(url, Durability::Fsync, Options::default()).await, Err(OpenError::Url(_))), "{url}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn both_durabilities_survive_closing_and_count_their_syncs() {
+async fn another_engines_url_is_refused_and_both_are_named(engine: &'static str) {
+    let dir = tempfile::tempdir().unwrap();
+    open_files(engine, dir.path()).await.close().await.unwrap();
+    for other in ENGINES.into_iter().filter(|other| *other != engine) {
+        let said = open_error(other, dir.path()).await.to_string();
+        let expected = format!("{} holds a store of the engine {engine}; the URL names {other}", dir.path().display());
+        assert_eq!(said, expected);
+        assert!(!dir.path().join(other).exists());
+    }
+    open_files(engine, dir.path()).await.close().await.unwrap();
+}
+
+async fn both_durabilities_survive_closing_and_count_their_syncs(engine: &'static str) {
     for (durability, syncs) in [(Durability::Fsync, 2), (Durability::Process, 0)] {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&url(dir.path()), durability, Options::default()).await.unwrap();
+        let store = Store::open(&url(engine, dir.path()), durability, Options::default()).await.unwrap();
         fill(&store, &run("warm"), &[1]).await;
         let before = store.stats().syncs;
         let head = fill(&store, &run("a"), &[5]).await;
         assert_eq!(store.stats().syncs - before, syncs, "the log and the high-water mark");
-        assert_eq!(store.engine().0, "sled");
+        assert_eq!(store.engine().0, engine);
         store.close().await.unwrap();
-        let store = open_sled(dir.path()).await;
+        let store = open_files(engine, dir.path()).await;
         assert_eq!(verify(&store, &run("a"), 1).await, head);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_row_gets_into_an_unsynced_file_of_its_own() {
+    let engine = "sled";
     let dir = tempfile::tempdir().unwrap();
-    let store = open_sled(dir.path()).await;
+    let store = open_files(engine, dir.path()).await;
     let blobs: Vec<Blob> = (0..6_u8).map(|n| Blob::new("default", vec![n; 700_000])).collect();
     store.put_blobs("default", blobs).await.unwrap();
     for n in 0..30 {
@@ -77,9 +88,15 @@ async fn no_row_gets_into_an_unsynced_file_of_its_own() {
     assert_eq!(files(&dir.path().join("sled/blobs")), Vec::<std::path::PathBuf>::new());
 }
 
+/// The file that new rows are in.
+fn log(engine: &str, dir: &Path) -> std::path::PathBuf {
+    let log = |path: &std::path::PathBuf| path.ends_with("sled/db") || path.extension().is_some_and(|e| e == "jnl");
+    files(&dir.join(engine)).into_iter().rfind(log).unwrap()
+}
+
 /// A store with some streams, blobs and a snapshot, closed; what each stream's head was.
-async fn sample(dir: &Path, runs: u64) -> BTreeMap<StreamId, Head> {
-    let store = open_sled(dir).await;
+async fn sample(engine: &str, dir: &Path, runs: u64) -> BTreeMap<StreamId, Head> {
+    let store = open_files(engine, dir).await;
     let mut heads = BTreeMap::new();
     for n in 0..runs {
         let stream = run(&format!("r{n}"));
@@ -95,13 +112,17 @@ async fn sample(dir: &Path, runs: u64) -> BTreeMap<StreamId, Head> {
         heads.insert(stream.clone(), fill(&store, &stream, &[1, 30, 2, n % 5 + 1]).await);
     }
     store.close().await.unwrap();
+    if engine == "fjall" {
+        // Opening gives back the room that a new journal reserves: less to copy.
+        open_files(engine, dir).await.close().await.unwrap();
+    }
     heads
 }
 
 /// Opens what may be damaged. `None`: all is as it was. Else what the store says is wrong, once it is sure that whatever
 /// it serves is right.
-async fn examine(dir: &Path, heads: &BTreeMap<StreamId, Head>) -> Option<String> {
-    let store = match Store::open(&url(dir), Durability::Fsync, Options::default()).await {
+async fn examine(engine: &str, dir: &Path, heads: &BTreeMap<StreamId, Head>) -> Option<String> {
+    let store = match Store::open(&url(engine, dir), Durability::Fsync, Options::default()).await {
         Ok(store) => store,
         Err(e) => return Some(format!("refused: {e}")),
     };
@@ -147,21 +168,19 @@ async fn examine(dir: &Path, heads: &BTreeMap<StreamId, Head>) -> Option<String>
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flipped_bit_is_named_or_does_no_harm() {
+async fn a_flipped_bit_is_named_or_does_no_harm(engine: &'static str) {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole");
-    let heads = sample(&whole, count_from_env("COMMEDIA_FLIP_RUNS", 12)).await;
-    assert_eq!(examine(&copied(&whole, dir.path(), "untouched"), &heads).await, None);
+    let heads = sample(engine, &whole, count_from_env("COMMEDIA_FLIP_RUNS", 12)).await;
+    assert_eq!(examine(engine, &copied(&whole, dir.path(), "untouched"), &heads).await, None);
     let mut random = Random::from_env("COMMEDIA_FLIP_SEED");
     let paths: Vec<_> = files(&whole).into_iter().filter(|path| !path.ends_with("lock")).collect();
     let mut named = 0;
     for n in 0..count_from_env("COMMEDIA_FLIPS", 30) {
         let copy = copied(&whole, dir.path(), "flipped");
         // Every second time the log, where nearly all bytes are.
-        let log = paths.iter().find(|path| path.ends_with("sled/db") && random.below(2) == 0);
-        let path = log.unwrap_or(&paths[random.below(paths.len() as u64) as usize]);
-        let path = copy.join(path.strip_prefix(&whole).unwrap());
+        let any = &paths[random.below(paths.len() as u64) as usize];
+        let path = if random.below(2) == 0 { log(engine, &copy) } else { copy.join(any.strip_prefix(&whole).unwrap()) };
         let mut bytes = fs::read(&path).unwrap();
         let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
         if used == 0 {
@@ -170,7 +189,7 @@ async fn a_flipped_bit_is_named_or_does_no_harm() {
         let (at, bit) = (random.below(used as u64) as usize, random.below(8));
         bytes[at] ^= 1 << bit;
         fs::write(&path, &bytes).unwrap();
-        let said = examine(&copy, &heads).await;
+        let said = examine(engine, &copy, &heads).await;
         println!("{n}: {} byte {at} bit {bit}: {}", path.display(), said.as_deref().unwrap_or("no harm"));
         named += u32::from(said.is_some());
     }
@@ -186,46 +205,46 @@ fn copied(from: &Path, dir: &Path, name: &str) -> std::path::PathBuf {
     to
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_end_is_named() {
+async fn a_lost_end_is_named(engine: &'static str) {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole");
-    let heads = sample(&whole, 12).await;
-    let len = fs::read(whole.join("sled/db")).unwrap().iter().rposition(|b| *b != 0).unwrap() as u64;
+    let heads = sample(engine, &whole, 12).await;
+    let len = fs::read(log(engine, &whole)).unwrap().iter().rposition(|b| *b != 0).unwrap() as u64;
     for kept in [0, 10, 30, 50, 70, 80, 90] {
         let copy = copied(&whole, dir.path(), "cut");
-        fs::File::options().write(true).open(copy.join("sled/db")).unwrap().set_len(len * kept / 100).unwrap();
-        for entry in files(&copy.join("sled")).iter().filter(|path| path.to_string_lossy().contains("snap.")) {
+        fs::File::options().write(true).open(log(engine, &copy)).unwrap().set_len(len * kept / 100).unwrap();
+        for entry in files(&copy.join(engine)).iter().filter(|path| path.to_string_lossy().contains("snap.")) {
             fs::remove_file(entry).unwrap();
         }
-        let said = examine(&copy, &heads).await.unwrap_or_else(|| panic!("{kept} % of the log, and nothing said"));
+        let said = examine(engine, &copy, &heads).await.unwrap_or_else(|| panic!("{kept} % of the log, and nothing said"));
         println!("{kept} %: {said}");
         assert!(said.contains("refused") || said.contains("are missing"), "{said}");
     }
     let copy = copied(&whole, dir.path(), "emptied");
-    fs::remove_dir_all(copy.join("sled")).unwrap();
-    assert!(examine(&copy, &heads).await.unwrap().contains("acknowledged groups are missing at the end"));
-    assert!(examine(&copy, &heads).await.unwrap().contains("acknowledged events 1 to "), "and it stays named");
+    fs::remove_dir_all(copy.join(engine)).unwrap();
+    assert!(examine(engine, &copy, &heads).await.unwrap().contains("acknowledged groups are missing at the end"));
+    assert!(examine(engine, &copy, &heads).await.unwrap().contains("acknowledged events 1 to "), "and it stays named");
     let copy = copied(&whole, dir.path(), "unmarked");
     fs::write(copy.join("high-water"), "").unwrap();
-    assert!(examine(&copy, &heads).await.unwrap().contains("missing from the end of the high-water mark"));
+    assert!(examine(engine, &copy, &heads).await.unwrap().contains("missing from the end of the high-water mark"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_written_snapshot_of_sled_does_no_harm() {
+    let engine = "sled";
     let dir = tempfile::tempdir().unwrap();
-    let heads = sample(dir.path(), 2).await;
+    let heads = sample(engine, dir.path(), 2).await;
     fs::write(dir.path().join("sled/snap.FFFFFFFFFFFFFFFF.generating"), "half").unwrap();
-    assert_eq!(examine(dir.path(), &heads).await, None);
+    assert_eq!(examine(engine, dir.path(), &heads).await, None);
 }
 
 /// What the child appends to, told by `COMMEDIA_KILL_DIR`; without it there is nothing to do.
 #[test]
 #[ignore = "the process that the kill test kills"]
 fn killed_child() {
-    let Ok(dir) = std::env::var("COMMEDIA_KILL_DIR") else { return };
+    let (Ok(dir), Ok(engine)) = (std::env::var("COMMEDIA_KILL_DIR"), std::env::var("COMMEDIA_KILL_ENGINE")) else { return };
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(async {
-        let store = open_sled(Path::new(&dir)).await;
+        let store = open_files(&engine, Path::new(&dir)).await;
         let mut tasks = tokio::task::JoinSet::new();
         for writer in 0..6_u64 {
             tasks.spawn(write_for_ever(store.clone(), writer));
@@ -269,10 +288,11 @@ fn report(stream: &StreamId, head: &Head) {
     out.flush().unwrap();
 }
 
-fn spawn_child(dir: &Path) -> Child {
+fn spawn_child(engine: &str, dir: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "killed_child", "--ignored", "--nocapture", "--test-threads", "1"])
         .env("COMMEDIA_KILL_DIR", dir)
+        .env("COMMEDIA_KILL_ENGINE", engine)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -288,14 +308,13 @@ fn note(line: &str, acknowledged: &mut BTreeMap<StreamId, (u64, Hash32)>) -> boo
     true
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_acknowledged_is_lost_to_a_kill() {
+async fn nothing_acknowledged_is_lost_to_a_kill(engine: &'static str) {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random::from_env("COMMEDIA_KILL_SEED");
     let mut acknowledged = BTreeMap::new();
     let (mut lines, kills) = (0_u64, count_from_env("COMMEDIA_KILLS", 10));
     for kill in 0..kills {
-        let mut child = spawn_child(dir.path());
+        let mut child = spawn_child(engine, dir.path());
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let early = random.below(5) == 0;
         if !early {
@@ -312,7 +331,7 @@ async fn nothing_acknowledged_is_lost_to_a_kill() {
         let read = reader.join().unwrap();
         lines += read.iter().filter(|line| note(line, &mut acknowledged)).count() as u64;
 
-        let store = open_sled(dir.path()).await;
+        let store = open_files(engine, dir.path()).await;
         assert_eq!(store.damage(), [], "kill {kill}");
         let report = store.check().await.unwrap();
         assert_eq!(report.damage, [], "kill {kill}");
@@ -332,14 +351,16 @@ async fn nothing_acknowledged_is_lost_to_a_kill() {
     assert!(lines > 0);
 }
 
-/// On a small file system of its own, named by `COMMEDIA_SMALL_DISK` (a tmpfs of some 24 MiB, say).
+/// On a small file system of its own, named by `COMMEDIA_SMALL_DISK` (a tmpfs of some 24 MiB for sled, of 160 MiB for fjall, say); the engine by
+/// `COMMEDIA_KILL_ENGINE`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a small file system"]
 async fn a_full_disk_stops_writes_only_and_only_while_it_is_full() {
     let Ok(disk) = std::env::var("COMMEDIA_SMALL_DISK") else { return };
+    let engine: &str = &std::env::var("COMMEDIA_KILL_ENGINE").unwrap_or_else(|_| "sled".into());
     let ballast = Path::new(&disk).join("ballast");
     let dir = Path::new(&disk).join("store");
-    let store = open_sled(&dir).await;
+    let store = open_files(engine, &dir).await;
     let stream = run("a");
     let mut head = fill(&store, &stream, &[3, 5]).await;
     let epoch = store.epoch();
@@ -384,6 +405,41 @@ async fn a_full_disk_stops_writes_only_and_only_while_it_is_full() {
     assert_eq!(verify(&store, &stream, 100_000).await, head);
     assert_eq!(store.check().await.unwrap().damage, []);
     store.close().await.unwrap();
-    let store = open_sled(&dir).await;
+    let store = open_files(engine, &dir).await;
     assert_eq!(verify(&store, &stream, 100_000).await, head);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_fjall_that_was_not_finished_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    open_files("fjall", dir.path()).await.close().await.unwrap();
+    fs::rename(dir.path().join("fjall"), dir.path().join("fjall.new")).unwrap();
+    fs::remove_file(dir.path().join("fjall.new/version")).unwrap();
+    fs::write(dir.path().join("high-water"), "").unwrap();
+    let store = open_files("fjall", dir.path()).await;
+    assert_eq!(store.damage(), []);
+    assert!(!dir.path().join("fjall.new").exists());
+}
+
+macro_rules! on_files {
+    ($($engine:ident)*) => {$(
+        mod $engine {
+            on_files! { $engine:
+                a_directory_has_one_owner
+                another_engines_url_is_refused_and_both_are_named
+                both_durabilities_survive_closing_and_count_their_syncs
+                a_flipped_bit_is_named_or_does_no_harm
+                a_lost_end_is_named
+                nothing_acknowledged_is_lost_to_a_kill
+            }
+        }
+    )*};
+    ($engine:ident: $($test:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $test() {
+            super::$test(stringify!($engine)).await;
+        }
+    )*};
+}
+
+on_files! { sled fjall }
