@@ -147,7 +147,9 @@ impl Actor for Orchestrator {
         if !state.shared.registry.insert(state.live.id.clone(), myself.clone()) {
             return Err(format!("run `{}` is live already", state.live.id).into());
         }
-        first.into_iter().try_for_each(|message| myself.cast(message))?;
+        if let Some(first) = first {
+            myself.cast(first)?;
+        }
         myself.cast(OrchestratorMsg::Go)?;
         Ok(state)
     }

@@ -380,11 +380,16 @@ impl Runtime {
     /// Live runs stop where they are, with everything decided durable; then the store closes.
     pub async fn shutdown(&self) -> Result<(), String> {
         self.shared.places.close();
+        // All at once, so that their last appends are one group.
+        let mut draining = tokio::task::JoinSet::new();
         for actor in self.shared.registry.all() {
-            if call!(actor, OrchestratorMsg::Drain).is_err() {
-                tracing::debug!("a run ended while it was asked to stop");
-            }
+            draining.spawn(async move {
+                if call!(actor, OrchestratorMsg::Drain).is_err() {
+                    tracing::debug!("a run ended while it was asked to stop");
+                }
+            });
         }
+        draining.join_all().await;
         self.release_parked().await;
         self.supervisor.stop(None);
         self.shared.store.close().await
