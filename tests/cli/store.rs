@@ -194,6 +194,6 @@ fn a_bench_prints_the_promised_figures() {
     }
     let left =
         |folder: &Path| std::fs::read_dir(folder).expect("is there").map(|e| e.expect("is read").path()).collect::<Vec<_>>();
-    assert_eq!(left(&home.data()), [elsewhere.clone()], "the bench works where its store is, and cleans up");
+    assert_eq!(left(&home.data()), std::slice::from_ref(&elsewhere), "the bench works where its store is, and cleans up");
     assert!(left(&elsewhere).is_empty(), "the bench cleans up: {:?}", left(&elsewhere));
 }
