@@ -67,7 +67,7 @@ fn flip(engine: &str, log: &str) {
         let intact = report["runs"].as_array().is_some_and(|runs| runs.iter().any(|r| r["digest"] == digest));
         match code {
             Some(0) => {
-                assert!(intact && damage.is_empty(), "{engine} byte {at}: all is well, and the run is not whole: {report}")
+                assert!(intact && damage.is_empty(), "{engine} byte {at}: all is well, and the run is not whole: {report}");
             }
             Some(8) => {
                 assert!(!damage.is_empty(), "{engine} byte {at}: {report}");
@@ -85,9 +85,9 @@ fn copy_dir(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")) {
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {
-            copy_dir(&entry.path(), &target)
+            copy_dir(&entry.path(), &target);
         } else {
-            assert!(std::fs::copy(entry.path(), target).is_ok())
+            assert!(std::fs::copy(entry.path(), target).is_ok());
         }
     }
 }

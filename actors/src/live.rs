@@ -8,7 +8,7 @@ use commedia_domain::id::Hash32;
 use commedia_domain::run::{Command, Refusal, Run};
 use commedia_domain::scenario::Scenario;
 use commedia_domain::tool::Builtins;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::clock::WallClock;
 use crate::log::LoadError;
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) clock: WallClock,
     pub(crate) timers: Timers,
     pub(crate) places: Places,
+    /// Few runs at once go up to their first append: more would only push out of the caches what the others need.
+    pub(crate) first_legs: Arc<Semaphore>,
     /// A run that has waited so long is passivated; `None`: only where its place is wanted.
     pub(crate) passivate_after: Option<Duration>,
 }
@@ -92,6 +94,8 @@ pub(crate) struct Live {
     pub(crate) start: StartOptions,
     done: Mutex<Option<oneshot::Sender<Result<LoadedRun, LoadError>>>>,
     place: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Its place among those that run up to their first append, while it does.
+    first_leg: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Live {
@@ -111,6 +115,7 @@ impl Live {
             start,
             done: Mutex::new(Some(sender)),
             place: Mutex::new(Some(place)),
+            first_leg: Mutex::new(None),
         };
         (Arc::new(live), receiver)
     }
@@ -136,6 +141,16 @@ impl Live {
         drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
+    /// It runs up to its first append.
+    pub(crate) fn begin_first_leg(&self, permit: OwnedSemaphorePermit) {
+        *self.first_leg.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+    }
+
+    /// It has come to its first append, or to a wait: the next run may begin.
+    pub(crate) fn end_first_leg(&self) {
+        drop(self.first_leg.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     /// It has an orchestrator again.
     pub(crate) fn take_place(&self, place: OwnedSemaphorePermit) {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
@@ -150,5 +165,6 @@ impl Live {
             tracing::debug!(run = %self.id, "nobody waited for the run's end");
         }
         self.subscribers.close();
+        self.end_first_leg();
     }
 }

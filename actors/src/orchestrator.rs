@@ -147,7 +147,9 @@ impl Actor for Orchestrator {
         if !state.shared.registry.insert(state.live.id.clone(), myself.clone()) {
             return Err(format!("run `{}` is live already", state.live.id).into());
         }
-        first.into_iter().try_for_each(|message| myself.cast(message))?;
+        if let Some(first) = first {
+            myself.cast(first)?;
+        }
         myself.cast(OrchestratorMsg::Go)?;
         Ok(state)
     }
@@ -334,6 +336,7 @@ impl State {
 
     /// One append of all that waits; published once it is durable.
     async fn flush(&mut self) -> Result<(), AppendError> {
+        self.live.end_first_leg();
         if self.log.is_dirty() {
             let (meta, live) = self.meta.update(self.run.state(), self.wait.map(|w| w.at), self.shared.clock.now_ms());
             self.logged += self.log.waiting_bytes();

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::live::{Live, LoadedRun, Shared};
 use crate::log::LoadError;
-use crate::meta::{RunMeta, Standing};
+use crate::meta::{RunMeta, Standing, run_stream};
 use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
 use crate::recovery::{Recovered, recover};
 use crate::run_id::{RunId, RunKey};
@@ -151,6 +151,8 @@ pub struct Standings {
     waiting: Vec<(i64, RunKey)>,
     /// How many are paused.
     pub paused: usize,
+    /// Runs whose rows say nothing.
+    unclear: Vec<RunId>,
 }
 
 impl Standings {
@@ -176,8 +178,8 @@ impl Standings {
         match standing {
             Some(Standing::Waiting(at)) => self.waiting.push((at, id.key())),
             Some(Standing::Paused) => self.paused += 1,
-            // A row that cannot be read is looked up in the run's log: it is loaded, and says itself where it stands.
-            Some(Standing::Working) | None => self.interrupted.push(id),
+            Some(Standing::Working) => self.interrupted.push(id),
+            None => self.unclear.push(id),
         }
     }
 }
@@ -198,8 +200,8 @@ impl Runtime {
         };
         match store.visit_live(workspace, StreamKind::Run, visit).await {
             Ok(()) => {
-                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                Ok(std::mem::take(&mut *found))
+                let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
+                self.cleared_up(found).await
             }
             Err(ReadError::Damaged(damage)) => {
                 tracing::warn!(%damage, "the rows of all runs are read instead");
@@ -207,6 +209,19 @@ impl Runtime {
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// Runs whose rows cannot be read, or say nothing, as the rows of lists have them.
+    async fn cleared_up(&self, mut found: Standings) -> Result<Standings, ReadError> {
+        for id in std::mem::take(&mut found.unclear) {
+            let Ok(stream) = run_stream(&id) else { continue };
+            let meta = self.shared.store.meta(&stream).await?.and_then(|meta| RunMeta::decode(&meta));
+            // Where there is no such row either, the run is loaded, and says itself where it stands.
+            let standing = meta.map_or(Some(Standing::Working), |meta| meta.standing());
+            standing.into_iter().for_each(|standing| found.put(id.as_str(), Some(standing)));
+        }
+        found.interrupted.sort_unstable();
+        Ok(found)
     }
 
     /// The same from what lists show of each run: for an index that cannot be read.
@@ -424,6 +439,8 @@ impl Runtime {
         origin: Origin,
         first: Option<OrchestratorMsg>,
     ) -> Result<(), StartError> {
+        let first_leg = self.shared.first_legs.clone().acquire_owned().await;
+        live.begin_first_leg(first_leg.map_err(|e| LoadError::Stopped(e.to_string()))?);
         let awaited = live.clone();
         let started = ractor::call!(self.supervisor, |reply| SupervisorMsg::Start { live, origin, first, reply });
         let started = started.map_err(|e| LoadError::Stopped(format!("the supervisor is gone: {e}"))).flatten();

@@ -9,7 +9,7 @@ use commedia_domain::scenario::Scenario;
 use commedia_domain::tool::Builtins;
 use commedia_domain::value::Value;
 use ractor::{Actor, ActorRef, call};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::WallClock;
 use crate::live::{Live, LoadedRun, Shared};
@@ -29,6 +29,9 @@ use crate::subscribers::Follow;
 use crate::supervisor::{Supervisor, SupervisorMsg};
 use crate::timers::Timers;
 use crate::verify::{Verified, verify};
+
+/// Runs for each thread that go up to their first append at once.
+const FIRST_LEGS: usize = 32;
 
 /// How a runtime is opened.
 #[derive(Clone)]
@@ -182,6 +185,7 @@ impl Runtime {
             clock: options.clock,
             timers: Timers::default(),
             places: Places::new(options.max_live_runs),
+            first_legs: Arc::new(Semaphore::new(FIRST_LEGS * tokio::runtime::Handle::current().metrics().num_workers())),
             passivate_after: options.passivate_after,
         });
         let scenarios = Arc::new(Scenarios::default());
@@ -376,11 +380,16 @@ impl Runtime {
     /// Live runs stop where they are, with everything decided durable; then the store closes.
     pub async fn shutdown(&self) -> Result<(), String> {
         self.shared.places.close();
+        // All at once, so that their last appends are one group.
+        let mut draining = tokio::task::JoinSet::new();
         for actor in self.shared.registry.all() {
-            if call!(actor, OrchestratorMsg::Drain).is_err() {
-                tracing::debug!("a run ended while it was asked to stop");
-            }
+            draining.spawn(async move {
+                if call!(actor, OrchestratorMsg::Drain).is_err() {
+                    tracing::debug!("a run ended while it was asked to stop");
+                }
+            });
         }
+        draining.join_all().await;
         self.release_parked().await;
         self.supervisor.stop(None);
         self.shared.store.close().await

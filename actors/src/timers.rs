@@ -89,9 +89,9 @@ impl Timers {
         let Some(first) = entries.iter().map(|(at, _)| *at).min() else { return };
         let mut filled: BTreeSet<Entry> = entries.into_iter().collect();
         if table.due.is_empty() {
-            table.due = filled
+            table.due = filled;
         } else {
-            table.due.append(&mut filled)
+            table.due.append(&mut filled);
         }
         self.arm(table, first);
     }

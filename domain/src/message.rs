@@ -119,11 +119,14 @@ pub struct Message {
     pub chain: Option<Arc<Chain>>,
 }
 
+/// A conversation so far, shared by those who read it. Handed on, it is short and copied whole: that is cheaper than a tree.
+pub type History = Arc<[Chat]>;
+
 /// A conversation with the stack of those who wait for an answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Chain {
     /// What was said so far.
-    pub history: imbl::Vector<Chat>,
+    pub history: History,
     /// Who asked, innermost last; at most `MAX_DEPTH`.
     pub stack: Vec<Caller>,
     /// The call that a `return` answers.

@@ -15,7 +15,7 @@ use crate::event::{
     AnsweredBy, Ask, Failure, FailureClass, Outcome, Recorded, Sent, StepOutcome, Then, Trip, Usage, Work, Write,
 };
 use crate::id::AgentIx;
-use crate::message::{Call, Chat, MAX_DEPTH, Message, Seat, StepId, TurnId};
+use crate::message::{Call, Chat, History, MAX_DEPTH, Message, Seat, StepId, TurnId};
 use crate::names::{Facts, Names};
 use crate::scenario::{Agent, AgentKind, Carry, Fallback, GuardrailAt, GuardrailCheck, GuardrailThen, Scenario, ToolRef};
 use crate::schema::conform;
@@ -591,15 +591,15 @@ fn place(scenario: &Scenario, at: &GuardrailAt) -> String {
 }
 
 /// How much of a conversation goes along with a handoff: the history before the turn and what the turn said.
-pub fn carried(carry: Carry, history: &imbl::Vector<Chat>, said: &[Chat], summary: Option<&Body>) -> imbl::Vector<Chat> {
+pub fn carried(carry: Carry, history: &History, said: &[Chat], summary: Option<&Body>) -> History {
     match carry {
-        Carry::None => imbl::Vector::new(),
+        Carry::None => History::default(),
         Carry::Full => history.iter().chain(said).cloned().collect(),
         Carry::Summary => summary.map(|text| Chat::User { text: text.clone() }).into_iter().collect(),
         Carry::Last => {
             let last = said
                 .iter()
-                .chain(history)
+                .chain(history.iter())
                 .rev()
                 .find(|c| matches!(c, Chat::Assistant { text, .. } if *text.value() != Value::Null));
             last.cloned().into_iter().collect()

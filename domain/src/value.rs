@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::collection::Collection;
@@ -238,6 +239,14 @@ impl Value {
         }
     }
 
+    /// A value from JSON text, as `from_json` has it.
+    pub fn from_json_text(text: &str) -> Result<Value, serde_json::Error> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let value = FromJson.deserialize(&mut json)?;
+        json.end()?;
+        Ok(value)
+    }
+
     /// The same as JSON text.
     pub fn to_json_text(&self) -> String {
         serde_json::to_string(&AsJson(self)).expect("a value's keys are texts in JSON")
@@ -254,6 +263,57 @@ impl Value {
             J::Array(items) => Value::list(items.iter().map(Value::from_json)),
             J::Object(fields) => Value::object(fields.iter().map(|(k, v)| (k.as_str(), Value::from_json(v)))),
         }
+    }
+}
+
+/// Reads a value from JSON as `from_json` does, without the tree in between.
+struct FromJson;
+
+impl<'de> Visitor<'de> for FromJson {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_bool<E>(self, b: bool) -> Result<Value, E> {
+        Ok(Value::Bool(b))
+    }
+    fn visit_i64<E>(self, i: i64) -> Result<Value, E> {
+        Ok(Value::Int(i))
+    }
+    fn visit_u64<E>(self, u: u64) -> Result<Value, E> {
+        #[expect(clippy::cast_precision_loss, reason = "what is no int is a double")]
+        Ok(i64::try_from(u).map_or(Value::Double(u as f64), Value::Int))
+    }
+    fn visit_f64<E>(self, d: f64) -> Result<Value, E> {
+        Ok(Value::Double(d))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::text(text))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(FromJson)? {
+            list.push(item);
+        }
+        Ok(Value::List(Arc::new(list)))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(name) = fields.next_key::<std::borrow::Cow<'de, str>>()? {
+            map.insert(Key::Text(name.into()), fields.next_value_seed(FromJson)?);
+        }
+        Ok(Value::Map(Arc::new(map)))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for FromJson {
+    type Value = Value;
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -364,6 +424,23 @@ impl From<&str> for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_read_the_same_with_and_without_a_tree() {
+        for text in [
+            r#"{"b": [1, -2, 1.0, 1e2, 18446744073709551615, 9223372036854775807, null, true], "a": {"x": "q\"\u00e9"}, "a": 3}"#,
+            "[]",
+            "{}",
+            r#""text""#,
+        ] {
+            let tree: serde_json::Value = serde_json::from_str(text).expect("valid");
+            let read = Value::from_json_text(text).expect("valid");
+            assert_eq!(format!("{read:?}"), format!("{:?}", Value::from_json(&tree)), "{text}");
+        }
+        for text in ["{", "[1,]", "1 2", "", &"[".repeat(200)] {
+            assert!(Value::from_json_text(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn json_is_the_same_with_and_without_a_tree() {

@@ -105,3 +105,16 @@ fn lists_come_in_pages() {
         .collect();
     assert_eq!((seen.len(), &seen), (5, &all));
 }
+
+#[test]
+fn after_a_kill_all_that_waited_are_there() {
+    let home = Home::new();
+    for more in [&[][..], &["--live"]] {
+        let arguments = [&["bench", "--workload", "waiting", "--runs", "150", "--output", "json"][..], more].concat();
+        let figures = home.run(&arguments).exits(0).json();
+        assert_eq!((&figures["runs_found"], &figures["engine"]), (&150.into(), &"sled".into()), "{figures}");
+        for figure in ["bytes_per_waiting_run", "wake_p50_ms", "wake_p95_ms", "start_ms"] {
+            assert!(figures[figure].is_number(), "{figure}: {figures}");
+        }
+    }
+}

@@ -183,9 +183,9 @@ pub fn decode(bytes: &[u8], by: AnsweredBy) -> Result<Answer, ModelError> {
     let mut calls = Vec::with_capacity(choice.message.tool_calls.len());
     for call in choice.message.tool_calls {
         let arguments: &str = if call.function.arguments.trim().is_empty() { "{}" } else { &call.function.arguments };
-        let json: serde_json::Value = serde_json::from_str(arguments)
+        let input = Value::from_json_text(arguments)
             .map_err(|e| malformed(format!("the arguments of `{}` are no JSON: {e}", call.function.name)))?;
-        calls.push((call.id.into_owned(), call.function.name.into_owned(), Value::from_json(&json)));
+        calls.push((call.id.into_owned(), call.function.name.into_owned(), input));
     }
     let tokens = completion.usage.unwrap_or(Tokens { prompt_tokens: 0, completion_tokens: 0 });
     let usage = Usage { model_calls: 1, tokens_in: tokens.prompt_tokens, tokens_out: tokens.completion_tokens, cost_usd: 0.0 };

@@ -101,23 +101,33 @@ fn call<'a>(name: impl Into<Cow<'a, str>>, arguments: &Json, request: &ModelRequ
 }
 
 /// A stream of choices that depends on nothing but the request's place.
-struct Chance {
-    key: blake3::Hasher,
+struct Chance<'a> {
+    request: &'a ModelRequest,
+    /// Made at the first choice: most answers need none.
+    key: Option<blake3::Hasher>,
     next: u32,
 }
 
-impl Chance {
-    fn of(request: &ModelRequest) -> Chance {
-        let mut key = blake3::Hasher::new_derive_key("commedia 2026 stub v1");
-        key.update(&request.seed.to_le_bytes()).update(request.agent.as_bytes()).update(&request.replica.to_le_bytes());
-        key.update(request.step.to_string().as_bytes());
-        Chance { key, next: 0 }
+impl Chance<'_> {
+    fn of(request: &ModelRequest) -> Chance<'_> {
+        Chance { request, key: None, next: 0 }
+    }
+
+    fn key(&mut self) -> &blake3::Hasher {
+        let request = self.request;
+        self.key.get_or_insert_with(|| {
+            let mut key = blake3::Hasher::new_derive_key("commedia 2026 stub v1");
+            key.update(&request.seed.to_le_bytes()).update(request.agent.as_bytes()).update(&request.replica.to_le_bytes());
+            key.update(request.step.to_string().as_bytes());
+            key
+        })
     }
 
     /// A number below `n`.
     fn below(&mut self, n: u64) -> u64 {
         self.next += 1;
-        let hash = self.key.clone().update(&self.next.to_le_bytes()).finalize();
+        let next = self.next.to_le_bytes();
+        let hash = self.key().clone().update(&next).finalize();
         let bytes: [u8; 8] = hash.as_bytes()[..8].try_into().unwrap_or_default();
         u64::from_le_bytes(bytes) % n.max(1)
     }
@@ -127,7 +137,7 @@ impl Chance {
 const MAX_DEPTH: u32 = 12;
 
 /// A value that fits a schema of the usual keywords. Others may be missed: the runtime checks the answer as it would a model's.
-fn instance(schema: &Json, chance: &mut Chance, depth: u32) -> Json {
+fn instance(schema: &Json, chance: &mut Chance<'_>, depth: u32) -> Json {
     if depth > MAX_DEPTH {
         return Json::Null;
     }
@@ -172,7 +182,7 @@ fn instance(schema: &Json, chance: &mut Chance, depth: u32) -> Json {
     }
 }
 
-fn object(schema: &Json, chance: &mut Chance, depth: u32) -> Json {
+fn object(schema: &Json, chance: &mut Chance<'_>, depth: u32) -> Json {
     let required: Vec<&str> =
         schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
     let properties = schema.get("properties").and_then(Json::as_object);
@@ -189,7 +199,7 @@ fn bounds(schema: &Json, low: f64, high: f64) -> (f64, f64) {
     (low, most.unwrap_or_else(|| high.max(low + 1.0)).max(low))
 }
 
-fn text(schema: &Json, chance: &mut Chance) -> Json {
+fn text(schema: &Json, chance: &mut Chance<'_>) -> Json {
     let n = chance.below(1000);
     let base = match schema.get("format").and_then(Json::as_str) {
         Some("date") => format!("2026-{:02}-{:02}", 1 + n % 12, 1 + n % 28),

@@ -1,7 +1,7 @@
 //! The engine on fjall 3, fjall's one home: a log-structured merge tree behind a journal.
 //!
-//! A group is one batch in the journal and one `fdatasync`. Opening mends the journal first (`journal.rs`): fjall by
-//! itself refuses a wrong checksum and silently cuts off everything behind a byte it cannot read.
+//! A group is one batch in the journal and one `fdatasync`. Opening looks at the files first (`journal.rs`): fjall by
+//! itself refuses a wrong checksum, and silently cuts off everything behind a byte of its journal that it cannot read.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,7 +15,7 @@ use ::fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::engine::{Batch, Durability, Engine, EngineError, Guard, Order, Visit, caught};
 use super::highwater::sync_parent;
-use super::journal::mend;
+use super::journal::{damaged_list, mend};
 
 /// The tree that holds all rows.
 const ROWS: &str = "rows";
@@ -80,6 +80,9 @@ impl FjallEngine {
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<FjallEngine, EngineError> {
         if !dir.exists() {
             create(dir, cache_bytes)?;
+        }
+        if let Some(list) = damaged_list(dir).map_err(|e| failed("look at the tables in", dir, &e))? {
+            return Err(EngineError::Damaged(format!("fjall's list of tables {} is damaged or missing", list.display())));
         }
         let found = mend(dir).map_err(|e| failed("mend the journal in", dir, &e))?;
         found.iter().for_each(|what| tracing::warn!("{what}"));
@@ -321,6 +324,26 @@ mod tests {
         }
         println!("{right} right, {refused} refused");
         assert!(refused > right);
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_list_of_tables_is_named_and_ends_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fjall");
+        FjallEngine::open(&path, 1 << 20).unwrap().close().unwrap();
+        for name in ["current", "v0"] {
+            let list = path.join("keyspaces/1").join(name);
+            let bytes = fs::read(&list).unwrap();
+            for at in 0..bytes.len() {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << (at % 8);
+                fs::write(&list, flipped).unwrap();
+                let said = FjallEngine::open(&path, 1 << 20).err().expect("it must not open").to_string();
+                assert!(said.contains("list of tables"), "{name} byte {at}: {said}");
+            }
+            fs::write(&list, bytes).unwrap();
+        }
+        FjallEngine::open(&path, 1 << 20).unwrap();
     }
 
     fn copy_dir(from: &Path, to: &Path) {

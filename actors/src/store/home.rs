@@ -8,7 +8,7 @@ use super::directory::Directory;
 use super::engine::{Durability, Engine, EngineError};
 use super::error::OpenError;
 use super::fjall::FjallEngine;
-use super::highwater::HighWater;
+use super::highwater::{HighWater, Marks};
 use super::memory::MemoryEngine;
 use super::reader::Opened;
 use super::sled::SledEngine;
@@ -81,19 +81,31 @@ impl Home {
         self.durability
     }
 
-    /// Opens the engine, looks it over and claims it.
+    /// Opens the engine, looks it over and claims it. The high-water mark is read meanwhile: both take a while where a store
+    /// is large.
     pub(crate) fn open(&self) -> Result<Claimed, OpenError> {
-        self.claim((self.engine)()?)
+        if self.high_water.is_none() {
+            return self.claim((self.engine)()?);
+        }
+        let (engine, marks) = std::thread::scope(|scope| {
+            let marks = scope.spawn(|| self.marks());
+            ((self.engine)(), marks.join())
+        });
+        let panicked = |_| OpenError::Failed("reading the high-water mark panicked".into());
+        claim(engine?, marks.map_err(panicked)??, self.durability)
     }
 
     /// Claims an engine that is open already.
     pub(crate) fn claim(&self, engine: Arc<dyn Engine>) -> Result<Claimed, OpenError> {
+        claim(engine, self.marks()?, self.durability)
+    }
+
+    fn marks(&self) -> Result<Option<(HighWater, Marks)>, OpenError> {
         let read = |path: &PathBuf| {
             HighWater::open(path)
                 .map_err(|e| OpenError::Failed(format!("cannot read the high-water mark {}: {e}", path.display())))
         };
-        let high_water = self.high_water.as_ref().map(read).transpose()?;
-        claim(engine, high_water, self.durability)
+        self.high_water.as_ref().map(read).transpose()
     }
 
     /// Opens the engine again after an error. While the disk takes nothing the old one goes on serving reads.

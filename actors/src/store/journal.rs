@@ -1,5 +1,6 @@
-//! Mends fjall's journals before fjall reads them: batches that are not as they were written are left out, the others
-//! are kept. What was left out stands in a file of its own, for a person; the store names the events that are missing.
+//! Looks at fjall's files before fjall reads them: lists of tables are compared with their checksums, journals are mended.
+//! A batch that is not as it was written is left out and the others are kept; what was left out stands in a file of its
+//! own, for a person, and the store names the events that are missing.
 //!
 //! fjall 3's format: a batch is a start (tag 1, u32 items, u64 seqno), items (tag 2, type, compression, u64 tree, u16
 //! key length, u32 length, u32 length on disk, key, value) and an end (tag 3, XXH3 of the items, `FJL` 3); numbers are
@@ -10,7 +11,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::highwater::sync_parent;
 
@@ -42,6 +43,31 @@ pub(crate) fn mend(dir: &Path) -> io::Result<Vec<String>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Compares each tree's list of tables, `vN`, with the checksum that stands in `current` behind the number N. fjall does not:
+/// a flipped bit there can hide tables, or make it ask for more memory than there is, which ends the process.
+pub(crate) fn damaged_list(dir: &Path) -> io::Result<Option<PathBuf>> {
+    for entry in fs::read_dir(dir.join("keyspaces"))? {
+        let tree = entry?.path();
+        let current = match fs::read(tree.join("current")) {
+            Ok(current) => current,
+            // Not finished when it was killed: fjall removes it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        let fields = current.split_first_chunk::<8>().and_then(|(n, rest)| Some((n, rest.split_first_chunk::<16>()?)));
+        let Some((number, (checksum, kind))) = fields else { return Ok(Some(tree.join("current"))) };
+        let list = tree.join(format!("v{}", u64::from_le_bytes(*number)));
+        let bytes = match fs::read(&list) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some(list)),
+            bytes => bytes?,
+        };
+        if kind != [0] || xxh3_128(&bytes) != u128::from_le_bytes(*checksum) {
+            return Ok(Some(list));
+        }
+    }
+    Ok(None)
 }
 
 /// The whole batches of a journal in order, and whether other bytes than zeros stand between or after them.

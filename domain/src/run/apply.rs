@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::body::Body;
 use crate::event::{Ask, Completed, Ended, Entry, Event, Failure, Fired, FiredAction, Outcome, Sample, Sent, Write};
 use crate::id::{AgentIx, TriggerIx};
-use crate::message::{Caller, Chain, Chat, Message, MessageKind, Seat, TurnId};
+use crate::message::{Caller, Chain, Chat, History, Message, MessageKind, Seat, TurnId};
 use crate::rules::step_from;
 use crate::run::Run;
 use crate::run::commit::{AfterFailure, puts};
@@ -186,7 +186,7 @@ impl Run {
         said
     }
 
-    pub(super) fn carry(&self, carry: Carry, history: &imbl::Vector<Chat>, said: &[Chat]) -> imbl::Vector<Chat> {
+    pub(super) fn carry(&self, carry: Carry, history: &History, said: &[Chat]) -> History {
         let last = said.iter().rev().find_map(|c| match c {
             Chat::Assistant { text, .. } if *text.value() != Value::Null => Some(as_text(text.value())),
             _ => None,
@@ -205,7 +205,7 @@ impl Run {
         message: &Message,
         text: Option<&Body>,
         data: Value,
-        history: imbl::Vector<Chat>,
+        history: History,
         index: u32,
     ) {
         let stack = message.chain.as_ref().map(|c| c.stack.clone()).unwrap_or_default();
@@ -224,7 +224,7 @@ impl Run {
         seat: Seat,
         message: &Message,
         output: Value,
-        history: &imbl::Vector<Chat>,
+        history: &History,
         said: &[Chat],
         given: bool,
     ) {
@@ -254,7 +254,7 @@ impl Run {
         let mut answer = self.message(MessageKind::Return, None, None, output, at);
         answer.from = Some(from);
         answer.chain = Some(Arc::new(Chain {
-            history: imbl::Vector::new(),
+            history: History::default(),
             stack: rest.to_vec(),
             answers: Some(caller.call_id.clone()),
             failed,
@@ -354,7 +354,7 @@ impl Run {
             message.index = u32::try_from(n).unwrap_or(u32::MAX);
             let mut stack = stack.clone();
             stack.push(Caller { seat, turn: id, call_id: ask.call_id.clone() });
-            message.chain = Some(Arc::new(Chain { history: imbl::Vector::new(), stack, answers: None, failed: false }));
+            message.chain = Some(Arc::new(Chain { history: History::default(), stack, answers: None, failed: false }));
             self.deliver(Seat { agent: ask.to, replica: 0 }, Arc::new(message));
         }
         self.pop_slots(seat.agent, seat.replica, 1);

@@ -27,8 +27,6 @@ use crate::statistics::percentile;
 
 /// Runs that are woken, one after the other.
 const WAKES: usize = 1000;
-/// Starts under way at once, at most: each ends at its first acknowledged append.
-const STARTS: usize = 1024;
 
 /// What a child process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -44,13 +42,14 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
     let folder = Folder::of(app)?;
     let held = folder.app(app);
     let work = {
-        let (settings, runs, live) = (held.settings.clone(), args.runs, args.live);
+        let (settings, runs, parallel, live) = (held.settings.clone(), args.runs, args.parallel, args.live);
         move || {
             let child = |phase: &str| {
                 let mut child = Command::new(std::env::current_exe().map_err(|e| internal(&e))?);
                 child.args(["bench", "--workload", "waiting", "--hold", phase, "--runs"]).arg(runs.to_string());
                 child.args(["--durability", durability_word(settings.durability), "--store"]).arg(&settings.store);
                 child.args(live.then_some("--live")).args(["--workers", &settings.workers.to_string()]);
+                child.args(["--parallel", &parallel.to_string()]);
                 Held::start(child)
             };
             let started = child("start")?.answer()?;
@@ -67,7 +66,7 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
         "workload": "waiting",
         "engine": started["engine"],
         "durability": started["durability"],
-        "parallel": STARTS,
+        "parallel": args.parallel,
         "runs": args.runs,
         "held": if args.live { "live" } else { "passivated" },
         "scenarios_per_s": started["starts_per_s"],
@@ -132,13 +131,13 @@ impl Drop for Held {
 pub(super) async fn hold(app: &App, args: &BenchArgs, hold: Hold) -> Result<Exit, Failure> {
     let before = rss_bytes().unwrap_or(0);
     let cpu = super::cpu_seconds().unwrap_or(0.0);
-    let runs = args.runs as usize;
-    let runtime = app.open_waiting(if args.live { runs + STARTS } else { STARTS }, args.live).await.map_err(open_failure)?;
+    let (runs, parallel) = (args.runs as usize, args.parallel as usize);
+    let runtime = app.open_waiting(if args.live { runs + parallel } else { parallel }, args.live).await.map_err(open_failure)?;
     let mut answer = json!({});
     if hold == Hold::Start {
         say(&json!({}))?;
         let begun = Instant::now();
-        start_all(&runtime, args.runs).await?;
+        start_all(&runtime, args.runs, parallel).await?;
         let stats = runtime.store_stats();
         let (engine, durability) = runtime.store_engine();
         answer["engine"] = engine.into();
@@ -176,18 +175,18 @@ fn say(answer: &Json) -> Result<(), Failure> {
     writeln!(out, "{answer}").and_then(|()| out.flush()).map_err(|e| internal(&e))
 }
 
-/// Starts the runs; comes back when all of them wait, durably.
-async fn start_all(runtime: &Runtime, runs: u32) -> Result<(), Failure> {
+/// Starts the runs, so many at once: each ends at its first acknowledged append. Comes back when all of them wait.
+async fn start_all(runtime: &Runtime, runs: u32, parallel: usize) -> Result<(), Failure> {
     let packed = packs::find("waiting").map(Source::pack).ok_or_else(|| internal(&"the bench's scenario is missing"))?;
     let loaded = packed.load().map_err(|faults| internal(&faults.first().map_or_else(String::new, ToString::to_string)))?;
     let scenario = Arc::new(loaded.scenario);
     let mut working = JoinSet::new();
     for seed in 0..runs {
         // A started run counts as such once it waits, durably.
-        while seed as usize > runtime.waiting() + STARTS {
+        while seed as usize > runtime.waiting() + parallel {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        if working.len() >= STARTS
+        if working.len() >= parallel
             && let Some(started) = working.join_next().await
         {
             started.map_err(|e| internal(&e))??;
