@@ -340,7 +340,7 @@ impl<'a> AgentNames<'a> {
         let (name, draw) = &self.agent.draws[at];
         let kind = names.message.map(|m| m.kind).ok_or_else(|| EvalError::new("`draws` have no value outside a turn"))?;
         let in_place = |e: EvalError| EvalError::new(format!("draw `{name}`: {}", e.message));
-        let drawn = |d: Distribution| d.sample(&mut self.rng(names.facts, at, name, kind));
+        let drawn = |d: Distribution| self.sample(&d, names.facts, at, name, kind);
         let value = distribution(draw, names).and_then(drawn).map_err(in_place)?;
         Self::keep(&self.draws, at, &value);
         Ok(value)
@@ -348,7 +348,7 @@ impl<'a> AgentNames<'a> {
 }
 
 impl AgentNames<'_> {
-    fn rng(&self, facts: &Facts, at: usize, name: &str, kind: MessageKind) -> impl rand_core::Rng + use<> {
+    fn sample(&self, of: &Distribution, facts: &Facts, at: usize, name: &str, kind: MessageKind) -> Result<Value, EvalError> {
         let mut stems = self.stems.borrow_mut();
         if stems.len() <= at {
             stems.resize_with(at + 1, || None);
@@ -357,7 +357,7 @@ impl AgentNames<'_> {
             Some(known) if known.0 == kind => known,
             other => other.insert((kind, DrawStem::new(facts.seed, &self.agent.name, name, kind))),
         };
-        stem.rng(self.seat.replica, facts.tick, self.ordinal)
+        of.sample(&mut stem.rng(self.seat.replica, facts.tick, self.ordinal))
     }
 }
 
