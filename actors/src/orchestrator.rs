@@ -284,6 +284,7 @@ impl State {
                 Err(Refusal::Owed) => return self.perform(myself).await,
                 Err(Refusal::Wait(at)) => return self.wait(at, myself).await,
                 Err(Refusal::Over(_) | Refusal::Paused) => {
+                    self.agents.drain().for_each(|(_, actor)| actor.stop(None));
                     self.flush().await?;
                     self.finish();
                     myself.stop(None);
@@ -580,11 +581,12 @@ impl State {
         }
     }
 
-    fn loaded(&self) -> LoadedRun {
+    /// The run for whoever waits for it; nothing of it is left here.
+    fn loaded(&mut self) -> LoadedRun {
         let ended = self.run.state().status.ended().is_some();
         LoadedRun {
             id: self.live.id.clone(),
-            run: self.run.clone(),
+            run: self.run.take(),
             digest: self.log.digest(),
             head: self.log.head(),
             started_ms: self.meta.started_ms,
@@ -606,6 +608,7 @@ impl State {
         self.go_on();
         self.forget_timer();
         self.shared.registry.remove(&self.live.id);
-        self.live.finish(Ok(self.loaded()));
+        let loaded = self.loaded();
+        self.live.finish(Ok(loaded));
     }
 }

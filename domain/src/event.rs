@@ -203,7 +203,7 @@ pub enum Event {
 }
 
 /// What a run is made from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Created {
     /// The scenario's name.
     pub scenario: Arc<str>,

@@ -175,6 +175,14 @@ impl Run {
         postcard::to_stdvec(&self.state).expect("a state holds no collection values and always encodes")
     }
 
+    /// The run itself, for an owner that is done with it: what stays behind is empty, and only good to be dropped.
+    #[must_use]
+    pub fn take(&mut self) -> Run {
+        let scenario = self.scenario.clone();
+        let (state, wave) = (std::mem::take(&mut self.state), self.wave.take());
+        Run { scenario, state, builtins: self.builtins.clone(), wave, cast_from: self.cast_from, result: self.result.take() }
+    }
+
     /// The scenario.
     pub fn scenario(&self) -> &Arc<Scenario> {
         &self.scenario

@@ -16,7 +16,7 @@ use crate::schema::conform;
 use crate::value::{Key, Map, Value};
 
 /// Records, state, and the agents' own state.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct World {
     collections: Vec<Arc<Collection>>,
     state: Arc<Vec<Value>>,

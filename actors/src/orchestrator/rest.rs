@@ -93,12 +93,13 @@ impl State {
     fn leave(&mut self, myself: &ActorRef<OrchestratorMsg>) {
         let Some(wait) = self.wait else { return };
         self.snapshot(LONG_TAIL);
-        let (live, shared) = (&self.live, &self.shared);
-        if live.start.until_wait {
-            live.finish(Ok(self.loaded()));
-        } else if live.is_awaited() {
-            shared.registry.park(Arc::clone(live));
+        if self.live.start.until_wait {
+            let loaded = self.loaded();
+            self.live.finish(Ok(loaded));
+        } else if self.live.is_awaited() {
+            self.shared.registry.park(Arc::clone(&self.live));
         }
+        let (live, shared) = (&self.live, &self.shared);
         shared.registry.remove(&live.id);
         live.leave_place();
         shared.timers.unset_idle(&live.id, wait.idle_at);

@@ -20,9 +20,10 @@ use crate::world::World;
 pub const STATE_VERSION: u16 = 2;
 
 /// Where a run stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// Its first event exists.
+    #[default]
     Created,
     /// It works.
     Running,
@@ -116,7 +117,7 @@ pub struct MetricState {
 }
 
 /// All that is true of a run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     /// What it was made from.
     pub created: Created,

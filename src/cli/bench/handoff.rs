@@ -36,19 +36,28 @@ pub(super) async fn measure(bench: &Bench, variant: &Variant) -> Result<Measured
         Failure::new(Exit::Internal, faults.first().map_or_else(|| "the bench's scenario".into(), ToString::to_string))
     })?;
     let (runtime, scenario) = (&bench.runtime, Arc::new(loaded.scenario));
-    rounds(runtime, &scenario, &variant.binding, (bench.runs / 10).clamp(1, WARM_UP), bench.parallel).await?;
+    let rounds = |runs| on_a_worker(rounds(runtime.clone(), scenario.clone(), variant.binding.clone(), runs, bench.parallel));
+    rounds((bench.runs / 10).clamp(1, WARM_UP)).await?;
     let meter = Meter::start(runtime);
-    let (mut latencies_ms, turns) = rounds(runtime, &scenario, &variant.binding, bench.runs, bench.parallel).await?;
+    let (mut latencies_ms, turns) = rounds(bench.runs).await?;
     let cost = meter.stop(runtime);
     latencies_ms.sort_by(f64::total_cmp);
     Ok(Measured { cost, runs: bench.runs, turns, latencies_ms, bytes_per_waiting_run: None })
 }
 
+/// What would else wake the process' first thread for each run. Given up when it is dropped.
+async fn on_a_worker<T: Send + 'static>(work: impl Future<Output = Result<T, Failure>> + Send + 'static) -> Result<T, Failure> {
+    let mut one = JoinSet::new();
+    one.spawn(work);
+    let given_up = || Failure::new(Exit::Internal, "the bench was given up");
+    one.join_next().await.ok_or_else(given_up)?.map_err(|e| Failure::new(Exit::Internal, e))?
+}
+
 /// So many scenarios, so many at once: the latency of each, and the turns of all.
 async fn rounds(
-    runtime: &Runtime,
-    scenario: &Arc<Scenario>,
-    binding: &ModelBinding,
+    runtime: Runtime,
+    scenario: Arc<Scenario>,
+    binding: ModelBinding,
     runs: u32,
     parallel: u32,
 ) -> Result<(Vec<f64>, u64), Failure> {
