@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -18,6 +18,12 @@ use super::home::Home;
 /// The pause before the second attempt to open the engine again; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// So many writes that came while the last group was written say that more are coming: the group waits for them, half as
+/// long as the last one took. A write without company never waits.
+const COMPANY: usize = 4;
+/// The longest such wait.
+const LONGEST_LINGER: Duration = Duration::from_millis(1);
 
 /// What the actor can be told.
 pub(crate) enum StoreMsg {
@@ -80,11 +86,14 @@ impl Writer {
         let (sender, jobs) = mpsc::channel();
         let work = move || {
             let mut group = Vec::new();
-            while let Some(()) = next_group(&jobs, &mut group) {
+            let mut took = Duration::ZERO;
+            while let Some(()) = next_group(&jobs, &mut group, took) {
+                let begun = Instant::now();
                 if let Err(why) = committer.commit_caught(&shared, &mut group) {
                     refuse_all(&jobs, &mut group, &why, &actor);
                     return;
                 }
+                took = begun.elapsed();
             }
         };
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(work)?;
@@ -93,17 +102,25 @@ impl Writer {
 }
 
 /// Waits for a job and takes what else has arrived, up to a group's size; `None` at the end.
-fn next_group(jobs: &mpsc::Receiver<Job>, group: &mut Vec<Job>) -> Option<()> {
+fn next_group(jobs: &mpsc::Receiver<Job>, group: &mut Vec<Job>, took: Duration) -> Option<()> {
     let first = jobs.recv().ok()?;
     let mut bytes = first.bytes;
     group.push(first);
-    while bytes < GROUP_BYTES
-        && let Ok(job) = jobs.try_recv()
-    {
-        bytes += job.bytes;
-        group.push(job);
+    take_queued(jobs, group, &mut bytes);
+    if group.len() >= COMPANY && bytes < GROUP_BYTES {
+        std::thread::sleep((took / 2).min(LONGEST_LINGER));
+        take_queued(jobs, group, &mut bytes);
     }
     Some(())
+}
+
+fn take_queued(jobs: &mpsc::Receiver<Job>, group: &mut Vec<Job>, bytes: &mut usize) {
+    while *bytes < GROUP_BYTES
+        && let Ok(job) = jobs.try_recv()
+    {
+        *bytes += job.bytes;
+        group.push(job);
+    }
 }
 
 /// After an error: tells the actor, and answers until it has taken the queue away.
