@@ -16,7 +16,7 @@ use crate::meta::WAITING;
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::orchestrator::OrchestratorMsg;
-use crate::passive::Places;
+use crate::passive::{Places, Rush};
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::runtime::StartOptions;
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) clock: WallClock,
     pub(crate) timers: Timers,
     pub(crate) places: Places,
+    /// Whether many runs want to begin at once.
+    pub(crate) rush: Rush,
     /// Few runs at once go up to their first append: more would only push out of the caches what the others need.
     pub(crate) first_legs: Arc<Semaphore>,
     /// A run that has waited so long is passivated; `None`: only where its place is wanted.

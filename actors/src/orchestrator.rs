@@ -29,6 +29,8 @@ use crate::store::blob::Snapshot;
 /// Wall time after which what waits is appended where somebody looks on; where nobody does, so much time of its own work:
 /// a run that only waits for its turn on a busy machine has nothing new to say.
 const APPEND_WITHIN: Duration = Duration::from_millis(20);
+/// Own work after which a run looks whether others want to begin or to come back.
+const LEG: Duration = Duration::from_millis(1);
 /// Wall time after which what waits is appended whoever looks on.
 const APPEND_AT_LAST: Duration = Duration::from_secs(1);
 /// Events after which a snapshot is taken.
@@ -118,6 +120,10 @@ pub(crate) struct State {
     appended: Instant,
     /// Time of its own work since the last append.
     busy: Duration,
+    /// It keeps a place among the few that go up to their first append.
+    first_leg: bool,
+    /// Time of its own work since it last looked whether others want to begin.
+    leg: Duration,
     snapshot_at: u64,
     /// Bytes of the last snapshot, and of the log since.
     snapshot_bytes: usize,
@@ -244,6 +250,8 @@ impl State {
             began: Instant::now(),
             appended: Instant::now(),
             busy: Duration::ZERO,
+            first_leg: true,
+            leg: Duration::ZERO,
             snapshot_at,
             snapshot_bytes: 0,
             logged: 0,
@@ -273,8 +281,14 @@ impl State {
                         self.flush().await?;
                     }
                     self.take(events)?;
-                    let now = Instant::now();
+                    let mut now = Instant::now();
                     self.busy += now.duration_since(since);
+                    self.leg += now.duration_since(since);
+                    if self.leg > LEG {
+                        self.leg = Duration::ZERO;
+                        self.end_leg().await;
+                        now = Instant::now();
+                    }
                     since = now;
                     if self.log.is_full() || self.is_late(now) {
                         self.flush().await?;
@@ -293,6 +307,22 @@ impl State {
                 Err(refusal) => return Err(format!("the run refuses to go on: {refusal}").into()),
             }
         }
+    }
+
+    /// It has worked for a while: others may begin, and come back first where many do.
+    async fn end_leg(&mut self) {
+        if self.first_leg {
+            self.end_first_leg();
+        }
+        if self.shared.rush.is_on() {
+            self.shared.rush.is_over().await;
+        }
+    }
+
+    /// It has come to its first append, or has worked for long enough: the next run may begin.
+    fn end_first_leg(&mut self) {
+        self.first_leg = false;
+        self.live.end_first_leg();
     }
 
     /// Whether what waits has waited long enough.
@@ -337,7 +367,9 @@ impl State {
 
     /// One append of all that waits; published once it is durable.
     async fn flush(&mut self) -> Result<(), AppendError> {
-        self.live.end_first_leg();
+        if self.first_leg {
+            self.end_first_leg();
+        }
         if self.log.is_dirty() {
             let (meta, live) = self.meta.update(self.run.state(), self.wait.map(|w| w.at), self.shared.clock.now_ms());
             self.logged += self.log.waiting_bytes();

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use commedia_domain::run::Command;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -21,6 +22,10 @@ use crate::supervisor::SupervisorMsg;
 
 /// Runs read from the store at once.
 const LOADS: usize = 64;
+/// So many runs that are loaded, or wait for their first leg, are a rush.
+const RUSH: usize = 32;
+/// How long a run stands still for it at most, at one time.
+const LONGEST_RUSH: Duration = Duration::from_secs(5);
 /// How often a command is brought to a run that goes to rest just then.
 const ATTEMPTS: u32 = 8;
 /// Rows of the live index written at once.
@@ -103,6 +108,46 @@ impl Shared {
         let _wanted = Wanted(&self.places.wanted);
         self.ask_to_give_way();
         self.places.places.clone().acquire_owned().await.map_err(|e| LoadError::Stopped(e.to_string()))
+    }
+}
+
+/// Whether many runs want to begin, or to come back, at once, as after a start. Those that have worked for a while stand
+/// still meanwhile: else the last would wait until the first are through.
+#[derive(Default)]
+pub(crate) struct Rush {
+    loading: AtomicUsize,
+    over: Notify,
+}
+
+/// One of the runs that are not there yet.
+struct Rushing<'r>(&'r Rush);
+
+impl Drop for Rushing<'_> {
+    fn drop(&mut self) {
+        if self.0.loading.fetch_sub(1, Ordering::Relaxed) == RUSH {
+            self.0.over.notify_waiters();
+        }
+    }
+}
+
+impl Rush {
+    fn enter(&self) -> Rushing<'_> {
+        self.loading.fetch_add(1, Ordering::Relaxed);
+        Rushing(self)
+    }
+
+    /// Whether it is on.
+    pub(crate) fn is_on(&self) -> bool {
+        self.loading.load(Ordering::Relaxed) >= RUSH
+    }
+
+    /// Waits until it is over, and not for ever.
+    pub(crate) async fn is_over(&self) {
+        let over = self.over.notified();
+        if self.is_on() {
+            // Whichever comes first.
+            drop(tokio::time::timeout(LONGEST_RUSH, over).await);
+        }
     }
 }
 
@@ -416,6 +461,7 @@ impl Runtime {
 
     /// A run read from its log, few at once.
     pub(crate) async fn recovered(&self, id: &RunId) -> Result<Recovered, LoadError> {
+        let _rushing = self.shared.rush.enter();
         let _load = self.loads.at_once.acquire().await.map_err(|e| LoadError::Stopped(e.to_string()))?;
         recover(&self.shared.store, &self.scenarios, id).await
     }
@@ -439,7 +485,9 @@ impl Runtime {
         origin: Origin,
         first: Option<OrchestratorMsg>,
     ) -> Result<(), StartError> {
+        let rushing = self.shared.rush.enter();
         let first_leg = self.shared.first_legs.clone().acquire_owned().await;
+        drop(rushing);
         live.begin_first_leg(first_leg.map_err(|e| LoadError::Stopped(e.to_string()))?);
         let awaited = live.clone();
         let started = ractor::call!(self.supervisor, |reply| SupervisorMsg::Start { live, origin, first, reply });

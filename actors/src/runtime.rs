@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::orchestrator::{OrchestratorMsg, Origin};
 pub use crate::passive::{CommandFailed, Standings};
-use crate::passive::{Loads, Places};
+use crate::passive::{Loads, Places, Rush};
 use crate::recovery::{Recovered, Scenarios, events, recover};
 use crate::registry::Registry;
 use crate::run_id::RunId;
@@ -185,6 +185,7 @@ impl Runtime {
             clock: options.clock,
             timers: Timers::default(),
             places: Places::new(options.max_live_runs),
+            rush: Rush::default(),
             first_legs: Arc::new(Semaphore::new(FIRST_LEGS * tokio::runtime::Handle::current().metrics().num_workers())),
             passivate_after: options.passivate_after,
         });
