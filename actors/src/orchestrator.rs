@@ -1,7 +1,7 @@
 //! One per run: decide → append → apply → publish → perform. The only one that writes the run's log.
 //!
 //! Pure work needs no barrier: events wait in one frame until something leaves the process (an answer somebody waits for, a
-//! follower's tick, the end), the frame is full, or 20 ms have passed. Nothing is visible before it is durable.
+//! follower's tick, the end), the frame is full, or 20 ms of its own work have passed. Nothing is visible before it is durable.
 
 pub(crate) mod rest;
 

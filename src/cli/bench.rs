@@ -28,9 +28,9 @@ pub(super) struct BenchArgs {
     /// What is run
     #[arg(long, value_name = "WORKLOAD", default_value = "handoff-4-rules")]
     workload: Workload,
-    /// So many scenarios
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    runs: u32,
+    /// So many scenarios [default: 2000; population 4, waiting 10000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    runs: Option<u32>,
     /// So many of them at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     parallel: u32,
@@ -124,6 +124,17 @@ impl Meter {
     }
 }
 
+impl BenchArgs {
+    /// As many scenarios as were asked for, or as a workload needs for a figure.
+    fn runs(&self) -> u32 {
+        self.runs.unwrap_or(match self.workload {
+            Workload::Rules | Workload::Stub => 2000,
+            Workload::Population => 4,
+            Workload::Waiting => 10_000,
+        })
+    }
+}
+
 pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> {
     match args.hold {
         Some(hold) => return waiting::hold(app, args, hold).await,
@@ -133,7 +144,7 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
     let folder = Folder::of(app)?;
     let runtime = folder.app(app).open(args.parallel as usize).await?;
     let engine = runtime.store_engine();
-    let bench = Bench { runtime, runs: args.runs, parallel: args.parallel };
+    let bench = Bench { runtime, runs: args.runs(), parallel: args.parallel };
     let measured = tokio::select! {
         measured = args.workload.measure(&bench) => measured,
         () = interrupted() => Err(Failure::said(Exit::Interrupted)),

@@ -42,7 +42,7 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
     let folder = Folder::of(app)?;
     let held = folder.app(app);
     let work = {
-        let (settings, runs, parallel, live) = (held.settings.clone(), args.runs, args.parallel, args.live);
+        let (settings, runs, parallel, live) = (held.settings.clone(), args.runs(), args.parallel, args.live);
         move || {
             let child = |phase: &str| {
                 let mut child = Command::new(std::env::current_exe().map_err(|e| internal(&e))?);
@@ -67,7 +67,7 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
         "engine": started["engine"],
         "durability": started["durability"],
         "parallel": args.parallel,
-        "runs": args.runs,
+        "runs": args.runs(),
         "held": if args.live { "live" } else { "passivated" },
         "scenarios_per_s": started["starts_per_s"],
         "cpu_us_per_scenario": started["cpu_us"],
@@ -83,8 +83,8 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
         "start_wake_p95_ms": found["wake_p95_ms"],
     });
     app.console.document(&json, || text(&json));
-    if !found.is_null() && found["runs"] != args.runs {
-        return Err(Failure::new(Exit::Internal, format!("{} of {} runs are there after the kill", found["runs"], args.runs)));
+    if !found.is_null() && found["runs"] != args.runs() {
+        return Err(Failure::new(Exit::Internal, format!("{} of {} runs are there after the kill", found["runs"], args.runs())));
     }
     Ok(Exit::Ok)
 }
@@ -131,26 +131,26 @@ impl Drop for Held {
 pub(super) async fn hold(app: &App, args: &BenchArgs, hold: Hold) -> Result<Exit, Failure> {
     let before = rss_bytes().unwrap_or(0);
     let cpu = super::cpu_seconds().unwrap_or(0.0);
-    let (runs, parallel) = (args.runs as usize, args.parallel as usize);
+    let (runs, parallel) = (args.runs() as usize, args.parallel as usize);
     let runtime = app.open_waiting(if args.live { runs + parallel } else { parallel }, args.live).await.map_err(open_failure)?;
     let mut answer = json!({});
     if hold == Hold::Start {
         say(&json!({}))?;
         let begun = Instant::now();
-        start_all(&runtime, args.runs, parallel).await?;
+        start_all(&runtime, args.runs(), parallel).await?;
         let stats = runtime.store_stats();
         let (engine, durability) = runtime.store_engine();
         answer["engine"] = engine.into();
         answer["durability"] = if engine == "memory" { "none" } else { durability_word(durability) }.into();
-        answer["starts_per_s"] = (f64::from(args.runs) / begun.elapsed().as_secs_f64()).into();
-        answer["cpu_us"] = super::cpu_seconds().map(|now| (now - cpu) * 1e6 / f64::from(args.runs)).into();
-        let bytes = super::as_f64(stats.bytes) / f64::from(args.runs);
+        answer["starts_per_s"] = (f64::from(args.runs()) / begun.elapsed().as_secs_f64()).into();
+        answer["cpu_us"] = super::cpu_seconds().map(|now| (now - cpu) * 1e6 / f64::from(args.runs())).into();
+        let bytes = super::as_f64(stats.bytes) / f64::from(args.runs());
         answer["bytes"] = bytes.into();
         answer["syncs"] = stats.syncs.into();
         // The engine's own threads come to rest.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let after = rss_bytes().unwrap_or(0);
-        let growth = super::as_f64(after.saturating_sub(before)) / f64::from(args.runs);
+        let growth = super::as_f64(after.saturating_sub(before)) / f64::from(args.runs());
         answer["bytes_per_waiting_run"] = growth.into();
     }
     let standings = runtime.standings().await.map_err(read_failure)?;
