@@ -43,6 +43,25 @@ agents:
 metrics: {cash: {value: state.cash}}
 "#;
 
+/// More than go up to their first append at once, and each for longer than it may before it gives way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_three_hundred_at_once_each_ends_as_if_alone() {
+    let runtime = memory().await;
+    let scenario = scenario(COIN_SHOP);
+    let alone = play(&runtime, &scenario, 1, ModelBinding::Offline, false).await;
+    let mut working = tokio::task::JoinSet::new();
+    for n in 0..300 {
+        let (runtime, scenario) = (runtime.clone(), scenario.clone());
+        working.spawn(async move { play(&runtime, &scenario, 1, ModelBinding::Offline, n % 10 == 0).await });
+    }
+    let mut ended = 0;
+    while let Some(run) = working.join_next().await {
+        assert_eq!(run.expect("ends").digest, alone.digest);
+        ended += 1;
+    }
+    assert_eq!((ended, runtime.live()), (300, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_coin_shop_earns_what_its_customers_pay() {
     let runtime = memory().await;
