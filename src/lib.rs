@@ -23,3 +23,4 @@ pub mod report;
 pub mod settings;
 pub mod source;
 pub mod statistics;
+pub mod storm;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commedia_domain::message::Seat;
+use commedia_domain::run::state::WORKSPACE;
 use commedia_domain::run::{Command, NewRun, RunInput};
 use commedia_domain::scenario::Scenario;
 use commedia_domain::tool::Builtins;
@@ -11,6 +12,7 @@ use commedia_domain::value::Value;
 use ractor::{Actor, ActorRef, call};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::admission::{Busy, Ceiling, Commands, Entry, Places};
 use crate::clock::WallClock;
 use crate::live::{Live, LoadedRun, Shared};
 use crate::log::{LoadError, StoredEvent};
@@ -19,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
 pub use crate::passive::{CommandFailed, Standings};
-use crate::passive::{Loads, Places, Rush, quarantined};
+use crate::passive::{Loads, Rush, quarantined};
 use crate::rebuild::recover_caught;
 use crate::recovery::{Recovered, Scenarios, events};
 use crate::registry::Registry;
@@ -43,6 +45,10 @@ pub struct RuntimeOptions {
     pub durability: Durability,
     /// Live runs at most; further ones wait for a place.
     pub max_live_runs: usize,
+    /// New runs that wait for a place at most; further ones are refused, with a hint when to come again.
+    pub max_queued_runs: usize,
+    /// New runs are refused while the process takes more memory, in bytes; `None`: however much it takes.
+    pub max_memory_bytes: Option<u64>,
     /// A run that waits for a moment of wall time is passivated after so long (10 s): it then costs an entry in a table. Zero:
     /// at once; `None`: only where its place is wanted.
     pub passivate_after: Option<Duration>,
@@ -62,6 +68,8 @@ impl Default for RuntimeOptions {
             store: "memory:".into(),
             durability: Durability::Fsync,
             max_live_runs: 1024,
+            max_queued_runs: 10_000,
+            max_memory_bytes: None,
             passivate_after: Some(Duration::from_secs(10)),
             cache_bytes: None,
             clock: WallClock::default(),
@@ -94,6 +102,9 @@ pub enum StartError {
     /// The store or the actors.
     #[error("{0}")]
     Load(#[from] LoadError),
+    /// A bound is reached; nothing was stored.
+    #[error("{0}")]
+    Busy(Busy),
     /// The run is live in this process already.
     #[error("run `{0}` is live already")]
     Live(RunId),
@@ -185,7 +196,9 @@ impl Runtime {
             model: options.model,
             clock: options.clock,
             timers: Timers::default(),
-            places: Places::new(options.max_live_runs),
+            places: Places::new(options.max_live_runs, options.max_queued_runs),
+            memory: Ceiling::new(options.max_memory_bytes),
+            commands: Commands::default(),
             rush: Rush::default(),
             first_legs: Arc::new(Semaphore::new(FIRST_LEGS * tokio::runtime::Handle::current().metrics().num_workers())),
             passivate_after: options.passivate_after,
@@ -199,7 +212,7 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// Starts a run. Waits for a place among the live ones.
+    /// Starts a run. Waits for a place among the live ones, unless too many wait already.
     pub async fn start_run(
         &self,
         scenario: Arc<Scenario>,
@@ -210,9 +223,9 @@ impl Runtime {
             return Err(StartError::Unbuilt(format!("{} is not part of this version", unbuilt.what)));
         }
         let new = NewRun::new(&scenario, &input).map_err(StartError::Parameters)?;
+        let place = self.shared.place(WORKSPACE, Entry::New).await?;
         self.scenarios.store(&self.shared.store, &scenario, self.shared.clock.now_ms()).await?;
         let created = Box::new(new.created);
-        let place = self.shared.place().await?;
         let (live, done) = Live::new(RunId::new(), scenario, Some(created.clone()), start, place);
         self.begin(live, done, Origin::New(created), None).await
     }
@@ -222,7 +235,7 @@ impl Runtime {
         if self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id) {
             return Err(StartError::Live(id.clone()));
         }
-        let place = self.shared.place().await?;
+        let place = self.shared.place(WORKSPACE, Entry::Accepted).await?;
         let mut recovered = self.recovered(id).await?;
         let status = &recovered.loaded.run.state().status;
         if let Some(word) = status.ended() {

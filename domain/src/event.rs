@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::body::Body;
+use crate::fault::{Fault, StrikeKind};
 use crate::id::{AgentIx, CollectionIx, Hash32, MetricIx, StateIx, ToolIx, TriggerIx};
 use crate::message::{Call, Chat, Seat, StepId, TurnId};
 use crate::scenario::{Carry, ToolRef};
@@ -210,6 +211,28 @@ pub enum Event {
     },
     /// An operator lets it go on, or end.
     RunReleased,
+    /// Faults will be injected into the run.
+    FaultsSet {
+        /// Which.
+        faults: Vec<Fault>,
+    },
+    /// One strikes.
+    FaultInjected(Injected),
+}
+
+/// A fault that strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Injected {
+    /// Which, by position.
+    pub fault: u16,
+    /// Whose turn it is.
+    pub seat: Seat,
+    /// Which turn.
+    pub turn: TurnId,
+    /// Which of several such occasions of the turn.
+    pub attempt: u32,
+    /// What kind of fault it is.
+    pub kind: StrikeKind,
 }
 
 /// A crash of an agent.
@@ -715,6 +738,8 @@ impl Event {
             | Event::AgentRestarted { .. }
             | Event::RunQuarantined { .. }
             | Event::RunReleased
+            | Event::FaultsSet { .. }
+            | Event::FaultInjected(_)
             | Event::AgentQuarantined { .. }
             | Event::TimerFired { .. }
             | Event::TurnDegraded { .. } => Lane::Operational,
@@ -755,6 +780,8 @@ impl Event {
             Event::MessagePassed { .. } => "message.passed",
             Event::RunQuarantined { .. } => "run.quarantined",
             Event::RunReleased => "run.released",
+            Event::FaultsSet { .. } => "faults.set",
+            Event::FaultInjected(_) => "fault.injected",
         }
     }
 

@@ -71,6 +71,8 @@ pub(super) fn apply(run: &mut Run, event: &Event) {
             run.crashed(&Crash { seat: *seat, turn: *turn, reason: reason.clone(), wall: 0, until: None });
         }
         Event::AgentCrashed(crash) => run.crashed(crash),
+        Event::FaultsSet { faults } => run.state.faults = Some(Arc::new(faults.clone())),
+        Event::FaultInjected(injected) => run.state.strikes.add(injected),
         Event::AgentRestarted { seat, .. } => run.restarted(*seat),
         Event::AgentQuarantined { seat, reason } => {
             run.state.mail.settle(*seat);
@@ -317,6 +319,7 @@ impl Run {
         let stranded = open.as_ref().is_some_and(|t| matches!(t.phase, Phase::Asking { .. }));
         let served = if stranded { None } else { self.consume(seat, open.as_ref().map_or(turn, |t| t.slot)) };
         self.state.turns.remove(&seat);
+        self.settle_strikes(seat.agent, seat.replica, 1, false);
         self.count_turns(seat.agent, seat.replica, 1);
         if let Some(open) = &open {
             self.state.usage.add(&open.usage);
