@@ -177,12 +177,15 @@ pub fn run_json(loaded: &LoadedRun, verdicts: &[Verdict]) -> Json {
         "degraded": state.counts.degraded > 0,
         "faults": storm::to_json(run),
         "restarts": state.counts.restarts,
-        "restarted": restarted(run),
         "events": loaded.head.seq,
         "digest": loaded.digest.to_string(),
         "started_at": timestamp_text(loaded.started_ms),
         "ended_at": loaded.ended_ms.map(timestamp_text),
     });
+    let restarted = restarted(run);
+    if !restarted.is_empty() {
+        json["restarted"] = restarted.into();
+    }
     if let Status::Quarantined { reason, .. } = &state.status {
         json["reason"] = (&**reason).into();
     }

@@ -14,7 +14,7 @@ use commedia_domain::value::Value;
 use season::{Folder, Season, int, pack, packs, play, text};
 use serde_json::json;
 
-const PACKS: [&str; 4] = ["coin-shop", "handoff-4", "handoff-4-rules", "retail-season"];
+const PACKS: [&str; 5] = ["coin-shop", "fault-drill", "handoff-4", "handoff-4-rules", "retail-season"];
 const SEEDS: u64 = 4;
 
 #[test]

@@ -3,6 +3,7 @@
 mod home;
 mod run;
 mod store;
+mod storm;
 mod validate;
 mod waiting;
 mod words;

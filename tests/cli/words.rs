@@ -46,7 +46,7 @@ fn what_is_not_there_is_a_usage_error() {
     check(&["show", "@1"], "there is no run `@1`");
     check(&["show", "r_00000000000000000000000000"], "there is no run");
     check(&["ls", "--store", "mysql://x"], "`mysql://x` is no store");
-    for flag in ["--ask", "--faults", "--record", "--cassette"] {
+    for flag in ["--ask", "--record", "--cassette"] {
         check(&["run", "coin-shop", flag, "x"], &format!("`{flag}` is not part of this version"));
     }
     check(&["run", "coin-shop", "--detach"], "`--detach` is not part of this version");
