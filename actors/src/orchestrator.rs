@@ -22,6 +22,7 @@ use crate::agent::{AgentActor, AgentArguments, AgentMsg, AgentReport, ToolOrder}
 use crate::live::{Live, LoadedRun, Shared};
 use crate::log::{LogWriter, cause};
 use crate::meta::RunMeta;
+use crate::points::{Point, pass};
 use crate::recovery::Recovered;
 use crate::store::AppendError;
 use crate::store::blob::Snapshot;
@@ -171,10 +172,12 @@ impl Actor for Orchestrator {
             OrchestratorMsg::Report(report) => state.reported(report)?,
             OrchestratorMsg::Command { command, principal, reply } => {
                 let answer = Box::pin(state.command(*command, principal)).await;
+                pass(Point::CommandDurable);
                 let failed = matches!(answer, Err(CommandError::Store(_)));
                 if reply.send(answer).is_err() {
                     tracing::debug!(run = %state.live.id, "nobody waited for the command's answer");
                 }
+                pass(Point::CommandAnswered);
                 if failed {
                     return Err("the store refused a command's events; the run is rebuilt from its log".into());
                 }
@@ -258,8 +261,12 @@ impl State {
             woken: None,
             wait: None,
         };
+        if fresh {
+            pass(Point::CreatedBefore);
+        }
         if fresh && (state.live.start.follow || state.live.start.watch) {
             state.flush().await?;
+            pass(Point::CreatedAfter);
         }
         Ok(state)
     }
@@ -299,8 +306,11 @@ impl State {
                 Err(Refusal::Wait(at)) => return self.wait(at, myself).await,
                 Err(Refusal::Over(_) | Refusal::Paused) => {
                     self.agents.drain().for_each(|(_, actor)| actor.stop(None));
+                    pass(Point::EndBefore);
                     self.flush().await?;
+                    pass(Point::EndStored);
                     self.finish();
+                    pass(Point::EndAfter);
                     myself.stop(None);
                     return Ok(());
                 }
@@ -373,8 +383,11 @@ impl State {
         if self.log.is_dirty() {
             let (meta, live) = self.meta.update(self.run.state(), self.wait.map(|w| w.at), self.shared.clock.now_ms());
             self.logged += self.log.waiting_bytes();
+            pass(Point::AppendBefore);
             let events = self.log.flush(&self.shared.store, Some(meta), live).await?;
+            pass(Point::PublishBefore);
             let lagged = self.live.subscribers.publish(&events);
+            pass(Point::PublishAfter);
             self.shared.metrics.ws_lagged_total.inc_by(lagged as u64);
             self.snapshot(SNAPSHOT_EVERY);
         }
@@ -404,9 +417,11 @@ impl State {
         (self.snapshot_bytes, self.logged) = (snapshot.bytes.len(), 0);
         let (store, stream) = (self.shared.store.clone(), self.log.stream().clone());
         tokio::spawn(async move {
+            pass(Point::SnapshotBefore);
             if let Err(e) = store.put_snapshot(&stream, snapshot).await {
                 tracing::debug!(%stream, error = %e, "a snapshot was not kept; the log alone rebuilds the run");
             }
+            pass(Point::SnapshotAfter);
         });
     }
 
@@ -580,6 +595,7 @@ impl State {
 
     /// A command from outside: what is decided is durable before it is answered.
     async fn command(&mut self, command: Command, principal: Arc<str>) -> Result<u64, CommandError> {
+        pass(Point::CommandBefore);
         self.flush().await?;
         let kind = match &command {
             Command::Tell { .. } => "tell",

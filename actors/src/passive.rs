@@ -13,6 +13,7 @@ use crate::live::{Live, LoadedRun, Shared};
 use crate::log::LoadError;
 use crate::meta::{RunMeta, Standing, run_stream};
 use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
+use crate::points::{Point, pass};
 use crate::recovery::{Recovered, recover};
 use crate::run_id::{RunId, RunKey};
 use crate::runtime::{RunHandle, Runtime, StartError, StartOptions};
@@ -427,6 +428,7 @@ impl Runtime {
         start: StartOptions,
     ) -> Result<Option<RunHandle>, CommandFailed> {
         let place = self.shared.place().await?;
+        pass(Point::WakeBefore);
         let recovered = self.recovered(id).await;
         let parked = self.shared.registry.unpark(id);
         let recovered = match recovered {
@@ -449,14 +451,16 @@ impl Runtime {
             }
             return failed.map_or(Ok(None), |failed| Err(failed.into()));
         }
-        match parked {
+        let handle = match parked {
             Some(live) => {
                 live.take_place(place);
                 self.start_live(live, Origin::Stored(Box::new(recovered)), first).await?;
-                Ok(None)
+                None
             }
-            None => Ok(Some(self.start_stored(recovered, start, place, first).await?)),
-        }
+            None => Some(self.start_stored(recovered, start, place, first).await?),
+        };
+        pass(Point::WakeAfter);
+        Ok(handle)
     }
 
     /// A run read from its log, few at once.

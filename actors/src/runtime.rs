@@ -20,6 +20,7 @@ use crate::model::Model;
 use crate::orchestrator::{OrchestratorMsg, Origin};
 pub use crate::passive::{CommandFailed, Standings};
 use crate::passive::{Loads, Places, Rush};
+use crate::points::{Point, pass};
 use crate::recovery::{Recovered, Scenarios, events, recover};
 use crate::registry::Registry;
 use crate::run_id::RunId;
@@ -238,6 +239,7 @@ impl Runtime {
     /// A paused run's `run.resumed`, durable before its orchestrator starts.
     async fn unpause(&self, mut recovered: Recovered) -> Result<Recovered, LoadError> {
         use crate::log::{LogWriter, cause};
+        pass(Point::UnpauseBefore);
         let events = recovered.loaded.run.decide(Command::Resume).map_err(|e| LoadError::Stopped(e.to_string()))?;
         let store = &self.shared.store;
         let why = cause("resume", &"local".into(), &[], self.shared.clock.now_ms());
@@ -250,6 +252,7 @@ impl Runtime {
         let (meta, live) = recovered.meta.update(recovered.loaded.run.state(), None, self.shared.clock.now_ms());
         log.flush(store, Some(meta), live).await?;
         recovered.loaded.head = log.head();
+        pass(Point::UnpauseAfter);
         Ok(recovered)
     }
 
@@ -381,6 +384,7 @@ impl Runtime {
     /// Live runs stop where they are, with everything decided durable; then the store closes.
     pub async fn shutdown(&self) -> Result<(), String> {
         self.shared.places.close();
+        pass(Point::DrainBefore);
         // All at once, so that their last appends are one group.
         let mut draining = tokio::task::JoinSet::new();
         for actor in self.shared.registry.all() {
@@ -391,6 +395,7 @@ impl Runtime {
             });
         }
         draining.join_all().await;
+        pass(Point::DrainAfter);
         self.release_parked().await;
         self.supervisor.stop(None);
         self.shared.store.close().await
