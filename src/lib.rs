@@ -21,5 +21,6 @@ pub mod parameters;
 pub mod progress;
 pub mod report;
 pub mod settings;
+mod signals;
 pub mod source;
 pub mod statistics;

@@ -34,6 +34,9 @@ use crate::verify::{Verified, verify};
 /// Runs for each thread that go up to their first append at once.
 const FIRST_LEGS: usize = 32;
 
+/// How long the supervisor may take for its own end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// How a runtime is opened.
 #[derive(Clone)]
 pub struct RuntimeOptions {
@@ -46,6 +49,8 @@ pub struct RuntimeOptions {
     /// A run that waits for a moment of wall time is passivated after so long (10 s): it then costs an entry in a table. Zero:
     /// at once; `None`: only where its place is wanted.
     pub passivate_after: Option<Duration>,
+    /// How long a shutdown waits for live runs and for the store (30 s).
+    pub drain: Duration,
     /// The engine's page cache, in bytes; `None`: the store's default.
     pub cache_bytes: Option<u64>,
     /// The wall clock.
@@ -63,6 +68,7 @@ impl Default for RuntimeOptions {
             durability: Durability::Fsync,
             max_live_runs: 1024,
             passivate_after: Some(Duration::from_secs(10)),
+            drain: Duration::from_secs(30),
             cache_bytes: None,
             clock: WallClock::default(),
             builtins: Arc::new(crate::tool::BuiltinTools),
@@ -189,6 +195,7 @@ impl Runtime {
             rush: Rush::default(),
             first_legs: Arc::new(Semaphore::new(FIRST_LEGS * tokio::runtime::Handle::current().metrics().num_workers())),
             passivate_after: options.passivate_after,
+            drain: options.drain,
         });
         let scenarios = Arc::new(Scenarios::default());
         let spawned = Actor::spawn(None, Supervisor, (shared.clone(), scenarios.clone())).await;
@@ -381,9 +388,22 @@ impl Runtime {
         (engine, durability)
     }
 
-    /// Live runs stop where they are, with everything decided durable; then the store closes.
+    /// Live runs stop where they are, with everything decided durable; then the store closes. What has not stopped within
+    /// [`RuntimeOptions::drain`] is given up: what of it was not acknowledged is decided again when it is resumed.
     pub async fn shutdown(&self) -> Result<(), String> {
+        let closed = tokio::time::timeout(self.shared.drain, self.drain()).await;
+        // Whoever still waits for a run is told so.
+        let told = self.supervisor.stop_and_wait(None, Some(LAST_WORDS)).await;
+        if told.is_err() {
+            tracing::debug!("the supervisor did not stop in time");
+        }
+        closed.unwrap_or_else(|_| Err(format!("not everything has stopped within {} s", self.shared.drain.as_secs_f64())))
+    }
+
+    async fn drain(&self) -> Result<(), String> {
         self.shared.places.close();
+        // Else each run that stops would let another one begin behind it.
+        self.shared.first_legs.close();
         pass(Point::DrainBefore);
         // All at once, so that their last appends are one group.
         let mut draining = tokio::task::JoinSet::new();
@@ -397,7 +417,6 @@ impl Runtime {
         draining.join_all().await;
         pass(Point::DrainAfter);
         self.release_parked().await;
-        self.supervisor.stop(None);
         self.shared.store.close().await
     }
 }

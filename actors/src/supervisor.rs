@@ -75,6 +75,14 @@ impl Actor for Supervisor {
         Ok(())
     }
 
+    /// Whoever waits for a run that could not be stopped in time is told.
+    async fn post_stop(&self, _: ActorRef<SupervisorMsg>, state: &mut SupervisorState) -> Result<(), ActorProcessingErr> {
+        for (live, _) in state.runs.values() {
+            live.finish(Err(LoadError::Stopped("the runtime was closed before it had stopped".into())));
+        }
+        Ok(())
+    }
+
     async fn handle_supervisor_evt(
         &self,
         myself: ActorRef<SupervisorMsg>,
