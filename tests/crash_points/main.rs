@@ -6,6 +6,7 @@
 
 mod judge;
 mod stage;
+mod stuck;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -99,10 +100,11 @@ fn at_every_point(engine: &'static str) {
     assert_eq!(missed, Vec::<String>::new(), "points passed less than {passes} times");
 }
 
-/// Crashes at the first passes of a point, in the order of the play; how many there were.
+/// Crashes at the first passes of a point; how many there were.
 fn sweep(played: &Played, folder: &Path, point: &str, passes: usize) -> usize {
     let mut hits = 0;
-    for act in 0..PLAY.len() {
+    let (likely, others): (Vec<usize>, Vec<usize>) = (0..PLAY.len()).partition(|act| PLAY[*act].is_for(point));
+    for act in likely.into_iter().chain(others) {
         let mut nth = 1;
         while hits < passes && crash(played, folder, act, &format!("{point}:{nth}"), None).is_some() {
             hits += 1;

@@ -74,6 +74,8 @@ pub(crate) enum Act {
     Bell,
     /// The bell is told something.
     Tell(u64),
+    /// The bell is gone on with before its time; nothing happens to it.
+    Looked,
     /// So many hours have passed.
     Hours(u64),
     /// A run stands still because a limit is used up.
@@ -86,13 +88,16 @@ pub(crate) enum Act {
     Copy(u64),
 }
 
-pub(crate) const PLAY: [Act; 22] = [
+pub(crate) const PLAY: [Act; 25] = [
     Act::Diary(1),
     Act::Coins,
     Act::Bell,
     Act::Tell(1),
     Act::Tell(2),
     Act::Tell(3),
+    Act::Looked,
+    Act::Looked,
+    Act::Looked,
     Act::Hours(1),
     Act::Hours(2),
     Act::Hours(3),
@@ -110,6 +115,24 @@ pub(crate) const PLAY: [Act; 22] = [
     Act::Copy(2),
     Act::Copy(3),
 ];
+
+impl Act {
+    /// Whether a point is one that this act is in the play for: there it is looked for first.
+    pub(crate) fn is_for(self, point: &str) -> bool {
+        let begins = |words: &[&str]| words.iter().any(|word| point.starts_with(word));
+        match self {
+            Act::Tell(_) => begins(&["command.", "run.wake", "run.passivate"]),
+            Act::Looked => begins(&["run.relist"]),
+            Act::Hours(_) => begins(&["run.recover"]),
+            Act::Broken(..) => begins(&["store.reopen"]),
+            Act::Resumed(_) => begins(&["run.unpause"]),
+            Act::Aged => begins(&["high-water.compact"]),
+            Act::Copy(_) => begins(&["store.copy"]),
+            Act::Coins => begins(&["run.create", "run.end"]),
+            Act::Diary(_) | Act::Bell | Act::Limited => false,
+        }
+    }
+}
 
 /// What a process came to.
 pub(crate) struct Said {
@@ -200,6 +223,10 @@ impl Stage {
     /// Begins an act, and again, until it is done. A process dies at the first of the points, the next that comes by the
     /// second at that one, and so on; those where none did are left.
     pub(crate) fn perform(&self, act: Act, points: &mut VecDeque<String>, told: &mut Told) {
+        // Such a process would wait for an hour: it is only begun where it dies before.
+        if act == Act::Looked && !points.front().is_some_and(|point| point.starts_with("run.relist")) {
+            return;
+        }
         if act == Act::Aged {
             self.grow_high_water();
         }
@@ -267,6 +294,10 @@ impl Stage {
                 let word = format!("word {n}");
                 let heard = self.log(&bell).iter().any(|event| event["data"]["text"] == word.as_str());
                 (!heard).then(|| job(&["tell", &bell, "bell", &word, "--progress", "json"]))
+            }
+            Act::Looked => {
+                let bell = id(self.runs("bell").first()?);
+                (attempt == 0).then(|| job(&["resume", &bell, "--progress", "json"]))
             }
             Act::Hours(hours) => {
                 let run = self.runs("bell").into_iter().next()?;
