@@ -223,8 +223,9 @@ impl Stage {
     /// Begins an act, and again, until it is done. A process dies at the first of the points, the next that comes by the
     /// second at that one, and so on; those where none did are left.
     pub(crate) fn perform(&self, act: Act, points: &mut VecDeque<String>, told: &mut Told) {
-        // Such a process would wait for an hour: it is only begun where it dies before.
-        if act == Act::Looked && !points.front().is_some_and(|point| point.starts_with("run.relist")) {
+        // Such a process waits for an hour: it is only begun where it dies before, at what it does once.
+        let dies = |point: &String| point.starts_with("run.relist") && point.ends_with(":1");
+        if act == Act::Looked && !points.front().is_some_and(dies) {
             return;
         }
         if act == Act::Aged {
