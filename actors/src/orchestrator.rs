@@ -178,13 +178,16 @@ impl Actor for Orchestrator {
             OrchestratorMsg::Command { command, principal, reply } => {
                 let answer = Box::pin(state.command(*command, principal)).await;
                 pass(Point::CommandDurable);
-                let failed = matches!(answer, Err(CommandError::Store(_)));
+                let failed = match &answer {
+                    Err(CommandError::Store(e)) => Some(e.clone()),
+                    _ => None,
+                };
                 if reply.send(answer).is_err() {
                     tracing::debug!(run = %state.live.id, "nobody waited for the command's answer");
                 }
                 pass(Point::CommandAnswered);
-                if failed {
-                    return Err("the store refused a command's events; the run is rebuilt from its log".into());
+                if let Some(e) = failed {
+                    return Err(e.into());
                 }
                 state.stands_still = false;
             }
@@ -309,7 +312,7 @@ impl State {
                 }
                 Err(Refusal::Owed) => return self.perform(myself).await,
                 Err(Refusal::Wait(at)) => return self.wait(at, myself).await,
-                Err(Refusal::Over(_) | Refusal::Paused) => {
+                Err(Refusal::Over(_) | Refusal::Paused | Refusal::Quarantined) => {
                     self.agents.drain().for_each(|(_, actor)| actor.stop(None));
                     pass(Point::EndBefore);
                     self.flush().await?;
@@ -411,7 +414,7 @@ impl State {
             pass(Point::AppendBefore);
             let events = self.log.flush(&self.shared.store, Some(meta), live).await?;
             pass(Point::PublishBefore);
-            let lagged = self.live.subscribers.publish(&events);
+            let lagged = self.live.publish(&events);
             pass(Point::PublishAfter);
             self.shared.metrics.ws_lagged_total.inc_by(lagged as u64);
             self.snapshot(SNAPSHOT_EVERY);
@@ -609,7 +612,7 @@ impl State {
         let replica = doing.replicas.get(at as usize).copied().unwrap_or_default();
         let seat = Seat { agent: doing.agent, replica };
         let turn = TurnId { wave: doing.turn.wave, index: doing.turn.index + at };
-        match self.run.decide(Command::Crashed { seat, turn, reason: reason.into() }) {
+        match self.run.decide(Command::Crashed { seat, turn, reason: reason.into(), wall: self.shared.clock.now_ms() }) {
             Ok(events) => Ok(self.take(events)?),
             Err(refusal) => {
                 tracing::warn!(run = %self.live.id, %refusal, %reason, "an agent crashed over nothing that is owed");

@@ -12,7 +12,8 @@ use crate::stage::{Act, Stage, Told, signal, text};
 /// A diary whose writer hangs at a point; signals are sent once it does. What it said after that, and its exit code.
 fn hangs(stage: &Stage, at: &str, drain: &str, signals: &[&str], told: &mut Told) -> (String, Option<i32>) {
     let mut command = stage.command(&["run", "diary.scenario.yaml", "--model", "stub", "--progress", "json"]);
-    command.env("COMMEDIA_HANG_AT", at).env("COMMEDIA_RUNTIME__DRAIN", drain);
+    // One thread: nothing may wait on it for what never comes.
+    command.env("COMMEDIA_HANG_AT", at).env("COMMEDIA_RUNTIME__DRAIN", drain).env("COMMEDIA_RUNTIME__WORKERS", "1");
     let mut child = command.spawn().expect("starts");
     let mut err = BufReader::new(child.stderr.take().expect("piped"));
     let mut line = String::new();
