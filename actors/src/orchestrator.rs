@@ -685,6 +685,10 @@ impl State {
         self.forget_timer();
         self.shared.registry.remove(&self.live.id);
         let loaded = self.loaded();
+        // Somebody may have been put aside with this run's timer, which is forgotten now, while another resumed it.
+        if let Some(parked) = self.shared.registry.unpark(&self.live.id) {
+            parked.finish(Ok(loaded.clone()));
+        }
         self.live.finish(Ok(loaded));
     }
 }

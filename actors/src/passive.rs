@@ -175,7 +175,7 @@ impl Default for Loads {
 }
 
 /// The right to load a run.
-struct Load<'l>(&'l Loads, RunId);
+pub(crate) struct Load<'l>(&'l Loads, RunId);
 
 impl Drop for Load<'_> {
     fn drop(&mut self) {
@@ -186,7 +186,7 @@ impl Drop for Load<'_> {
 
 impl Loads {
     /// Waits until nobody else loads the run.
-    async fn alone(&self, run: &RunId) -> Load<'_> {
+    pub(crate) async fn alone(&self, run: &RunId) -> Load<'_> {
         loop {
             let done = self.done.notified();
             if self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(run.clone()) {
@@ -448,6 +448,10 @@ impl Runtime {
             Err(e) => {
                 let failed = CommandFailed::from(e.clone());
                 match parked {
+                    // It was not stored yet, and is begun anew.
+                    Some(live) if matches!(e, LoadError::Unknown(_)) && live.created().is_some() => {
+                        self.shared.registry.park(live)
+                    }
                     Some(live) if failed.passes() => self.shared.registry.park(live),
                     Some(live) => live.finish(Err(e)),
                     None => {}

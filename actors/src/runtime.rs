@@ -227,10 +227,17 @@ impl Runtime {
 
     /// Goes on with a run that was interrupted or paused.
     pub async fn resume(&self, id: &RunId, start: StartOptions) -> Result<RunHandle, StartError> {
-        if self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id) {
+        let is_live = || self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id);
+        if is_live() {
             return Err(StartError::Live(id.clone()));
         }
+        // A run that is just being woken, or goes to rest while a place is waited for, would have two orchestrators, and whoever
+        // waits for the first would never be told.
+        let _load = self.loads.alone(id).await;
         let place = self.shared.place().await?;
+        if is_live() {
+            return Err(StartError::Live(id.clone()));
+        }
         let mut recovered = self.recovered(id).await?;
         let status = &recovered.loaded.run.state().status;
         if let Some(word) = status.ended() {

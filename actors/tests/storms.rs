@@ -188,6 +188,12 @@ fn input(seed: u64) -> RunInput {
     RunInput { params: Vec::new(), seed, now: START_MS, models: vec![ModelBinding::Stub; 2] }
 }
 
+/// Nothing may wait for ever: with nothing else to do the clock goes on, and a month is soon over.
+async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let month = Duration::from_secs(30 * 86_400);
+    tokio::time::timeout(month, work).await.unwrap_or_else(|_| panic!("{what} waits for ever"))
+}
+
 /// The digest of each market without a storm.
 async fn undisturbed() -> BTreeMap<u64, Hash32> {
     let runtime = Runtime::open(RuntimeOptions::default()).await.expect("opens");
@@ -274,12 +280,14 @@ impl Storm {
         let start = StartOptions { follow: seed.is_multiple_of(2), watch: seed.is_multiple_of(3), until_wait: false };
         for _ in 0..ROUNDS {
             self.pause().await;
-            if let Ok(handle) = self.runtime.start_run(scenario(text), input(seed), start).await {
+            let begun = self.runtime.start_run(scenario(text), input(seed), start);
+            if let Ok(handle) = within("a start", begun).await {
                 if text == BELL || seed >= LET_ALONE {
                     self.known.lock().unwrap_or_else(PoisonError::into_inner).push(handle.id.clone());
                 }
                 // It ends, stands still, or stops because of the store: whichever, it is looked after below.
-                drop(handle.done().await);
+                let what = format!("run {} of seed {seed}, {}", handle.id, self.seed);
+                drop(within(&what, handle.done()).await);
                 return;
             }
         }
@@ -296,7 +304,7 @@ impl Storm {
             _ => {
                 self.asked().commanded.insert(run.clone());
                 // Most are live, and are refused.
-                drop(self.runtime.resume(&run, StartOptions::default()).await);
+                drop(within("a resume", self.runtime.resume(&run, StartOptions::default())).await);
                 return;
             }
         };
@@ -308,7 +316,7 @@ impl Storm {
 
     async fn told(&self, run: &RunId, command: impl Future<Output = Result<u64, CommandFailed>>) -> Result<u64, CommandFailed> {
         self.asked().commanded.insert(run.clone());
-        command.await
+        within("a command", command).await
     }
 
     /// The storm is over: what stopped is resumed, as an operator would, until all is over.
@@ -321,7 +329,7 @@ impl Storm {
                 return;
             }
             for id in open {
-                match self.runtime.resume(&id, StartOptions::default()).await {
+                match within("a late resume", self.runtime.resume(&id, StartOptions::default())).await {
                     Ok(handle) => drop(handle),
                     Err(StartError::Live(_) | StartError::Ended(..)) => {}
                     Err(StartError::Load(e)) => tracing::debug!("{e}"),
