@@ -17,7 +17,7 @@ pub fn interrupted() -> impl Future<Output = ()> + Send {
     async move {
         if asked.wait_for(|asked| *asked).await.is_err() {
             // Nobody listens: a signal does what it does to a process that asks for nothing else.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -79,7 +79,7 @@ impl Signals {
 
     async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -450,7 +450,7 @@ impl Runtime {
                 match parked {
                     // It was not stored yet, and is begun anew.
                     Some(live) if matches!(e, LoadError::Unknown(_)) && live.created().is_some() => {
-                        self.shared.registry.park(live)
+                        self.shared.registry.park(live);
                     }
                     Some(live) if failed.passes() => self.shared.registry.park(live),
                     Some(live) => live.finish(Err(e)),
