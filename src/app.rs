@@ -9,8 +9,9 @@ use commedia_actors::runtime::{CommandFailed, Runtime, RuntimeOptions, StartErro
 use commedia_actors::store::{AppendError, OpenError, ReadError};
 
 use crate::failure::{Exit, Failure};
-use crate::output::Console;
+use crate::output::{Console, say};
 use crate::settings::Settings;
+pub use crate::signals::interrupted;
 
 /// The process: its settings and its streams. The runtime is opened by the commands that need one.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ impl App {
             max_memory_bytes: self.settings.max_memory_bytes,
             clock: self.settings.clock,
             passivate_after: self.settings.passivate_after,
+            drain: self.settings.drain,
             ..RuntimeOptions::default()
         }
     }
@@ -130,10 +132,10 @@ async fn find_in(runtime: &Runtime, word: &str) -> Result<Option<RunId>, Failure
     }
 }
 
-/// Lets go of the store. What went wrong is logged: everything acknowledged is durable already.
+/// Lets go of the store, within `runtime.drain`. What went wrong is said: everything acknowledged is durable already.
 pub async fn close(runtime: &Runtime) {
     if let Err(why) = runtime.shutdown().await {
-        tracing::warn!("closing the store: {why}");
+        say(&format!("warning: the store was not closed in order: {why}; all that was acknowledged is kept"));
     }
 }
 
@@ -192,37 +194,6 @@ pub fn command_failure(e: CommandFailed) -> Failure {
         CommandFailed::Start(e) => start_failure(e),
         CommandFailed::Busy(_) => Failure::new(Exit::Limit, e),
         CommandFailed::Unreachable(_) => Failure::new(Exit::Internal, e),
-    }
-}
-
-/// Waits for the first SIGINT or SIGTERM. A second one ends the process at once.
-pub async fn interrupted() {
-    if signal().await {
-        tokio::spawn(async {
-            if signal().await {
-                std::process::exit(Exit::Interrupted as i32);
-            }
-        });
-    }
-}
-
-#[cfg(unix)]
-async fn signal() -> bool {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(mut interrupt), Ok(mut terminate)) => tokio::select! {
-            came = interrupt.recv() => came.is_some(),
-            came = terminate.recv() => came.is_some(),
-        },
-        _ => std::future::pending().await,
-    }
-}
-
-#[cfg(not(unix))]
-async fn signal() -> bool {
-    match tokio::signal::ctrl_c().await {
-        Ok(()) => true,
-        Err(_) => std::future::pending().await,
     }
 }
 

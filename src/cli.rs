@@ -2,6 +2,7 @@
 
 mod bench;
 mod completions;
+mod crash_points;
 mod drive;
 mod init;
 mod ls;
@@ -123,6 +124,9 @@ enum Command {
     /// Print completions for a shell
     #[command(hide = true)]
     Completions(completions::CompletionsArgs),
+    /// List the places at which a build for tests can be told to die
+    #[command(hide = true)]
+    CrashPoints,
     /// Print the version and the formats it writes
     #[command(hide = true)]
     Version,
@@ -143,6 +147,7 @@ struct HelpArgs {
 impl Cli {
     /// What must be known before anything runs: threads and streams.
     pub fn prepare(&self) -> Result<(Settings, Console), Failure> {
+        crash_points::arm()?;
         let global = &self.global;
         let flags = Flags {
             data: global.data.clone(),
@@ -176,6 +181,7 @@ impl Cli {
             Command::Schema(args) => schema::schema(app, &args),
             Command::Bench(args) => bench::bench(app, &args).await,
             Command::Completions(args) => completions::completions(app, &args),
+            Command::CrashPoints => crash_points::crash_points(app),
             Command::Version => version::version(app),
             Command::Help(args) => help(app, &args),
         }

@@ -21,6 +21,7 @@ pub mod parameters;
 pub mod progress;
 pub mod report;
 pub mod settings;
+mod signals;
 pub mod source;
 pub mod statistics;
 pub mod storm;

@@ -49,6 +49,8 @@ pub struct Settings {
     pub max_memory_bytes: Option<u64>,
     /// A run that waits for its timer is passivated after so long; `None`: only where its place is wanted.
     pub passivate_after: Option<Duration>,
+    /// How long a process that was asked to stop waits for live runs and for the store.
+    pub drain: Duration,
     /// What is logged.
     pub log: String,
     /// The wall clock.
@@ -80,6 +82,7 @@ struct RuntimeLayer {
     max_queued_runs: Option<usize>,
     max_memory: Option<String>,
     passivate_after: Option<String>,
+    drain: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -91,7 +94,7 @@ struct LogLayer {
 /// The variables of the environment, as a function so that tests need none.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 9] = [
     "COMMEDIA_STORE__URL",
     "COMMEDIA_STORE__DURABILITY",
     "COMMEDIA_RUNTIME__WORKERS",
@@ -99,6 +102,7 @@ const VARIABLES: [&str; 8] = [
     "COMMEDIA_RUNTIME__MAX_QUEUED_RUNS",
     "COMMEDIA_RUNTIME__MAX_MEMORY",
     "COMMEDIA_RUNTIME__PASSIVATE_AFTER",
+    "COMMEDIA_RUNTIME__DRAIN",
     "COMMEDIA_LOG__FILTER",
 ];
 
@@ -145,6 +149,8 @@ impl Settings {
         let runtime = (file.runtime.passivate_after.clone(), reference.runtime.passivate_after);
         let after = env("COMMEDIA_RUNTIME__PASSIVATE_AFTER").or(runtime.0).or(runtime.1);
         let passivate_after = passivate_after(&after.unwrap_or_default())?;
+        let drain = env("COMMEDIA_RUNTIME__DRAIN").or(file.runtime.drain.clone()).or(reference.runtime.drain);
+        let drain = drain_for(&drain.unwrap_or_default())?;
         let (data, store) = places(flags, env, file)?;
         let word = match flags.verbose {
             0 => env("COMMEDIA_LOG__FILTER").or(file.log.filter.clone()).or(reference.log.filter).unwrap_or_default(),
@@ -167,6 +173,7 @@ impl Settings {
             max_queued_runs: queued.unwrap_or(10_000),
             max_memory_bytes,
             passivate_after,
+            drain,
             log: word,
             clock: WallClock::offset(offset_s),
         })
@@ -240,6 +247,11 @@ fn passivate_after(word: &str) -> Result<Option<Duration>, Failure> {
     }
 }
 
+fn drain_for(word: &str) -> Result<Duration, Failure> {
+    let span = commedia_domain::scenario::time::wall(word).map(Duration::from_millis);
+    span.map_err(|why| Failure::usage(format!("runtime.drain is a span such as `30s`, not `{word}`: {why}")))
+}
+
 fn durability(word: &str) -> Result<Durability, Failure> {
     match word {
         "fsync" => Ok(Durability::Fsync),
@@ -300,6 +312,7 @@ pub fn json_schema() -> Json {
                 "workers": {"type": "integer", "minimum": 0, "maximum": 1024, "default": 0, "description": "Threads; 0: one for each core"},
                 "max_live_runs": {"type": "integer", "minimum": 1, "default": 1024, "description": "Runs that are live at once"},
                 "passivate_after": {"type": "string", "default": "10s", "description": "A run that waits for its timer is put aside after so long; 0: at once; never: only where its place is wanted"},
+                "drain": {"type": "string", "default": "30s", "description": "How long a process that was asked to stop waits for live runs and for the store"},
             })),
             "log": section("What is told on standard error", json!({
                 "filter": {"type": "string", "default": "warn", "description": "In the syntax of tracing's EnvFilter"},
@@ -348,7 +361,9 @@ mod tests {
         let found = settings(&flags, &[home, ("COMMEDIA_CLOCK_OFFSET_S", "-60")], file).expect("settings");
         assert_eq!((found.durability, found.workers, found.log.as_str()), (Durability::Fsync, 2, "debug"));
         assert_eq!(found.clock.offset_s, -60);
-        assert_eq!(found.passivate_after, Some(Duration::from_secs(10)));
+        assert_eq!((found.passivate_after, found.drain), (Some(Duration::from_secs(10)), Duration::from_secs(30)));
+        let short = settings(&Flags::default(), &[home, ("COMMEDIA_RUNTIME__DRAIN", "250ms")], "[runtime]\ndrain = '9s'");
+        assert_eq!(short.expect("settings").drain, Duration::from_millis(250));
         for (word, expect) in [("0", Some(Duration::ZERO)), ("never", None), ("2m", Some(Duration::from_secs(120)))] {
             let variable = ("COMMEDIA_RUNTIME__PASSIVATE_AFTER", word);
             assert_eq!(settings(&Flags::default(), &[home, variable], "").expect("settings").passivate_after, expect);
@@ -365,6 +380,7 @@ mod tests {
         check(&[("HOME", "/h")], "\n[store]\nuri = 'x'", "commedia.toml:3: unknown field `uri`");
         check(&[("HOME", "/h")], "[store]\ndurability = 'maybe'", "not `maybe`");
         check(&[("HOME", "/h")], "[runtime]\npassivate_after = 'soon'", "not `soon`");
+        check(&[("HOME", "/h")], "[runtime]\ndrain = 'never'", "runtime.drain is a span such as `30s`, not `never`");
         check(&[("HOME", "/h"), ("COMMEDIA_RUNTIME__WORKERS", "many")], "", "must be a whole number");
     }
 

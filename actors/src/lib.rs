@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod model;
 pub mod orchestrator;
 mod passive;
+pub mod points;
 mod rebuild;
 mod recovery;
 pub mod registry;

@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) first_legs: Arc<Semaphore>,
     /// A run that has waited so long is passivated; `None`: only where its place is wanted.
     pub(crate) passivate_after: Option<Duration>,
+    /// How long a shutdown waits.
+    pub(crate) drain: Duration,
 }
 
 impl Shared {

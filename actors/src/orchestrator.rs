@@ -22,6 +22,7 @@ use crate::agent::{AgentActor, AgentArguments, AgentMsg, AgentReport, ToolOrder}
 use crate::live::{Live, LoadedRun, Shared};
 use crate::log::{LogWriter, cause};
 use crate::meta::RunMeta;
+use crate::points::{Point, pass};
 use crate::recovery::Recovered;
 use crate::store::AppendError;
 use crate::store::blob::Snapshot;
@@ -176,6 +177,7 @@ impl Actor for Orchestrator {
             OrchestratorMsg::Report(report) => state.reported(report)?,
             OrchestratorMsg::Command { command, principal, reply } => {
                 let answer = Box::pin(state.command(*command, principal)).await;
+                pass(Point::CommandDurable);
                 let failed = match &answer {
                     Err(CommandError::Store(e)) => Some(e.clone()),
                     _ => None,
@@ -183,6 +185,7 @@ impl Actor for Orchestrator {
                 if reply.send(answer).is_err() {
                     tracing::debug!(run = %state.live.id, "nobody waited for the command's answer");
                 }
+                pass(Point::CommandAnswered);
                 if let Some(e) = failed {
                     return Err(e.into());
                 }
@@ -268,12 +271,16 @@ impl State {
             woken: None,
             wait: None,
         };
+        if fresh {
+            pass(Point::CreatedBefore);
+        }
         if fresh && !state.run.scenario().faults.is_empty() {
             let faults = state.run.scenario().faults.clone();
             state.take(vec![Event::FaultsSet { faults }])?;
         }
         if fresh && (state.live.start.follow || state.live.start.watch) {
             state.flush().await?;
+            pass(Point::CreatedAfter);
         }
         Ok(state)
     }
@@ -311,8 +318,11 @@ impl State {
                 Err(Refusal::Wait(at)) => return self.wait(at, myself).await,
                 Err(Refusal::Over(_) | Refusal::Paused | Refusal::Quarantined) => {
                     self.agents.drain().for_each(|(_, actor)| actor.stop(None));
+                    pass(Point::EndBefore);
                     self.flush().await?;
+                    pass(Point::EndStored);
                     self.finish();
+                    pass(Point::EndAfter);
                     myself.stop(None);
                     return Ok(());
                 }
@@ -413,8 +423,11 @@ impl State {
         if self.log.is_dirty() {
             let (meta, live) = self.meta.update(self.run.state(), self.wait.map(|w| w.at), self.shared.clock.now_ms());
             self.logged += self.log.waiting_bytes();
+            pass(Point::AppendBefore);
             let events = self.log.flush(&self.shared.store, Some(meta), live).await?;
+            pass(Point::PublishBefore);
             let lagged = self.live.publish(&events);
+            pass(Point::PublishAfter);
             self.shared.metrics.ws_lagged_total.inc_by(lagged as u64);
             self.snapshot(SNAPSHOT_EVERY);
         }
@@ -444,9 +457,11 @@ impl State {
         (self.snapshot_bytes, self.logged) = (snapshot.bytes.len(), 0);
         let (store, stream) = (self.shared.store.clone(), self.log.stream().clone());
         tokio::spawn(async move {
+            pass(Point::SnapshotBefore);
             if let Err(e) = store.put_snapshot(&stream, snapshot).await {
                 tracing::debug!(%stream, error = %e, "a snapshot was not kept; the log alone rebuilds the run");
             }
+            pass(Point::SnapshotAfter);
         });
     }
 
@@ -644,6 +659,7 @@ impl State {
 
     /// A command from outside: what is decided is durable before it is answered.
     async fn command(&mut self, command: Command, principal: Arc<str>) -> Result<u64, CommandError> {
+        pass(Point::CommandBefore);
         self.flush().await?;
         let kind = match &command {
             Command::Tell { .. } => "tell",
@@ -709,6 +725,10 @@ impl State {
         self.forget_timer();
         self.shared.registry.remove(&self.live.id);
         let loaded = self.loaded();
+        // Somebody may have been put aside with this run's timer, which is forgotten now, while another resumed it.
+        if let Some(parked) = self.shared.registry.unpark(&self.live.id) {
+            parked.finish(Ok(loaded.clone()));
+        }
         self.live.finish(Ok(loaded));
     }
 }

@@ -15,6 +15,7 @@ use crate::live::{Live, LoadedRun, Shared};
 use crate::log::LoadError;
 use crate::meta::{RunMeta, Standing, run_stream};
 use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
+use crate::points::{Point, pass};
 use crate::rebuild::recover_caught;
 use crate::recovery::Recovered;
 use crate::run_id::{RunId, RunKey};
@@ -157,7 +158,7 @@ impl Default for Loads {
 }
 
 /// The right to load a run.
-struct Load<'l>(&'l Loads, RunId);
+pub(crate) struct Load<'l>(&'l Loads, RunId);
 
 impl Drop for Load<'_> {
     fn drop(&mut self) {
@@ -168,7 +169,7 @@ impl Drop for Load<'_> {
 
 impl Loads {
     /// Waits until nobody else loads the run.
-    async fn alone(&self, run: &RunId) -> Load<'_> {
+    pub(crate) async fn alone(&self, run: &RunId) -> Load<'_> {
         loop {
             let done = self.done.notified();
             if self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(run.clone()) {
@@ -426,6 +427,7 @@ impl Runtime {
         start: StartOptions,
     ) -> Result<Option<RunHandle>, CommandFailed> {
         let place = self.shared.place(WORKSPACE, Entry::Accepted).await?;
+        pass(Point::WakeBefore);
         let recovered = self.recovered(id).await;
         let parked = self.shared.registry.unpark(id);
         let recovered = match recovered {
@@ -433,6 +435,10 @@ impl Runtime {
             Err(e) => {
                 let failed = CommandFailed::from(e.clone());
                 match parked {
+                    // It was not stored yet, and is begun anew.
+                    Some(live) if matches!(e, LoadError::Unknown(_)) && live.created().is_some() => {
+                        self.shared.registry.park(live);
+                    }
                     Some(live) if failed.passes() => self.shared.registry.park(live),
                     Some(live) => live.finish(Err(e)),
                     None => {}
@@ -454,14 +460,16 @@ impl Runtime {
             }
             return failed.map_or(Ok(None), |failed| Err(failed.into()));
         }
-        match parked {
+        let handle = match parked {
             Some(live) => {
                 live.take_place(place);
                 self.start_live(live, Origin::Stored(Box::new(recovered)), first).await?;
-                Ok(None)
+                None
             }
-            None => Ok(Some(self.start_stored(recovered, start, place, first).await?)),
-        }
+            None => Some(self.start_stored(recovered, start, place, first).await?),
+        };
+        pass(Point::WakeAfter);
+        Ok(handle)
     }
 
     /// A run read from its log, few at once.

@@ -12,6 +12,7 @@ use commedia_domain::scenario::{Bundle, Scenario};
 use crate::live::LoadedRun;
 use crate::log::{LoadError, StoredEvent, read_page};
 use crate::meta::{RunMeta, run_stream};
+use crate::points::{Point, pass};
 use crate::run_id::RunId;
 use crate::store::blob::Blob;
 use crate::store::digest::Digest;
@@ -67,6 +68,7 @@ impl Scenarios {
             frame.push(Lane::Canonical, &blob.name().0).map_err(full)?;
             frame.name_blob(blob.name()).map_err(full)?;
             let Some(frame) = frame.encode() else { return Ok(()) };
+            pass(Point::ScenarioBefore);
             let append =
                 Append { stream, expected: Head::START, lease, frame, blobs: vec![blob], meta: None, live: LiveRow::Keep };
             match store.append(append).await {
@@ -74,6 +76,7 @@ impl Scenarios {
                 Ok(_) | Err(AppendError::Conflict { .. }) => {}
                 Err(e) => return Err(e.into()),
             }
+            pass(Point::ScenarioAfter);
         }
         self.keep(scenario);
         Ok(())
@@ -154,6 +157,7 @@ pub(crate) async fn created(store: &Store, stream: &StreamId, id: &RunId) -> Res
 
 /// Folds a run from its log: zero calls.
 pub(crate) async fn recover(store: &Store, scenarios: &Scenarios, id: &RunId) -> Result<Recovered, LoadError> {
+    pass(Point::RecoverBefore);
     let stream = stream_of(id)?;
     let (created, started_ms) = created(store, &stream, id).await?;
     let scenario = scenarios.load(store, &created.scenario_hash).await?;
@@ -162,6 +166,7 @@ pub(crate) async fn recover(store: &Store, scenarios: &Scenarios, id: &RunId) ->
         Some(found) => found,
         None => (Run::new(scenario, created), Head::START, Digest::new()),
     };
+    pass(Point::RecoverSnapshot);
     let snapshot_at = head.seq;
     let mut last_ms = started_ms;
     let mut first = head == Head::START;
@@ -189,6 +194,7 @@ pub(crate) async fn recover(store: &Store, scenarios: &Scenarios, id: &RunId) ->
     meta.updated_ms = last_ms;
     let ended_ms = run.state().status.ended().map(|_| last_ms);
     let loaded = LoadedRun { id: id.clone(), run, digest: digest.value(), head, started_ms, ended_ms };
+    pass(Point::RecoverAfter);
     Ok(Recovered { stream, loaded, digest, meta, snapshot_at })
 }
 

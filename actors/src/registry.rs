@@ -49,6 +49,11 @@ impl Registry {
         self.parked.remove(run).map(|(_, live)| live)
     }
 
+    /// Takes one that was parked back; false where another has been put there, or it was taken already.
+    pub(crate) fn unpark_same(&self, live: &Arc<Live>) -> bool {
+        self.parked.remove_if(&live.id, |_, parked| Arc::ptr_eq(parked, live)).is_some()
+    }
+
     /// Whether somebody waits for a run that has no orchestrator.
     pub(crate) fn is_parked(&self, run: &RunId) -> bool {
         self.parked.contains_key(run)

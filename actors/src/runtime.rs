@@ -22,6 +22,7 @@ use crate::model::Model;
 use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
 pub use crate::passive::{CommandFailed, Standings};
 use crate::passive::{Loads, Rush, quarantined};
+use crate::points::{Point, pass};
 use crate::rebuild::recover_caught;
 use crate::recovery::{Recovered, Scenarios, events};
 use crate::registry::Registry;
@@ -35,6 +36,9 @@ use crate::verify::{Verified, verify};
 
 /// Runs for each thread that go up to their first append at once.
 const FIRST_LEGS: usize = 32;
+
+/// How long the supervisor may take for its own end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How a runtime is opened.
 #[derive(Clone)]
@@ -52,6 +56,8 @@ pub struct RuntimeOptions {
     /// A run that waits for a moment of wall time is passivated after so long (10 s): it then costs an entry in a table. Zero:
     /// at once; `None`: only where its place is wanted.
     pub passivate_after: Option<Duration>,
+    /// How long a shutdown waits for live runs and for the store (30 s).
+    pub drain: Duration,
     /// The engine's page cache, in bytes; `None`: the store's default.
     pub cache_bytes: Option<u64>,
     /// The wall clock.
@@ -71,6 +77,7 @@ impl Default for RuntimeOptions {
             max_queued_runs: 10_000,
             max_memory_bytes: None,
             passivate_after: Some(Duration::from_secs(10)),
+            drain: Duration::from_secs(30),
             cache_bytes: None,
             clock: WallClock::default(),
             builtins: Arc::new(crate::tool::BuiltinTools),
@@ -202,6 +209,7 @@ impl Runtime {
             rush: Rush::default(),
             first_legs: Arc::new(Semaphore::new(FIRST_LEGS * tokio::runtime::Handle::current().metrics().num_workers())),
             passivate_after: options.passivate_after,
+            drain: options.drain,
         });
         let scenarios = Arc::new(Scenarios::default());
         let spawned = Actor::spawn(None, Supervisor, (shared.clone(), scenarios.clone())).await;
@@ -232,10 +240,17 @@ impl Runtime {
 
     /// Goes on with a run that was interrupted or paused.
     pub async fn resume(&self, id: &RunId, start: StartOptions) -> Result<RunHandle, StartError> {
-        if self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id) {
+        let is_live = || self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id);
+        if is_live() {
             return Err(StartError::Live(id.clone()));
         }
+        // A run that is just being woken, or goes to rest while a place is waited for, would have two orchestrators, and whoever
+        // waits for the first would never be told.
+        let _load = self.loads.alone(id).await;
         let place = self.shared.place(WORKSPACE, Entry::Accepted).await?;
+        if is_live() {
+            return Err(StartError::Live(id.clone()));
+        }
         let mut recovered = self.recovered(id).await?;
         let status = &recovered.loaded.run.state().status;
         if let Some(word) = status.ended() {
@@ -269,6 +284,7 @@ impl Runtime {
     /// What a command leads to in a run without an orchestrator, durable.
     async fn decided(&self, mut recovered: Recovered, command: Command, kind: &'static str) -> Result<Recovered, LoadError> {
         use crate::log::{LogWriter, cause};
+        pass(Point::UnpauseBefore);
         let events = recovered.loaded.run.decide(command).map_err(|e| LoadError::Stopped(e.to_string()))?;
         let store = &self.shared.store;
         let why = cause(kind, &"local".into(), &[], self.shared.clock.now_ms());
@@ -281,6 +297,7 @@ impl Runtime {
         let (meta, live) = recovered.meta.update(recovered.loaded.run.state(), None, self.shared.clock.now_ms());
         log.flush(store, Some(meta), live).await?;
         recovered.loaded.head = log.head();
+        pass(Point::UnpauseAfter);
         Ok(recovered)
     }
 
@@ -409,11 +426,23 @@ impl Runtime {
         (engine, durability)
     }
 
-    /// Live runs stop where they are, with everything decided durable; then the store closes.
+    /// Live runs stop where they are, with everything decided durable; then the store closes. What has not stopped within
+    /// [`RuntimeOptions::drain`] is given up: what of it was not acknowledged is decided again when it is resumed.
     pub async fn shutdown(&self) -> Result<(), String> {
+        let closed = tokio::time::timeout(self.shared.drain, self.drain()).await;
+        // Whoever still waits for a run is told so.
+        let told = self.supervisor.stop_and_wait(None, Some(LAST_WORDS)).await;
+        if told.is_err() {
+            tracing::debug!("the supervisor did not stop in time");
+        }
+        closed.unwrap_or_else(|_| Err(format!("not everything has stopped within {} s", self.shared.drain.as_secs_f64())))
+    }
+
+    async fn drain(&self) -> Result<(), String> {
         self.shared.places.close();
         // Else each run that stops would let another one begin behind it.
         self.shared.first_legs.close();
+        pass(Point::DrainBefore);
         // All at once, so that their last appends are one group.
         let mut draining = tokio::task::JoinSet::new();
         for actor in self.shared.registry.all() {
@@ -424,11 +453,9 @@ impl Runtime {
             });
         }
         draining.join_all().await;
+        pass(Point::DrainAfter);
         self.release_parked().await;
-        // The store's actor stops with its supervisor, so it goes first.
-        let closed = self.shared.store.close().await;
-        self.supervisor.stop(None);
-        closed
+        self.shared.store.close().await
     }
 }
 

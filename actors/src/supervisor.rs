@@ -73,6 +73,8 @@ impl Actor for Supervisor {
                     tracing::debug!("nobody waited for the run's start");
                 }
             }
+            // A command has woken it meanwhile, and whoever waits for it goes on waiting there.
+            SupervisorMsg::Again { live, .. } if !state.shared.registry.unpark_same(&live) => {}
             SupervisorMsg::Again { live, deaths, origin } => match origin {
                 Ok(origin) => {
                     if let Err(death) = state.start(live.clone(), deaths.clone(), origin, None, &myself).await {
@@ -88,6 +90,14 @@ impl Actor for Supervisor {
                 store.link(myself.get_cell());
                 state.store = store.get_id();
             }
+        }
+        Ok(())
+    }
+
+    /// Whoever waits for a run that could not be stopped in time is told.
+    async fn post_stop(&self, _: ActorRef<SupervisorMsg>, state: &mut SupervisorState) -> Result<(), ActorProcessingErr> {
+        for (live, _) in state.runs.values() {
+            live.finish(Err(LoadError::Stopped("the runtime was closed before it had stopped".into())));
         }
         Ok(())
     }
@@ -175,7 +185,11 @@ impl SupervisorState {
         };
         self.shared.metrics.actor_restarts_total.with_label_values(&[&*live.scenario.name, reason]).inc();
         match (next, death) {
-            (Next::Rebuild(pause), _) => rebuild(&self.shared, &self.scenarios, live, deaths, pause, myself),
+            (Next::Rebuild(pause), _) => {
+                // Where a command finds it: two orchestrators of one run would only be in each other's way.
+                self.shared.registry.park(live.clone());
+                rebuild(&self.shared, &self.scenarios, live, deaths, pause, myself);
+            }
             (Next::Quarantine | Next::LetGo, Death::Store(e)) => live.finish(Err(LoadError::Append(e.clone()))),
             (Next::Quarantine | Next::LetGo, Death::Crash(reason)) => quarantine(&self.shared, live, reason.clone()),
         }

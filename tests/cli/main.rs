@@ -1,6 +1,8 @@
 //! The program as users and scripts have it: run as a process, with files, signals and exit codes.
 
 mod home;
+#[cfg(not(feature = "failpoints"))]
+mod points;
 mod run;
 mod store;
 mod storm;

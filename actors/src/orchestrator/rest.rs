@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ractor::{ActorProcessingErr, ActorRef};
 
 use super::{OrchestratorMsg, State};
+use crate::points::{Point, pass};
 use crate::store::{AppendError, Mark};
 
 /// The reason an orchestrator stops with whose run is passivated.
@@ -58,10 +59,13 @@ impl State {
         if !self.meta.is_outdated(self.run.state(), waits) {
             return Ok(());
         }
+        pass(Point::RelistBefore);
         let (meta, live) = self.meta.update(self.run.state(), waits, self.shared.clock.now_ms());
         let stream = self.log.stream().clone();
         let lease = self.shared.store.lease(&stream);
-        self.shared.store.mark(Mark { stream, expected: self.log.head(), lease, meta, live }).await
+        self.shared.store.mark(Mark { stream, expected: self.log.head(), lease, meta, live }).await?;
+        pass(Point::RelistAfter);
+        Ok(())
     }
 
     /// Wall time since the start or the last resume; waiting is not counted.
@@ -92,6 +96,7 @@ impl State {
     /// live, and last the timer is set: a timer that went off before found the run live, and is set again here.
     fn leave(&mut self, myself: &ActorRef<OrchestratorMsg>) {
         let Some(wait) = self.wait else { return };
+        pass(Point::PassivateBefore);
         self.snapshot(LONG_TAIL);
         if self.live.start.until_wait {
             let loaded = self.loaded();
@@ -104,6 +109,7 @@ impl State {
         live.leave_place();
         shared.timers.unset_idle(&live.id, wait.idle_at);
         shared.timers.set(&live.id, wait.at);
+        pass(Point::PassivateAfter);
         myself.stop(Some(PASSIVATED.into()));
     }
 }

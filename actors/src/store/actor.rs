@@ -2,6 +2,7 @@
 //!
 //! Its mailbox is bounded by the façade's queue: each write carries its permit. It decides nothing about streams.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -24,6 +25,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const COMPANY: usize = 4;
 /// The longest such wait.
 const LONGEST_LINGER: Duration = Duration::from_millis(1);
+
+/// How long a writer that is dropped, and not closed, is waited for.
+const LONGEST_JOIN: Duration = Duration::from_secs(1);
 
 /// What the actor can be told.
 pub(crate) enum StoreMsg {
@@ -73,11 +77,22 @@ struct Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the store's writer panicked");
+        // Whoever drops it may be one of few threads that all else needs: what a disk does not let go of is left to it.
+        let until = Instant::now() + LONGEST_JOIN;
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
         }
+        match self.thread.take() {
+            Some(thread) if thread.is_finished() => join(thread),
+            Some(_) => tracing::error!("the store's writer does not end"),
+            None => {}
+        }
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("the store's writer panicked");
     }
 }
 
@@ -98,6 +113,12 @@ impl Writer {
         };
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(work)?;
         Ok(Writer { jobs: Some(sender), thread: Some(thread) })
+    }
+
+    /// Waits until everything handed to the thread is written, however long that takes.
+    fn finish(mut self) {
+        drop(self.jobs.take());
+        self.thread.take().into_iter().for_each(join);
     }
 }
 
@@ -179,7 +200,9 @@ impl State {
         }
         let (home, shared, myself) = (self.home.clone(), self.shared.clone(), myself.clone());
         tokio::task::spawn_blocking(move || {
-            let claimed = home.reopen(&shared.reader.opened());
+            // Else nobody would ever try again.
+            let claimed = catch_unwind(AssertUnwindSafe(|| home.reopen(&shared.reader.opened())))
+                .unwrap_or_else(|_| Err(OpenError::Failed("opening the engine panicked".into())));
             if let Err(e) = myself.cast(StoreMsg::Reopened(attempt, claimed)) {
                 tracing::error!("the store actor is gone: {e}");
             }
@@ -212,7 +235,9 @@ impl State {
         let mode = std::mem::replace(&mut self.mode, Mode::Closed);
         let (home, opened) = (self.home.clone(), self.shared.reader.opened());
         tokio::task::spawn_blocking(move || {
-            drop(mode);
+            if let Mode::Thread(writer) = mode {
+                writer.finish();
+            }
             let closed = home.close(&*opened.engine).map_err(|e| e.to_string());
             // Whoever asked may have gone.
             drop(reply.send(closed));

@@ -8,6 +8,7 @@ use super::highwater::{HighWater, Marks, push_line};
 use super::key;
 use super::live::{self, Whole};
 use super::reader::Opened;
+use crate::points::{Point, pass};
 
 /// The control row: epoch and group, with their check. Each group replaces it and is guarded by its last content, so
 /// of two writers on one engine the older is fenced.
@@ -79,13 +80,17 @@ pub(crate) fn claim(
     if live.get() {
         live::complete(epoch, &mut batch);
     }
+    pass(Point::ClaimBefore);
     engine.apply(Guard { key: key::CONTROL, holds: row.as_deref() }, &batch)?;
+    pass(Point::ClaimApplied);
     engine.sync(durability)?;
+    pass(Point::ClaimSynced);
     if let Some(file) = &mut high_water {
         let mut lines = Vec::new();
         push_line(&mut lines, group, epoch, None);
         file.append(&lines, durability).map_err(|e| OpenError::Failed(format!("cannot write the high-water mark: {e}")))?;
     }
+    pass(Point::ClaimAfter);
     Ok(Claimed {
         opened: Opened { engine, marks, damage, high_water: path, live },
         claim: Claim { high_water, durability, epoch, group },

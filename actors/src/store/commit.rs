@@ -21,6 +21,7 @@ use super::key;
 use super::live::{self, LiveRow};
 use super::reader::{Before, Opened, Reader, seal_meta};
 use super::stream::{Head, Lease, StreamId};
+use crate::points::{Point, pass};
 
 /// A group takes no further jobs once it has this many bytes.
 pub(crate) const GROUP_BYTES: usize = 4 * 1024 * 1024;
@@ -228,6 +229,7 @@ impl Committer {
     /// the group is unknown.
     pub(crate) fn commit(&mut self, shared: &Shared, jobs: &mut Vec<Job>) -> Result<(), String> {
         let started = Instant::now();
+        pass(Point::GroupBegun);
         let count = jobs.len();
         self.batch.clear();
         self.before.clear();
@@ -261,7 +263,9 @@ impl Committer {
                 Err(e.to_string())
             }
         };
+        pass(Point::AcknowledgeBefore);
         answers.into_iter().for_each(Answer::send);
+        pass(Point::AcknowledgeAfter);
         if self.heads.len() > HEADS_LIMIT {
             self.heads.clear();
         }
@@ -306,6 +310,7 @@ impl Committer {
             Work::Snapshot(stream, snapshot, reply) => {
                 let written = write_snapshot(&*self.engine, &stream, &snapshot, &mut self.row, &mut self.batch)
                     .map_err(ReadError::of_stream(&stream, snapshot.seq));
+                pass(Point::SnapshotBatched);
                 Answer::Done(reply, self.or_back(mark, written))
             }
         }
@@ -358,6 +363,9 @@ impl Committer {
         for blob in blobs {
             write_blob(&*self.engine, stream.workspace(), blob, &mut self.row, &mut self.batch).map_err(refused)?;
         }
+        if !blobs.is_empty() {
+            pass(Point::BlobsBatched);
+        }
         let writes_meta = meta.is_some() || head.seq == 0;
         let mut old = None;
         if writes_meta {
@@ -406,8 +414,11 @@ impl Committer {
         if self.hides {
             std::mem::swap(&mut self.before, &mut *shared.reader.unacked.write().unwrap_or_else(PoisonError::into_inner));
         }
+        pass(Point::ApplyBefore);
         self.engine.apply(Guard { key: key::CONTROL, holds: Some(&self.control) }, &self.batch)?;
+        pass(Point::ApplyAfter);
         let mut syncs = self.engine.sync(self.durability)?;
+        pass(Point::SyncAfter);
         if let Some(file) = &mut self.high_water {
             syncs += file
                 .append(&self.lines, self.durability)

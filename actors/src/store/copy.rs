@@ -23,6 +23,7 @@ use super::home::place;
 use super::live::{self, LiveRow};
 use super::stream::{Head, StreamId, StreamKind};
 use super::{Append, Listed, Options, Store, blocking};
+use crate::points::{Point, pass};
 
 /// So many streams are copied at once: they share groups, and so syncs.
 const STREAMS_AT_ONCE: usize = 256;
@@ -99,8 +100,10 @@ pub async fn copy(from: &str, to: &str, durability: Durability) -> Result<Copied
     let done = fill(&source, &beside_url, durability, &mut copied).await;
     close(&source).await?;
     done?;
+    pass(Point::CopyBefore);
     let moved = blocking(move || fs::rename(&beside, &target).and_then(|()| sync_parent(&target))).await;
     moved.map_err(CopyError::File)?.map_err(|e| CopyError::File(format!("cannot move it to its place: {e}")))?;
+    pass(Point::CopyAfter);
     Ok(copied)
 }
 

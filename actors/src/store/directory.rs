@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Damage, OpenError};
 use super::highwater::{HighWater, sync_parent};
+use crate::points::{Point, pass};
 
 /// The format of directories and keys that this program writes.
 pub const STORE_FORMAT: u32 = 1;
@@ -69,13 +70,17 @@ impl Directory {
         if self.engine_dir(engine).exists() {
             return Err(damaged("FORMAT is missing, but there is data"));
         }
+        pass(Point::CreateBefore);
         let high_water = self.high_water();
         HighWater::create(&high_water).map_err(failed("create", &high_water))?;
+        pass(Point::CreateHighWater);
         let new = format.with_extension("new");
         fs::write(&new, format!("commedia store {STORE_FORMAT} {engine}\n")).map_err(failed("write", &new))?;
         File::open(&new).and_then(|f| f.sync_all()).map_err(failed("sync", &new))?;
         fs::rename(&new, format).map_err(failed("create", format))?;
-        sync_parent(format).map_err(failed("sync", format))
+        sync_parent(format).map_err(failed("sync", format))?;
+        pass(Point::CreateAfter);
+        Ok(())
     }
 
     /// Where the engine keeps its files.

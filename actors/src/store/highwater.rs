@@ -15,6 +15,7 @@ use commedia_domain::id::Hash32;
 
 use super::engine::Durability;
 use super::stream::{Head, StreamId};
+use crate::points::{Point, pass};
 
 /// The file grows in steps of zeros, so that most syncs need not write its length.
 const STEP: u64 = 256 * 1024;
@@ -236,6 +237,7 @@ impl HighWater {
             self.file.write_all_at(lines, self.at)?;
         }
         self.at = end;
+        pass(Point::HighWaterWritten);
         let syncs = self.sync(durability)?;
         if self.at > self.compact_above {
             self.compact()?;
@@ -278,8 +280,10 @@ impl HighWater {
         let new = self.path.with_extension("new");
         fs::write(&new, &kept)?;
         File::open(&new)?.sync_all()?;
+        pass(Point::CompactBefore);
         fs::rename(&new, &self.path)?;
         sync_parent(&self.path)?;
+        pass(Point::CompactAfter);
         self.file = File::options().read(true).write(true).open(&self.path)?;
         self.file.seek(SeekFrom::Start(0))?;
         (self.at, self.reserved) = (kept.len() as u64, kept.len() as u64);

@@ -12,6 +12,7 @@ use super::highwater::{HighWater, Marks};
 use super::memory::MemoryEngine;
 use super::reader::Opened;
 use super::sled::SledEngine;
+use crate::points::{Point, pass};
 
 /// Opens an engine; called again after an error. Tests hand in engines that fail on demand.
 pub type OpenEngine = dyn Fn() -> Result<Arc<dyn Engine>, EngineError> + Send + Sync;
@@ -116,12 +117,17 @@ impl Home {
         if let Err(e) = old.engine.close() {
             tracing::warn!("closing the engine after an error: {e}");
         }
-        self.open()
+        pass(Point::ReopenBefore);
+        let claimed = self.open()?;
+        pass(Point::ReopenAfter);
+        Ok(claimed)
     }
 
     /// Closes the engine and lets go of the directory.
     pub(crate) fn close(&self, engine: &dyn Engine) -> Result<(), EngineError> {
+        pass(Point::CloseBefore);
         let closed = engine.close();
+        pass(Point::CloseAfter);
         drop(self.directory.lock().unwrap_or_else(PoisonError::into_inner).take());
         closed
     }
