@@ -12,6 +12,7 @@ mod commit;
 pub mod copy;
 pub mod digest;
 mod directory;
+mod disk;
 pub mod engine;
 mod error;
 mod fjall;
@@ -21,6 +22,7 @@ mod home;
 mod journal;
 mod key;
 pub mod live;
+mod losses;
 pub mod memory;
 mod reader;
 mod sled;
@@ -48,7 +50,7 @@ use home::Home;
 pub use home::{ENGINES, OpenEngine, place};
 use live::{LIVE_LIMIT, LiveRow};
 pub use reader::Listed;
-use reader::Reader;
+use reader::{Reader, Stage};
 pub use stream::{BadName, Head, Lease, NAME_LIMIT, SHARDS, StreamId, StreamKind};
 
 /// The meta bytes of a stream are at most this many.
@@ -57,6 +59,9 @@ pub const META_LIMIT: usize = 4 * 1024;
 /// The queue is counted in units of this many bytes.
 const QUEUE_UNIT: usize = 1024;
 
+/// So long a read that fails while the engine is opened again waits for it.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How a store is opened.
 #[derive(Clone)]
 pub struct Options {
@@ -64,7 +69,7 @@ pub struct Options {
     pub cache_bytes: u64,
     /// How much may wait to be written, in bytes (64 MiB); beyond it, callers wait.
     pub queue_bytes: usize,
-    /// After this a write that is not answered is [`AppendError::Unknown`] (30 s).
+    /// After this without an answer to any write a write is [`AppendError::Unknown`] (30 s): a slow disk is waited for.
     pub timeout: Duration,
     /// Is told of every group.
     pub observer: Option<Arc<dyn Observe>>,
@@ -248,7 +253,7 @@ impl Store {
         mut visit: impl FnMut(&str, &[u8]) + Send + 'static,
     ) -> Result<(), ReadError> {
         let workspace = workspace.to_string();
-        self.read_with(move |shared| {
+        self.read_once(move |shared| {
             live::visit(&*shared.reader.opened().engine, &workspace, kind, &mut |id, bytes| {
                 visit(id, bytes);
                 std::ops::ControlFlow::Continue(())
@@ -292,12 +297,28 @@ impl Store {
         cast.map_err(|_| AppendError::Unavailable("the store actor is down".into()))?;
         let answered = match self.0.home.inline() {
             true => answer.await,
-            false => match tokio::time::timeout(self.0.options.timeout, answer).await {
-                Ok(answered) => answered,
-                Err(_) => return Err(AppendError::Unknown),
+            false => match self.while_others_are_answered(answer).await {
+                Some(answered) => answered,
+                None => return Err(AppendError::Unknown),
             },
         };
         answered.unwrap_or(Err(AppendError::Unknown))
+    }
+
+    /// Waits for an answer for as long as groups are written: what stands in a long queue before a slow disk is not lost.
+    async fn while_others_are_answered<T>(
+        &self,
+        mut answer: oneshot::Receiver<T>,
+    ) -> Option<Result<T, oneshot::error::RecvError>> {
+        let groups = || self.0.shared.totals.groups.load(Ordering::Relaxed);
+        loop {
+            let before = groups();
+            match tokio::time::timeout(self.0.options.timeout, &mut answer).await {
+                Ok(answered) => return Some(answered),
+                Err(_) if groups() == before => return None,
+                Err(_) => {}
+            }
+        }
     }
 
     async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, AppendError> {
@@ -309,7 +330,27 @@ impl Store {
     }
 
     /// Reads run where they are called for an engine in memory, and on a blocking thread for one on a disk.
+    /// What cannot be read because the engine is opened again just now is read when it is.
     async fn read_with<T: Send + 'static>(
+        &self,
+        read: impl Fn(&Shared) -> Result<T, ReadError> + Send + Sync + 'static,
+    ) -> Result<T, ReadError> {
+        let (shared, read) = (&self.0.shared, Arc::new(read));
+        let deadline = tokio::time::Instant::now() + READ_PATIENCE;
+        loop {
+            let (number, stage) = shared.reader.stage();
+            let once = read.clone();
+            let found = self.read_once(move |shared| once(shared)).await;
+            let passes = matches!(found, Err(ReadError::Unavailable(_))) && stage != Stage::Closed;
+            if !passes || shared.reader.stage() == (number, Stage::Open) || tokio::time::Instant::now() >= deadline {
+                return found;
+            }
+            // At the deadline it is tried once more.
+            drop(tokio::time::timeout_at(deadline, shared.reader.another(number)).await);
+        }
+    }
+
+    async fn read_once<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Shared) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
@@ -375,7 +416,7 @@ impl Store {
         kind: StreamKind,
         before: Option<&StreamId>,
         limit: usize,
-        keep: impl Fn(&StreamId, Option<&[u8]>) -> bool + Send + 'static,
+        keep: impl Fn(&StreamId, Option<&[u8]>) -> bool + Send + Sync + 'static,
     ) -> Result<Vec<Listed>, ReadError> {
         let (workspace, before) = (workspace.to_string(), before.cloned());
         self.read_with(move |shared| shared.reader.newest((&workspace, kind), before.as_ref(), limit, &keep)).await

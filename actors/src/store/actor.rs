@@ -14,10 +14,12 @@ use super::claim::Claimed;
 use super::commit::{Committer, GROUP_BYTES, Job, Shared};
 use super::error::{AppendError, OpenError};
 use super::home::Home;
+use super::reader::Stage;
 
 /// The pause before the second attempt to open the engine again; it doubles up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Writes go on so soon after the disk takes them again, and the time that opening takes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// So many writes that came while the last group was written say that more are coming: the group waits for them, half as
 /// long as the last one took. A write without company never waits.
@@ -167,6 +169,7 @@ impl State {
     fn broke(&mut self, why: String, myself: &ActorRef<StoreMsg>) {
         tracing::error!("the store takes no writes until it is open again: {why}");
         self.mode = Mode::Broken(why);
+        self.shared.reader.enter(Stage::Broken);
         self.reopen(0, myself);
     }
 
@@ -177,7 +180,7 @@ impl State {
         }
         let (home, shared, myself) = (self.home.clone(), self.shared.clone(), myself.clone());
         tokio::task::spawn_blocking(move || {
-            let claimed = home.reopen(&shared.reader.opened());
+            let claimed = home.reopen(&shared.reader);
             if let Err(e) = myself.cast(StoreMsg::Reopened(attempt, claimed)) {
                 tracing::error!("the store actor is gone: {e}");
             }
@@ -196,9 +199,15 @@ impl State {
                 tracing::info!(epoch, "the store is open again");
             }
             Err(e) => {
-                tracing::error!("the store cannot be opened again yet: {e}");
+                let why = e.to_string();
+                match &self.mode {
+                    Mode::Broken(before) if *before == why => {
+                        tracing::debug!(attempt, "the store cannot be opened again yet: {why}");
+                    }
+                    _ => tracing::error!(attempt, "the store cannot be opened again yet: {why}"),
+                }
                 let pause = FIRST_PAUSE.saturating_mul(1 << attempt.min(16)).min(LONGEST_PAUSE);
-                self.mode = Mode::Broken(e.to_string());
+                self.mode = Mode::Broken(why);
                 // The timer's handle is not needed: a closed store ignores the message.
                 drop(myself.send_after(pause, move || StoreMsg::Reopen(attempt + 1)));
             }
@@ -208,6 +217,7 @@ impl State {
     /// Ends the writer and closes the engine; the end may wait for a disk, so it happens beside the mailbox.
     fn close(&mut self, reply: oneshot::Sender<Result<(), String>>) {
         let mode = std::mem::replace(&mut self.mode, Mode::Closed);
+        self.shared.reader.enter(Stage::Closed);
         let (home, opened) = (self.home.clone(), self.shared.reader.opened());
         tokio::task::spawn_blocking(move || {
             drop(mode);

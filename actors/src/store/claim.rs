@@ -7,6 +7,7 @@ use super::error::{Damage, OpenError};
 use super::highwater::{HighWater, Marks, push_line};
 use super::key;
 use super::live::{self, Whole};
+use super::losses;
 use super::reader::Opened;
 
 /// The control row: epoch and group, with their check. Each group replaces it and is guarded by its last content, so
@@ -66,12 +67,21 @@ pub(crate) fn claim(
             tracing::info!("the high-water mark ended in the middle of a line: the group was not acknowledged");
         }
         if group < marks.group {
-            damage.push(Damage::of_store(format!("{} acknowledged groups are missing at the end", marks.group - group)));
+            let what = format!("{} acknowledged groups are missing at the end", marks.group - group);
+            if let Some(path) = &path {
+                losses::note(path, &what).map_err(|e| OpenError::Failed(format!("cannot keep what was lost: {e}")))?;
+            }
+            damage.push(Damage::of_store(what));
         } else if group > marks.group + 1 {
             let what = format!("{} groups are missing from the end of the high-water mark", group - marks.group - 1);
             damage.push(Damage::of_store(what));
         }
     }
+    let lost = path.as_deref().map(losses::noted).transpose();
+    let lost = lost.map_err(|e| OpenError::Failed(format!("cannot read what was lost: {e}")))?.unwrap_or_default();
+    let known: Vec<Damage> = lost.into_iter().map(Damage::of_store).filter(|lost| !damage.contains(lost)).collect();
+    damage.extend(known);
+    let lost = damage.iter().any(|damage| damage.what.contains("acknowledged groups are missing"));
     let marks = marks.unwrap_or_default();
     let (epoch, group) = (epoch.max(marks.epoch) + 1, group.max(marks.group) + 1);
     let mut batch = Batch::default();
@@ -87,7 +97,7 @@ pub(crate) fn claim(
         file.append(&lines, durability).map_err(|e| OpenError::Failed(format!("cannot write the high-water mark: {e}")))?;
     }
     Ok(Claimed {
-        opened: Opened { engine, marks, damage, high_water: path, live },
+        opened: Opened { engine, marks, damage, lost, high_water: path, live },
         claim: Claim { high_water, durability, epoch, group },
     })
 }

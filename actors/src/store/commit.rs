@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::blob::{Blob, Snapshot, write_blob, write_snapshot};
 use super::claim::{Claim, Claimed, control, read_control};
+use super::disk::Disk;
 use super::engine::{Batch, Durability, Engine, EngineError, Guard, ROW_LIMIT};
 use super::error::{AppendError, ReadError};
 use super::frame::EncodedFrame;
@@ -183,6 +184,8 @@ pub(crate) struct Committer {
     engine: Arc<dyn Engine>,
     opened: Arc<Opened>,
     high_water: Option<HighWater>,
+    /// Where its files are, if it has any.
+    disk: Option<Disk>,
     durability: Durability,
     /// Whether readers may see a group before it is durable and must be kept from it.
     hides: bool,
@@ -207,6 +210,7 @@ impl Committer {
         Committer {
             engine: opened.engine.clone(),
             opened,
+            disk: high_water.as_ref().and_then(|file| file.path().parent()).map(Disk::of),
             high_water,
             durability,
             hides,
@@ -251,6 +255,11 @@ impl Committer {
                 self.reveal(shared);
                 self.heads.clear();
                 answers.iter_mut().for_each(|answer| answer.fail(&AppendError::Fenced { epoch }));
+                Ok(())
+            }
+            Err(EngineError::Full(why)) => {
+                self.heads.clear();
+                answers.iter_mut().for_each(|answer| answer.fail(&AppendError::Unavailable(why.clone())));
                 Ok(())
             }
             Err(e) => {
@@ -389,6 +398,9 @@ impl Committer {
 
     /// Applies and syncs the batch, and then the high-water mark.
     fn write(&mut self, shared: &Shared) -> Result<u32, EngineError> {
+        if let Some(why) = self.disk.as_mut().and_then(|disk| disk.no_room(self.batch.size_bytes(), false)) {
+            return Err(EngineError::Full(why));
+        }
         let group = self.group + 1;
         let control = control(self.epoch, group);
         self.batch.put(key::CONTROL, &control);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Damage, OpenError};
 use super::highwater::{HighWater, sync_parent};
+use super::home::ENGINES;
 
 /// The format of directories and keys that this program writes.
 pub const STORE_FORMAT: u32 = 1;
@@ -54,6 +55,9 @@ impl Directory {
         if found != STORE_FORMAT {
             return Err(damaged("FORMAT names a format that never was"));
         }
+        if !ENGINES.contains(&stated_engine) {
+            return Err(damaged("FORMAT names an engine that never was"));
+        }
         if stated_engine != engine {
             let found = stated_engine.escape_default().to_string();
             return Err(OpenError::OtherEngine { path: self.path.clone(), found, named: engine.into() });
@@ -78,6 +82,11 @@ impl Directory {
         sync_parent(format).map_err(failed("sync", format))
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where the engine keeps its files.
     pub(crate) fn engine_dir(&self, engine: &str) -> PathBuf {
         self.path.join(engine)
@@ -95,8 +104,10 @@ impl Directory {
             f.write_all(&vec![0x5a; PROBE_BYTES])?;
             f.sync_all()
         });
-        fs::remove_file(&path)?;
-        written
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => written.and(Err(e)),
+            _ => written,
+        }
     }
 }
 

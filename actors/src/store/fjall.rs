@@ -52,7 +52,9 @@ fn failed(what: &str, path: &Path, e: &io::Error) -> EngineError {
 fn convert(e: Error) -> EngineError {
     let damaged = |what: &dyn std::fmt::Debug| EngineError::Damaged(format!("fjall finds damaged data: {what:?}"));
     let of_io = |e: &io::Error| match e.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound => damaged(e),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists => {
+            damaged(e)
+        }
         _ => EngineError::Failed(e.to_string()),
     };
     match e {

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::claim::{Claimed, claim};
 use super::directory::Directory;
+use super::disk::forget;
 use super::engine::{Durability, Engine, EngineError};
 use super::error::OpenError;
 use super::fjall::FjallEngine;
 use super::highwater::{HighWater, Marks};
 use super::memory::MemoryEngine;
-use super::reader::Opened;
+use super::reader::Reader;
 use super::sled::SledEngine;
 
 /// Opens an engine; called again after an error. Tests hand in engines that fail on demand.
@@ -108,13 +109,23 @@ impl Home {
         self.high_water.as_ref().map(read).transpose()
     }
 
-    /// Opens the engine again after an error. While the disk takes nothing the old one goes on serving reads.
-    pub(crate) fn reopen(&self, old: &Opened) -> Result<Claimed, OpenError> {
-        if let Some(directory) = &*self.directory.lock().unwrap_or_else(PoisonError::into_inner) {
+    /// Opens the engine again after an error. While the disk takes nothing the old one goes on serving reads; while there
+    /// is none, they wait.
+    pub(crate) fn reopen(&self, reader: &Reader) -> Result<Claimed, OpenError> {
+        let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.high_water.is_some() && directory.is_none() {
+            return Err(OpenError::Failed("it was closed meanwhile".into()));
+        }
+        if let Some(directory) = &*directory {
             directory.probe().map_err(|e| OpenError::Failed(format!("the disk takes nothing: {e}")))?;
         }
-        if let Err(e) = old.engine.close() {
+        if let Err(e) = reader.opened().engine.close() {
             tracing::warn!("closing the engine after an error: {e}");
+        }
+        if let Some(directory) = &*directory
+            && let Err(e) = forget(directory.path())
+        {
+            tracing::warn!("the store's files are read as the system remembers them: {e}");
         }
         self.open()
     }

@@ -8,6 +8,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio::sync::watch;
+
 use super::engine::{Engine, EngineError, Order};
 use super::error::{Damage, ReadError};
 use super::frame::Frame;
@@ -22,6 +24,8 @@ pub(crate) struct Opened {
     pub(crate) marks: Marks,
     /// What was found wrong when it was opened.
     pub(crate) damage: Vec<Damage>,
+    /// Whether something acknowledged was found missing, now or at an earlier opening: lists then look for it by name.
+    pub(crate) lost: bool,
     /// The file with the high-water mark, which knows the streams' names too.
     pub(crate) high_water: Option<PathBuf>,
     /// Whether the live index can be relied on.
@@ -41,9 +45,22 @@ pub(crate) struct Before {
 /// saw of an unfinished group is taken back.
 pub(crate) type Unacked = RwLock<HashMap<StreamId, Before>>;
 
+/// How it stands with the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It is open.
+    Open,
+    /// It takes no writes any more, and is opened again; what it can still read it serves.
+    Broken,
+    /// It is closed for good.
+    Closed,
+}
+
 /// Everything the read side needs.
 pub(crate) struct Reader {
     opened: Mutex<Arc<Opened>>,
+    /// With the number of the engine: each opening is another one.
+    stage: watch::Sender<(u64, Stage)>,
     pub(crate) unacked: Unacked,
 }
 
@@ -76,7 +93,26 @@ enum End {
 
 impl Reader {
     pub(crate) fn new(opened: Opened) -> Reader {
-        Reader { opened: Mutex::new(Arc::new(opened)), unacked: Unacked::default() }
+        let stage = watch::Sender::new((0, Stage::Open));
+        Reader { opened: Mutex::new(Arc::new(opened)), stage, unacked: Unacked::default() }
+    }
+
+    /// Which engine it is, and how it stands with it.
+    pub(crate) fn stage(&self) -> (u64, Stage) {
+        *self.stage.borrow()
+    }
+
+    /// It stands otherwise from now on.
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.stage.send_modify(|now| now.1 = stage);
+    }
+
+    /// Waits for another engine than that of a number, or for the end.
+    pub(crate) async fn another(&self, number: u64) {
+        let mut stage = self.stage.subscribe();
+        let found = stage.wait_for(|(now, stage)| *now != number || *stage == Stage::Closed).await;
+        // The sender is this reader's own.
+        drop(found);
     }
 
     /// The engine as it is now.
@@ -88,6 +124,7 @@ impl Reader {
     pub(crate) fn replace(&self, opened: Opened) {
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
         self.unacked.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.stage.send_modify(|(number, stage)| (*number, *stage) = (*number + 1, Stage::Open));
     }
 
     fn before(&self, stream: &StreamId) -> Option<Before> {
@@ -304,6 +341,7 @@ impl Opened {
             if rows.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         match (self.engine.scan(&range.from, &range.to, Order::Ascending, visit), &self.high_water) {
+            (Ok(()), Some(path)) if self.lost => self.index_by_name(&range, limit, path),
             (Ok(()), _) => Ok(rows),
             (Err(EngineError::Damaged(_)), Some(path)) => self.index_by_name(&range, limit, path),
             (Err(e), _) => Err(ReadError::of_store(e)),
@@ -328,25 +366,28 @@ impl Opened {
         if limit == 0 {
             return Ok(rows);
         }
+        let by_name = |path: &Path| {
+            let mut rows = self.index_by_name(&range, usize::MAX, path)?;
+            rows.reverse();
+            rows.retain(|(stream, row)| keep(stream, row.as_deref().and_then(open_meta)));
+            rows.truncate(limit);
+            Ok(rows)
+        };
         let wanted = |stream: &StreamId, row: Option<&[u8]>| keep(stream, row.and_then(open_meta));
         let visit = &mut |key: &[u8], value: &[u8]| {
             rows.extend(key::indexed(key).filter(|s| wanted(s, Some(value))).map(|stream| (stream, Some(value.to_vec()))));
             if rows.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         match (self.engine.scan(&range.from, &range.to, Order::Descending, visit), &self.high_water) {
+            (Ok(()), Some(path)) if self.lost => by_name(path),
             (Ok(()), _) => Ok(rows),
-            (Err(EngineError::Damaged(_)), Some(path)) => {
-                let mut rows = self.index_by_name(&range, usize::MAX, path)?;
-                rows.reverse();
-                rows.retain(|(stream, row)| wanted(stream, row.as_deref()));
-                rows.truncate(limit);
-                Ok(rows)
-            }
+            (Err(EngineError::Damaged(_)), Some(path)) => by_name(path),
             (Err(e), _) => Err(ReadError::of_store(e)),
         }
     }
 
-    /// The index rows of a range one by one, where the range cannot be read as a whole: what can be read is served.
+    /// The index rows of a range one by one, where the range cannot be read as a whole, or its end was lost: what can be read
+    /// is served, and what was acknowledged is named.
     fn index_by_name(&self, range: &key::Range, limit: usize, path: &Path) -> Result<Vec<Indexed>, ReadError> {
         let streams = highwater::streams(path).map_err(|e| ReadError::Unavailable(e.to_string()))?;
         let keyed = streams.into_iter().map(|(stream, _)| {
@@ -355,7 +396,17 @@ impl Opened {
             (key, stream)
         });
         let mut keyed: Vec<_> = keyed.filter(|(key, _)| range.from <= *key && *key < range.to).collect();
+        // Of a stream whose line in the file is damaged too the row is the only sign.
+        let also = &mut |key: &[u8], _: &[u8]| {
+            keyed.extend(key::indexed(key).map(|stream| (key.to_vec(), stream)));
+            ControlFlow::Continue(())
+        };
+        match self.engine.scan(&range.from, &range.to, Order::Ascending, also) {
+            Ok(()) | Err(EngineError::Damaged(_)) => {}
+            Err(e) => return Err(ReadError::of_store(e)),
+        }
         keyed.sort_unstable();
+        keyed.dedup();
         keyed.truncate(limit);
         let row = |(key, stream): (Vec<u8>, StreamId)| match self.engine.get(&key) {
             Ok(row) => Ok((stream, row)),
