@@ -5,6 +5,8 @@
 //! never leave `store/`.
 
 mod actor;
+pub mod archive;
+pub mod backup;
 pub mod blob;
 mod check;
 mod claim;
@@ -25,6 +27,7 @@ pub mod live;
 mod losses;
 pub mod memory;
 mod reader;
+pub mod restore;
 mod sled;
 mod stream;
 
@@ -114,6 +117,8 @@ struct Inner {
     actor: RwLock<ActorRef<StoreMsg>>,
     queue: Arc<Semaphore>,
     options: Options,
+    /// Held to read while everything is read, and to write while something is taken away.
+    upkeep: tokio::sync::RwLock<()>,
 }
 
 impl Drop for Inner {
@@ -172,7 +177,7 @@ impl Store {
         let committer = Committer::new(shared.reader.opened(), claimed.claim, !home.inline());
         let actor = RwLock::new(start(&home, &shared, committer, &options).await?);
         let queue = Arc::new(Semaphore::new(options.queue_bytes.div_ceil(QUEUE_UNIT).clamp(1, Semaphore::MAX_PERMITS)));
-        Ok(Store(Arc::new(Inner { home, shared, actor, queue, options })))
+        Ok(Store(Arc::new(Inner { home, shared, actor, queue, options, upkeep: tokio::sync::RwLock::default() })))
     }
 
     /// Starts a new store actor after the old one has died; the engine stays open, the epoch is raised.

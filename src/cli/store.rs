@@ -1,6 +1,10 @@
-//! `commedia store`: `check` reads everything stored and names what is not as it was written; `copy` takes it elsewhere.
+//! `commedia store`: `check` reads everything stored and names what is not as it was written; `copy` takes it elsewhere. The
+//! other commands have files of their own.
+
+mod backup;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use commedia_actors::store::copy::{Copied, CopyError, copy};
@@ -21,6 +25,18 @@ pub(super) struct StoreArgs {
 enum StoreCommand {
     /// Read everything and name all damage
     Check,
+    /// Write everything stored to one file
+    Backup {
+        /// The file; it must not be there yet
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Make a store from a backup, in a data folder that is empty or not there yet
+    Restore {
+        /// The file that `backup` wrote
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Copy a store to another folder, and to another engine if you like; a copy to the same engine is compact
     Copy {
         /// The store that is copied: sled://DIR or fjall://DIR
@@ -35,6 +51,8 @@ enum StoreCommand {
 pub(super) async fn store(app: &App, args: &StoreArgs) -> Result<Exit, Failure> {
     match &args.what {
         StoreCommand::Check => check(app).await,
+        StoreCommand::Backup { file } => backup::backup(app, file).await,
+        StoreCommand::Restore { file } => backup::put_back(app, file).await,
         StoreCommand::Copy { from, to } => copy_store(app, from, to).await,
     }
 }

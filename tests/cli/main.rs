@@ -1,5 +1,6 @@
 //! The program as users and scripts have it: run as a process, with files, signals and exit codes.
 
+mod backup;
 mod home;
 mod run;
 mod store;

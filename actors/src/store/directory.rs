@@ -122,6 +122,16 @@ pub(crate) fn remove_unfinished(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Syncs a directory with everything below it.
+pub(crate) fn sync_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            sync_all(&entry?.path())?;
+        }
+    }
+    File::open(path)?.sync_all()
+}
+
 fn damaged(what: &str) -> OpenError {
     OpenError::Damaged(Damage::of_store(what))
 }

@@ -15,7 +15,7 @@ use super::error::{Damage, ReadError};
 use super::frame::Frame;
 use super::highwater::{self, Marks};
 use super::key;
-use super::live::Whole;
+use super::live::{self, Whole};
 use super::stream::{Head, StreamId, StreamKind};
 
 /// An opened engine with what is known about it.
@@ -77,6 +77,12 @@ pub struct Listed {
 
 /// A stream with its index row.
 pub(crate) type Indexed = (StreamId, Option<Vec<u8>>);
+
+/// A stream's head, what lists show of it, its row in the live index.
+pub(crate) type Standing = (Head, Vec<u8>, Option<Vec<u8>>);
+
+/// How often a stream that is written to is looked at for a moment of rest.
+const STANDING_ATTEMPTS: u32 = 2000;
 
 /// A stored frame before it is decoded: the seq in its key, its bytes.
 type Raw = (u64, Vec<u8>);
@@ -161,6 +167,23 @@ impl Reader {
             }
         };
         Ok(row.as_deref().and_then(open_meta).map(<[u8]>::to_vec))
+    }
+
+    /// A stream's head with what lists show of it and its row in the live index, all of one moment where it is not written to
+    /// all the time; else the rows may be a little older than the head.
+    pub(crate) fn standing(&self, stream: &StreamId) -> Result<Standing, ReadError> {
+        for attempt in 1.. {
+            let meta = self.meta(stream)?;
+            let quiet = self.before(stream).is_none();
+            let live = live::row(&*self.opened().engine, stream)?;
+            let head = self.head(stream)?;
+            let same = quiet && self.before(stream).is_none() && self.meta(stream)? == meta && self.head(stream)? == head;
+            if same || attempt >= STANDING_ATTEMPTS {
+                return Ok((head, meta.unwrap_or_default(), live));
+            }
+            std::thread::yield_now();
+        }
+        unreachable!("the attempts end")
     }
 
     /// The streams of a kind in a workspace, or all with `None`, in order of their names, after a given one.
