@@ -12,6 +12,7 @@ mod check;
 mod claim;
 mod commit;
 pub mod copy;
+mod delete;
 pub mod digest;
 mod directory;
 mod disk;
@@ -45,7 +46,9 @@ pub use check::{CheckReport, StreamCheck};
 use claim::Claimed;
 pub use commit::{Append, Group, Mark, Observe};
 use commit::{Committer, Job, Shared, Totals, Work};
-pub use directory::STORE_FORMAT;
+pub use delete::Delete;
+use directory::DELETING_FORMAT;
+pub use directory::{OLDEST_FORMAT, STORE_FORMAT};
 use engine::Durability;
 pub use error::{AppendError, Damage, OpenError, ReadError};
 use frame::{FRAME_LIMIT, Frame};
@@ -452,8 +455,14 @@ impl Store {
         .await
     }
 
+    /// The format of its files and keys.
+    pub fn format(&self) -> u32 {
+        self.0.home.format()
+    }
+
     /// Reads everything and says what is wrong.
     pub async fn check(&self) -> Result<CheckReport, ReadError> {
+        let _alone = self.0.upkeep.read().await;
         let shared = self.0.shared.clone();
         blocking(move || check::check(&shared.reader)).await.map_err(ReadError::Unavailable)?
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::engine::{Batch, Durability, Engine, Guard};
+use super::engine::{Batch, Durability, Engine, Guard, Order};
 use super::error::{Damage, OpenError};
 use super::highwater::{HighWater, Marks, push_line};
 use super::key;
@@ -96,8 +96,10 @@ pub(crate) fn claim(
         push_line(&mut lines, group, epoch, None);
         file.append(&lines, durability).map_err(|e| OpenError::Failed(format!("cannot write the high-water mark: {e}")))?;
     }
+    let tombstones = key::tombstones();
+    let deleted = engine.first(&tombstones.from, &tombstones.to, Order::Ascending)?.is_some().into();
     Ok(Claimed {
-        opened: Opened { engine, marks, damage, lost, high_water: path, live },
+        opened: Opened { engine, marks, damage, lost, high_water: path, live, deleted },
         claim: Claim { high_water, durability, epoch, group },
     })
 }

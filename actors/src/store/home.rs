@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::claim::{Claimed, claim};
-use super::directory::Directory;
+use super::directory::{Directory, STORE_FORMAT};
 use super::disk::forget;
 use super::engine::{Durability, Engine, EngineError};
 use super::error::OpenError;
@@ -76,6 +76,11 @@ impl Home {
 
     pub(crate) fn inline(&self) -> bool {
         self.inline
+    }
+
+    /// The store's format; what has no files has the newest.
+    pub(crate) fn format(&self) -> u32 {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(STORE_FORMAT, Directory::format)
     }
 
     pub(crate) fn durability(&self) -> Durability {

@@ -16,6 +16,9 @@ const SNAPSHOT: u8 = b's';
 const INDEX: u8 = b'i';
 const LIVE: u8 = b'l';
 
+const TOMBSTONE: u8 = b't';
+const LEFTOVER: u8 = b'd';
+
 /// The epoch in which the live index was last complete.
 pub(crate) const LIVE_EPOCH: &[u8] = b"L";
 
@@ -104,9 +107,40 @@ pub(crate) fn lives(workspace: &str, kind: StreamKind) -> Range {
     range
 }
 
+/// A deleted stream's tombstone: `t ‖ workspace ‖ 0 ‖ kind ‖ id ‖ 0`. Since format 2.
+pub(crate) fn tombstone(stream: &StreamId, key: &mut Vec<u8>) {
+    index(stream, key);
+    key[0] = TOMBSTONE;
+}
+
+/// All tombstones.
+pub(crate) fn tombstones() -> Range {
+    Range { from: vec![TOMBSTONE], to: vec![TOMBSTONE + 1] }
+}
+
+/// The row of a deleted stream that has rows left: `d ‖ workspace ‖ 0 ‖ kind ‖ id ‖ 0`. Since format 2.
+pub(crate) fn leftover(stream: &StreamId, key: &mut Vec<u8>) {
+    index(stream, key);
+    key[0] = LEFTOVER;
+}
+
+/// All deleted streams that have rows left.
+pub(crate) fn leftovers() -> Range {
+    Range { from: vec![LEFTOVER], to: vec![LEFTOVER + 1] }
+}
+
 /// The stream of an index row.
 pub(crate) fn indexed(key: &[u8]) -> Option<StreamId> {
-    let rest = key.strip_prefix(&[INDEX])?.strip_suffix(&[0])?;
+    named(INDEX, key)
+}
+
+/// The stream that has rows left.
+pub(crate) fn left(key: &[u8]) -> Option<StreamId> {
+    named(LEFTOVER, key)
+}
+
+fn named(space: u8, key: &[u8]) -> Option<StreamId> {
+    let rest = key.strip_prefix(&[space])?.strip_suffix(&[0])?;
     let zero = rest.iter().position(|b| *b == 0)?;
     let kind = StreamKind::ALL.into_iter().find(|k| Some(&k.code()) == rest.get(zero + 1))?;
     let text = |bytes| std::str::from_utf8(bytes).ok();

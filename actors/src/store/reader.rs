@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -30,6 +31,8 @@ pub(crate) struct Opened {
     pub(crate) high_water: Option<PathBuf>,
     /// Whether the live index can be relied on.
     pub(crate) live: Whole,
+    /// Whether any stream was ever deleted.
+    pub(crate) deleted: AtomicBool,
 }
 
 /// What a stream was before the group that is being written now.
@@ -147,6 +150,9 @@ impl Reader {
     /// `max_bytes` holds.
     pub(crate) fn read(&self, stream: &StreamId, from_seq: u64, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
         let (opened, from_seq) = (self.opened(), from_seq.max(1));
+        if opened.is_gone(stream)? {
+            return Ok(Vec::new());
+        }
         let (mut raw, mut end) = opened.raw(stream, from_seq, max_bytes)?;
         if let Some(before) = self.before(stream) {
             // What a failed group left behind may not even be whole frames.
@@ -248,8 +254,21 @@ pub(crate) fn open_meta(row: &[u8]) -> Option<&[u8]> {
 }
 
 impl Opened {
-    /// A stream's head as stored, checked against its mark.
+    /// Whether a stream was deleted; what is left of it is nobody's.
+    pub(crate) fn is_gone(&self, stream: &StreamId) -> Result<bool, ReadError> {
+        if !self.deleted.load(Atomic::Acquire) {
+            return Ok(false);
+        }
+        let mut key = Vec::new();
+        key::tombstone(stream, &mut key);
+        Ok(self.engine.get(&key).map_err(ReadError::of_stream(stream, None))?.is_some())
+    }
+
+    /// A stream's head as stored, checked against its mark. One that was deleted does not exist.
     pub(crate) fn head(&self, stream: &StreamId) -> Result<Head, ReadError> {
+        if self.is_gone(stream)? {
+            return Ok(Head::START);
+        }
         let range = key::frames(stream);
         let last = self.engine.first(&range.from, &range.to, Order::Descending).map_err(ReadError::of_stream(stream, None))?;
         let last = last.and_then(|(key, _)| key::seq_and_part(&key));

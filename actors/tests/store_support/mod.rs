@@ -166,6 +166,7 @@ struct FaultyState {
     fault: Mutex<Fault>,
     opens: AtomicU64,
     refuse_opens: AtomicU64,
+    applies_left: AtomicU64,
     unreadable: Mutex<Option<Vec<u8>>>,
 }
 
@@ -178,6 +179,7 @@ impl Faulty {
             fault: Mutex::new(Fault::None),
             opens: AtomicU64::new(0),
             refuse_opens: AtomicU64::new(0),
+            applies_left: AtomicU64::new(u64::MAX),
             unreadable: Mutex::new(None),
         }))
     }
@@ -213,6 +215,11 @@ impl Faulty {
 
     pub fn refuse_opens(&self, n: u64) {
         self.0.refuse_opens.store(n, Ordering::SeqCst);
+    }
+
+    /// After so many batches more none is applied.
+    pub fn fail_after(&self, batches: u64) {
+        self.0.applies_left.store(batches, Ordering::SeqCst);
     }
 
     pub fn opens(&self) -> u64 {
@@ -251,6 +258,11 @@ impl Engine for Faulty {
         if self.take(Fault::Panic) {
             panic!("told to");
         }
+        let left = self.0.applies_left.load(Ordering::SeqCst);
+        if left == 0 {
+            return Err(EngineError::Failed("told to fail".into()));
+        }
+        self.0.applies_left.store(left - u64::from(left != u64::MAX), Ordering::SeqCst);
         if self.take(Fault::Apply) {
             return Err(EngineError::Failed("no space left".into()));
         }
