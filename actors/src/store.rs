@@ -11,6 +11,7 @@ pub mod blob;
 mod check;
 mod claim;
 mod commit;
+pub mod compact;
 pub mod copy;
 mod delete;
 pub mod digest;
@@ -122,6 +123,8 @@ struct Inner {
     options: Options,
     /// Held to read while everything is read, and to write while something is taken away.
     upkeep: tokio::sync::RwLock<()>,
+    /// What the engine took when it was opened or compacted last, in bytes.
+    compacted_bytes: std::sync::atomic::AtomicU64,
 }
 
 impl Drop for Inner {
@@ -176,11 +179,20 @@ impl Store {
             epoch: claimed.claim.epoch.into(),
             totals: Totals::default(),
             observer: options.observer.clone(),
+            changed: std::sync::Mutex::default(),
         });
         let committer = Committer::new(shared.reader.opened(), claimed.claim, !home.inline());
         let actor = RwLock::new(start(&home, &shared, committer, &options).await?);
         let queue = Arc::new(Semaphore::new(options.queue_bytes.div_ceil(QUEUE_UNIT).clamp(1, Semaphore::MAX_PERMITS)));
-        Ok(Store(Arc::new(Inner { home, shared, actor, queue, options, upkeep: tokio::sync::RwLock::default() })))
+        Ok(Store(Arc::new(Inner {
+            compacted_bytes: shared.reader.opened().engine.size_bytes().into(),
+            upkeep: tokio::sync::RwLock::default(),
+            home,
+            shared,
+            actor,
+            queue,
+            options,
+        })))
     }
 
     /// Starts a new store actor after the old one has died; the engine stays open, the epoch is raised.

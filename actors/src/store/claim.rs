@@ -45,6 +45,42 @@ pub(crate) struct Claim {
     pub(crate) group: u64,
 }
 
+/// Goes on with an engine in the epoch that it was claimed in: nobody else had it in between, and nobody is fenced.
+pub(crate) fn go_on(
+    engine: Arc<dyn Engine>,
+    (high_water, marks): (HighWater, Marks),
+    durability: Durability,
+) -> Result<Claimed, OpenError> {
+    let control = engine.get(key::CONTROL)?.as_deref().and_then(read_control);
+    let (epoch, group) = control.ok_or_else(|| OpenError::Damaged(Damage::of_store("the control row is damaged")))?;
+    if group < marks.group || epoch < marks.epoch {
+        return Err(OpenError::Damaged(Damage::of_store("the copy is behind the high-water mark")));
+    }
+    let live = Whole::of(&*engine, Some(epoch))?;
+    let path = high_water.path().to_path_buf();
+    let lost = losses::noted(&path).map_err(|e| OpenError::Failed(format!("cannot read what was lost: {e}")))?;
+    let damage: Vec<Damage> = marks.damage.iter().cloned().chain(lost).map(Damage::of_store).collect();
+    let opened = Opened {
+        lost: any_lost(&damage),
+        deleted: any_deleted(&*engine)?.into(),
+        engine,
+        marks,
+        damage,
+        high_water: Some(path),
+        live,
+    };
+    Ok(Claimed { opened, claim: Claim { high_water: Some(high_water), durability, epoch, group } })
+}
+
+fn any_lost(damage: &[Damage]) -> bool {
+    damage.iter().any(|damage| damage.what.contains("acknowledged groups are missing"))
+}
+
+fn any_deleted(engine: &dyn Engine) -> Result<bool, OpenError> {
+    let tombstones = key::tombstones();
+    Ok(engine.first(&tombstones.from, &tombstones.to, Order::Ascending)?.is_some())
+}
+
 /// Compares an engine with its high-water mark and raises the epoch, durably.
 pub(crate) fn claim(
     engine: Arc<dyn Engine>,
@@ -81,7 +117,7 @@ pub(crate) fn claim(
     let lost = lost.map_err(|e| OpenError::Failed(format!("cannot read what was lost: {e}")))?.unwrap_or_default();
     let known: Vec<Damage> = lost.into_iter().map(Damage::of_store).filter(|lost| !damage.contains(lost)).collect();
     damage.extend(known);
-    let lost = damage.iter().any(|damage| damage.what.contains("acknowledged groups are missing"));
+    let lost = any_lost(&damage);
     let marks = marks.unwrap_or_default();
     let (epoch, group) = (epoch.max(marks.epoch) + 1, group.max(marks.group) + 1);
     let mut batch = Batch::default();
@@ -96,8 +132,7 @@ pub(crate) fn claim(
         push_line(&mut lines, group, epoch, None);
         file.append(&lines, durability).map_err(|e| OpenError::Failed(format!("cannot write the high-water mark: {e}")))?;
     }
-    let tombstones = key::tombstones();
-    let deleted = engine.first(&tombstones.from, &tombstones.to, Order::Ascending)?.is_some().into();
+    let deleted = any_deleted(&*engine)?.into();
     Ok(Claimed {
         opened: Opened { engine, marks, damage, lost, high_water: path, live, deleted },
         claim: Claim { high_water, durability, epoch, group },

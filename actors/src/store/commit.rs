@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::blob::{Blob, Snapshot, write_blob, write_snapshot};
 use super::claim::{Claim, Claimed, control, read_control};
+use super::compact::Changed;
 use super::delete::{self, Delete};
 use super::disk::Disk;
 use super::engine::{Batch, Durability, Engine, EngineError, Guard, ROW_LIMIT};
@@ -175,9 +176,21 @@ pub(crate) struct Shared {
     pub(crate) epoch: AtomicU64,
     pub(crate) totals: Totals,
     pub(crate) observer: Option<Arc<dyn Observe>>,
+    /// The keys that are written, while the rows are copied to another engine.
+    pub(crate) changed: Mutex<Option<Changed>>,
 }
 
 impl Shared {
+    /// Begins to note which keys are written, or ends it.
+    pub(crate) fn note_changes(&self, on: bool) {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = on.then(Changed::new);
+    }
+
+    /// Takes what was noted.
+    pub(crate) fn changes(&self) -> Changed {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
     /// Goes on with an engine that was claimed again, in its new epoch; returns its writer.
     pub(crate) fn take_over(&self, claimed: Claimed, hides: bool) -> Committer {
         self.reader.replace(claimed.opened);
@@ -465,6 +478,9 @@ impl Committer {
             if self.before.is_empty() {
                 push_line(&mut self.lines, group, self.epoch, None);
             }
+        }
+        if let Some(changed) = &mut *shared.changed.lock().unwrap_or_else(PoisonError::into_inner) {
+            changed.extend(self.batch.iter().map(|(key, _)| key.to_vec()));
         }
         if self.hides {
             std::mem::swap(&mut self.before, &mut *shared.reader.unacked.write().unwrap_or_else(PoisonError::into_inner));

@@ -40,6 +40,43 @@ pub(crate) fn snapshot(stream: &StreamId, seq: u64, part: u16, key: &mut Vec<u8>
     stream_row(SNAPSHOT, stream, seq, part, key);
 }
 
+/// The parts of the keys' space, in the order in which compaction reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    Frames,
+    Blobs,
+    Snapshots,
+    Tombstones,
+    Rest,
+}
+
+impl Space {
+    /// All keys, frames before the blobs that they name.
+    pub(crate) fn all() -> [(Space, Range); 7] {
+        let from = |space, from: u8, to: u8| (space, Range { from: vec![from], to: vec![to] });
+        [
+            from(Space::Frames, FRAME, FRAME + 1),
+            from(Space::Blobs, BLOB, BLOB + 1),
+            from(Space::Snapshots, SNAPSHOT, SNAPSHOT + 1),
+            from(Space::Tombstones, TOMBSTONE, TOMBSTONE + 1),
+            from(Space::Rest, 0, BLOB),
+            from(Space::Rest, BLOB + 1, FRAME),
+            from(Space::Rest, FRAME + 1, SNAPSHOT),
+        ]
+    }
+
+    /// The space of a key.
+    pub(crate) fn of(key: &[u8]) -> Space {
+        match key.first() {
+            Some(&FRAME) => Space::Frames,
+            Some(&BLOB) => Space::Blobs,
+            Some(&SNAPSHOT) => Space::Snapshots,
+            Some(&TOMBSTONE) => Space::Tombstones,
+            _ => Space::Rest,
+        }
+    }
+}
+
 /// A range of keys: `from <= key < to`.
 pub(crate) struct Range {
     pub(crate) from: Vec<u8>,
@@ -155,6 +192,21 @@ pub(crate) fn blob(workspace: &str, name: &Hash32, part: u16, key: &mut Vec<u8>)
     key.push(0);
     key.extend_from_slice(&name.0);
     key.extend_from_slice(&part.to_be_bytes());
+}
+
+/// The name in a blob's key.
+pub(crate) fn blob_name(key: &[u8]) -> Option<&[u8; 32]> {
+    key.split_last_chunk::<2>()?.0.last_chunk()
+}
+
+/// The stream of a frame's key without its part.
+pub(crate) fn stream_of_frame(key: &[u8]) -> Option<StreamId> {
+    indexed(&index_of(key.get(1..key.len().checked_sub(8)?)?))
+}
+
+/// The key of the index row of a stream's key.
+pub(crate) fn index_of(stream: &[u8]) -> Vec<u8> {
+    [&[INDEX], stream.get(2..).unwrap_or_default()].concat()
 }
 
 /// The number of the part that a key ends with.
