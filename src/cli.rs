@@ -5,6 +5,7 @@ mod completions;
 mod drive;
 mod init;
 mod ls;
+mod release;
 mod replay;
 mod resume;
 mod run;
@@ -104,6 +105,9 @@ enum Command {
     /// Say something to an agent of a run
     #[command(hide = true)]
     Tell(tell::TellArgs),
+    /// Let a quarantined run go on, or fail
+    #[command(hide = true)]
+    Release(release::ReleaseArgs),
     /// Fold a run from its log: no calls
     #[command(hide = true)]
     Replay(replay::ReplayArgs),
@@ -166,6 +170,7 @@ impl Cli {
             Command::Why(args) => why::why(app, &args).await,
             Command::Resume(args) => resume::resume(app, &args).await,
             Command::Tell(args) => tell::tell(app, &args).await,
+            Command::Release(args) => release::release(app, &args).await,
             Command::Replay(args) => replay::replay(app, &args).await,
             Command::Store(args) => store::store(app, &args).await,
             Command::Schema(args) => schema::schema(app, &args),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use commedia_domain::event::{ENGINE, Event, FailureClass, Lane, StepOutcome};
+use commedia_domain::event::{Crash, ENGINE, Event, FailureClass, Lane, StepOutcome};
 use commedia_domain::id::Hash32;
 use commedia_domain::message::StepId;
 use commedia_domain::rules;
@@ -84,14 +84,13 @@ struct Replay {
     /// Canonical events still to come.
     expected: VecDeque<StoredEvent>,
     outcomes: BTreeMap<StepId, StepOutcome>,
-    crashes: VecDeque<Event>,
+    crashes: VecDeque<Crash>,
     compared: u64,
     digest: Digest,
 }
 
 impl Replay {
     fn new(log: &[StoredEvent]) -> Replay {
-        let of = |wanted: fn(&Event) -> bool| log.iter().filter(move |e| wanted(&e.event));
         Replay {
             expected: log.iter().filter(|e| e.lane == Lane::Canonical).cloned().collect(),
             outcomes: (log.iter())
@@ -100,7 +99,7 @@ impl Replay {
                     _ => None,
                 })
                 .collect(),
-            crashes: of(|e| matches!(e, Event::AgentFailed { .. })).map(|e| (*e.event).clone()).collect(),
+            crashes: log.iter().filter_map(|e| crash(&e.event)).collect(),
             compared: 0,
             digest: Digest::new(),
         }
@@ -144,10 +143,10 @@ impl Replay {
             }
             Some(Event::TurnFailed { failure, turn, seat, .. }) if failure.class == FailureClass::Crash => {
                 // The crashes over this message; those that a restart mended left no trace in the canonical lane.
-                let over = |e: &Event| matches!(e, Event::AgentFailed { seat: s, turn: t, .. } if s == seat && t == turn);
+                let over = |c: &Crash| c.seat == *seat && c.turn == *turn;
                 let found = self.crashes.iter().position(over).and_then(|n| self.crashes.remove(n));
-                if let Some(Event::AgentFailed { seat, turn, reason }) = found {
-                    return run.decide(Command::Crashed { seat, turn, reason }).map_err(|e| e.to_string());
+                if let Some(Crash { seat, turn, reason, wall, .. }) = found {
+                    return run.decide(Command::Crashed { seat, turn, reason, wall }).map_err(|e| e.to_string());
                 }
             }
             _ => {}
@@ -182,6 +181,17 @@ impl Replay {
             Some(Event::RunTimedOut(_)) => run.decide(Command::WallUp).map_err(|e| e.to_string()),
             _ => Err("the log has no outcome for what the replay owes".into()),
         }
+    }
+}
+
+/// The crash that an event tells of.
+fn crash(event: &Event) -> Option<Crash> {
+    match event {
+        Event::AgentCrashed(crash) => Some((**crash).clone()),
+        Event::AgentFailed { seat, turn, reason } => {
+            Some(Crash { seat: *seat, turn: *turn, reason: reason.clone(), wall: 0, until: None })
+        }
+        _ => None,
     }
 }
 

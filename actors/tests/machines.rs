@@ -103,7 +103,7 @@ proptest! {
             1 => Command::Served(Served { count: 1, ..Served::nothing(TurnId { wave: wave + 1000, index }) }),
             2 => Command::Resume,
             3 => Command::Tell { seat: Seat { replica: 1 << 30, ..seat }, text: "x".into(), data: Value::Null },
-            4 => Command::Crashed { seat: Seat { replica: 1 << 30, ..seat }, turn, reason: "x".into() },
+            4 => Command::Crashed { seat: Seat { replica: 1 << 30, ..seat }, turn, reason: "x".into(), wall: 0 },
             5 => Command::Served(Served { count: 5000, ..Served::nothing(turn) }),
             _ => Command::Tell { seat: Seat { agent: AgentIx(999), replica: 0 }, text: "x".into(), data: Value::Null },
         };

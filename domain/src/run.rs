@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! Created → Running ⇄ Paused      Running │ Paused → Completed │ Failed │ TimedOut │ OverBudget │ Cancelled
+//! any live state → Quarantined → (released) Running │ Failed
 //! ```
 
 mod apply;
 mod begin;
 mod commit;
+pub mod crash;
 mod finish;
 pub mod mailboxes;
 mod quiet;
@@ -38,7 +40,7 @@ pub use state::{Counts, MetricState, State, Status};
 /// What can be asked of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Do the next thing that needs nobody else. `wall` is used by a real clock only.
+    /// Do the next thing that needs nobody else. `wall` is used by a real clock, and for restarts.
     Proceed {
         /// Wall time, milliseconds since 1970 UTC.
         wall: i64,
@@ -60,6 +62,8 @@ pub enum Command {
         turn: TurnId,
         /// The panic's words.
         reason: Arc<str>,
+        /// Wall time, milliseconds since 1970 UTC.
+        wall: i64,
     },
     /// A person's words.
     Tell {
@@ -84,6 +88,11 @@ pub enum Command {
     },
     /// The wall time of `limits.wall` is used up.
     WallUp,
+    /// An operator lets a quarantined run go on, or fail.
+    Release {
+        /// Whether it is to fail.
+        fail: bool,
+    },
 }
 
 /// What the world still owes a run.
@@ -122,6 +131,9 @@ pub enum Refusal {
     /// The run stands still.
     #[error("the run is paused")]
     Paused,
+    /// The run crashes whenever it is to decide.
+    #[error("the run is quarantined: release it first")]
+    Quarantined,
     /// The report is for something that is not owed (any more).
     #[error("{0} is not owed")]
     Stale(String),
@@ -199,11 +211,13 @@ impl Run {
             return Err(Refusal::Over(word));
         }
         match command {
+            Command::Release { fail } => self.decide_release(fail),
+            _ if matches!(self.state.status, Status::Quarantined { .. }) => Err(Refusal::Quarantined),
             Command::Proceed { .. } if self.state.status.is_paused() => Err(Refusal::Paused),
             Command::Proceed { wall } => self.proceed(wall),
             Command::Served(served) => self.decide_served(served),
             Command::StepEnded { step, outcome } => self.decide_step(step, outcome),
-            Command::Crashed { seat, turn, reason } => self.decide_crash(seat, turn, reason),
+            Command::Crashed { seat, turn, reason, wall } => self.decide_crash(seat, turn, reason, wall),
             Command::Tell { seat, text, data } => self.decide_tell(seat, &text, data),
             Command::Pause { reason } => match self.state.status {
                 Status::Running => Ok(vec![Event::RunPaused { reason }]),
@@ -238,16 +252,14 @@ impl Run {
             return Vec::new();
         }
         let mut effects: Vec<Effect> = Vec::new();
-        for turn in self.state.turns.values() {
+        for turn in self.state.turns.values().filter(|turn| !self.is_down(turn.seat)) {
             effects.extend(turn.pending().into_iter().map(|(step, work)| Effect::Perform { step, seat: turn.seat, work }));
         }
-        if let Some(order) = self.order() {
-            effects.push(Effect::Serve(Box::new(order)));
-        } else if self.is_real()
-            && let Some(at) = self.next_moment()
-        {
-            effects.push(Effect::Wake { at });
-        }
+        let order = self.order();
+        let moment = if order.is_none() && self.is_real() { self.next_moment() } else { None };
+        effects.extend(order.map(|order| Effect::Serve(Box::new(order))));
+        let wake = moment.into_iter().chain(self.next_restart()).min();
+        effects.extend(wake.map(|at| Effect::Wake { at }));
         effects
     }
 
@@ -257,6 +269,12 @@ impl Run {
         }
         if let Some(end) = self.must_end() {
             return Ok(vec![end]);
+        }
+        if !self.state.crashes.is_empty() {
+            let restarts = self.restarts_due(wall);
+            if !restarts.is_empty() {
+                return Ok(restarts);
+            }
         }
         match self.wave_at_hand() {
             Some(wave) => {

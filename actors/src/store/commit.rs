@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::blob::{Blob, Snapshot, write_blob, write_snapshot};
 use super::claim::{Claim, Claimed, control, read_control};
@@ -178,6 +178,8 @@ pub(crate) struct Shared {
     pub(crate) observer: Option<Arc<dyn Observe>>,
     /// The keys that are written, while the rows are copied to another engine.
     pub(crate) changed: Mutex<Option<Changed>>,
+    /// Whether writes are taken.
+    pub(crate) writable: watch::Sender<bool>,
 }
 
 impl Shared {
