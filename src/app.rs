@@ -39,6 +39,7 @@ impl App {
             max_live_runs: self.settings.max_live_runs,
             clock: self.settings.clock,
             passivate_after: self.settings.passivate_after,
+            keep_ended: self.settings.keep_ended,
             ..RuntimeOptions::default()
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use commedia_actors::clock::WallClock;
+use commedia_actors::runtime::Keep;
 use commedia_actors::store::{self, engine::Durability};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -45,6 +46,8 @@ pub struct Settings {
     pub max_live_runs: usize,
     /// A run that waits for its timer is passivated after so long; `None`: only where its place is wanted.
     pub passivate_after: Option<Duration>,
+    /// Which ended runs are kept.
+    pub keep_ended: Keep,
     /// What is logged.
     pub log: String,
     /// The wall clock.
@@ -74,6 +77,7 @@ struct RuntimeLayer {
     workers: Option<usize>,
     max_live_runs: Option<usize>,
     passivate_after: Option<String>,
+    keep_ended: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -85,12 +89,13 @@ struct LogLayer {
 /// The variables of the environment, as a function so that tests need none.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 7] = [
     "COMMEDIA_STORE__URL",
     "COMMEDIA_STORE__DURABILITY",
     "COMMEDIA_RUNTIME__WORKERS",
     "COMMEDIA_RUNTIME__MAX_LIVE_RUNS",
     "COMMEDIA_RUNTIME__PASSIVATE_AFTER",
+    "COMMEDIA_RUNTIME__KEEP_ENDED",
     "COMMEDIA_LOG__FILTER",
 ];
 
@@ -133,6 +138,9 @@ impl Settings {
         let runtime = (file.runtime.passivate_after.clone(), reference.runtime.passivate_after);
         let after = env("COMMEDIA_RUNTIME__PASSIVATE_AFTER").or(runtime.0).or(runtime.1);
         let passivate_after = passivate_after(&after.unwrap_or_default())?;
+        let kept = (file.runtime.keep_ended.clone(), reference.runtime.keep_ended);
+        let kept = env("COMMEDIA_RUNTIME__KEEP_ENDED").or(kept.0).or(kept.1);
+        let keep_ended = keep(&kept.unwrap_or_default()).map_err(|e| Failure::usage(format!("runtime.keep_ended {e}")))?;
         let (data, store) = places(flags, env, file)?;
         let word = match flags.verbose {
             0 => env("COMMEDIA_LOG__FILTER").or(file.log.filter.clone()).or(reference.log.filter).unwrap_or_default(),
@@ -153,6 +161,7 @@ impl Settings {
             workers: workers.filter(|n| *n > 0).unwrap_or_else(cores).min(1024),
             max_live_runs: live.unwrap_or(1024).max(1),
             passivate_after,
+            keep_ended,
             log: word,
             clock: WallClock::offset(offset_s),
         })
@@ -210,6 +219,20 @@ fn passivate_after(word: &str) -> Result<Option<Duration>, Failure> {
             Err(why) => Err(Failure::usage(format!(
                 "runtime.passivate_after is a span such as `10s`, `0` or `never`, not `{span}`: {why}"
             ))),
+        },
+    }
+}
+
+/// Which ended runs are kept: `all`, so many of the newest, or those of a span of time.
+pub fn keep(word: &str) -> Result<Keep, String> {
+    match word {
+        "all" => Ok(Keep::All),
+        count if !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit()) => {
+            count.parse().map(Keep::Newest).map_err(|_| format!("is a number that can be counted, not `{count}`"))
+        }
+        span => match commedia_domain::scenario::time::wall(span) {
+            Ok(ms) => Ok(Keep::For(Duration::from_millis(ms))),
+            Err(why) => Err(format!("is `all`, a number of runs such as `1000`, or a span such as `24h`, not `{span}`: {why}")),
         },
     }
 }
@@ -274,6 +297,7 @@ pub fn json_schema() -> Json {
                 "workers": {"type": "integer", "minimum": 0, "maximum": 1024, "default": 0, "description": "Threads; 0: one for each core"},
                 "max_live_runs": {"type": "integer", "minimum": 1, "default": 1024, "description": "Runs that are live at once"},
                 "passivate_after": {"type": "string", "default": "10s", "description": "A run that waits for its timer is put aside after so long; 0: at once; never: only where its place is wanted"},
+                "keep_ended": {"type": "string", "default": "all", "description": "Which ended runs are kept: all, so many of the newest, or those of a span such as 24h; the others are deleted"},
             })),
             "log": section("What is told on standard error", json!({
                 "filter": {"type": "string", "default": "warn", "description": "In the syntax of tracing's EnvFilter"},
@@ -322,7 +346,12 @@ mod tests {
         let found = settings(&flags, &[home, ("COMMEDIA_CLOCK_OFFSET_S", "-60")], file).expect("settings");
         assert_eq!((found.durability, found.workers, found.log.as_str()), (Durability::Fsync, 2, "debug"));
         assert_eq!(found.clock.offset_s, -60);
-        assert_eq!(found.passivate_after, Some(Duration::from_secs(10)));
+        assert_eq!((found.passivate_after, found.keep_ended), (Some(Duration::from_secs(10)), Keep::All));
+        for (word, expect) in [("all", Keep::All), ("1000", Keep::Newest(1000)), ("24h", Keep::For(Duration::from_secs(86_400)))]
+        {
+            let variable = ("COMMEDIA_RUNTIME__KEEP_ENDED", word);
+            assert_eq!(settings(&Flags::default(), &[home, variable], "").expect("settings").keep_ended, expect);
+        }
         for (word, expect) in [("0", Some(Duration::ZERO)), ("never", None), ("2m", Some(Duration::from_secs(120)))] {
             let variable = ("COMMEDIA_RUNTIME__PASSIVATE_AFTER", word);
             assert_eq!(settings(&Flags::default(), &[home, variable], "").expect("settings").passivate_after, expect);
@@ -339,6 +368,7 @@ mod tests {
         check(&[("HOME", "/h")], "\n[store]\nuri = 'x'", "commedia.toml:3: unknown field `uri`");
         check(&[("HOME", "/h")], "[store]\ndurability = 'maybe'", "not `maybe`");
         check(&[("HOME", "/h")], "[runtime]\npassivate_after = 'soon'", "not `soon`");
+        check(&[("HOME", "/h")], "[runtime]\nkeep_ended = 'some'", "runtime.keep_ended is `all`, a number");
         check(&[("HOME", "/h"), ("COMMEDIA_RUNTIME__WORKERS", "many")], "", "must be a whole number");
     }
 

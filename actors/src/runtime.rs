@@ -29,6 +29,7 @@ use crate::store::{CheckReport, OpenError, Options, ReadError, Stats, Store, Str
 use crate::subscribers::Follow;
 use crate::supervisor::{Supervisor, SupervisorMsg};
 use crate::timers::Timers;
+pub use crate::upkeep::{DeleteError, Keep};
 use crate::verify::{Verified, verify};
 
 /// Runs for each thread that go up to their first append at once.
@@ -46,6 +47,8 @@ pub struct RuntimeOptions {
     /// A run that waits for a moment of wall time is passivated after so long (10 s): it then costs an entry in a table. Zero:
     /// at once; `None`: only where its place is wanted.
     pub passivate_after: Option<Duration>,
+    /// Which ended runs are kept (all); the others are deleted.
+    pub keep_ended: Keep,
     /// The engine's page cache, in bytes; `None`: the store's default.
     pub cache_bytes: Option<u64>,
     /// The wall clock.
@@ -63,6 +66,7 @@ impl Default for RuntimeOptions {
             durability: Durability::Fsync,
             max_live_runs: 1024,
             passivate_after: Some(Duration::from_secs(10)),
+            keep_ended: Keep::All,
             cache_bytes: None,
             clock: WallClock::default(),
             builtins: Arc::new(crate::tool::BuiltinTools),
@@ -190,12 +194,15 @@ impl Runtime {
             first_legs: Arc::new(Semaphore::new(FIRST_LEGS * tokio::runtime::Handle::current().metrics().num_workers())),
             passivate_after: options.passivate_after,
         });
-        let scenarios = Arc::new(Scenarios::default());
+        let (scenarios, keep_ended) = (Arc::new(Scenarios::default()), options.keep_ended);
         let spawned = Actor::spawn(None, Supervisor, (shared.clone(), scenarios.clone())).await;
         let (supervisor, _) = spawned.map_err(|e| OpenError::Failed(format!("the supervisor does not start: {e}")))?;
         let runtime = Runtime { shared, scenarios, supervisor, loads: Arc::default() };
         let kept = runtime.supervisor.cast(SupervisorMsg::KeepTime(runtime.clone()));
         kept.map_err(|e| OpenError::Failed(format!("the supervisor does not start: {e}")))?;
+        if keep_ended != Keep::All {
+            drop(tokio::spawn(runtime.clone().keep(keep_ended)));
+        }
         Ok(runtime)
     }
 

@@ -28,6 +28,7 @@ mod key;
 pub mod live;
 mod losses;
 pub mod memory;
+pub mod migrate;
 mod reader;
 pub mod restore;
 mod sled;
@@ -65,6 +66,9 @@ pub const META_LIMIT: usize = 4 * 1024;
 
 /// The queue is counted in units of this many bytes.
 const QUEUE_UNIT: usize = 1024;
+
+/// So often whoever waits for room on the disk looks for it.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(250);
 
 /// So long a read that fails while the engine is opened again waits for it.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
@@ -181,6 +185,7 @@ impl Store {
             observer: options.observer.clone(),
             changed: std::sync::Mutex::default(),
             writable: watch::Sender::new(true),
+            full: false.into(),
         });
         let committer = Committer::new(shared.reader.opened(), claimed.claim, !home.inline());
         let actor = RwLock::new(start(&home, &shared, committer, &options).await?);
@@ -229,8 +234,18 @@ impl Store {
 
     /// Waits until the store takes writes: at once, unless its engine is being opened again or its actor started again.
     pub async fn until_writable(&self) {
-        // The sender is kept by what the handle holds: this cannot fail while the handle is there.
-        drop(self.0.shared.writable.subscribe().wait_for(|writable| *writable).await);
+        let shared = &self.0.shared;
+        let mut writable = shared.writable.subscribe();
+        loop {
+            // The sender is kept by what the handle holds: this cannot fail while the handle is there.
+            let waited = tokio::time::timeout(LOOK_FOR_ROOM, writable.wait_for(|writable| *writable)).await.is_ok();
+            if waited {
+                return;
+            }
+            if shared.full.load(Ordering::Acquire) && self.0.home.has_room() {
+                shared.has_room();
+            }
+        }
     }
 
     /// Appends a frame and its blobs; the new head is durable. On [`AppendError::Unknown`] read the head.

@@ -4,6 +4,7 @@ mod backup;
 mod home;
 mod run;
 mod store;
+mod upkeep;
 mod validate;
 mod waiting;
 mod words;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,7 @@ pub(crate) enum Work {
     Snapshot(StreamId, Snapshot, Reply<()>),
     Delete(Box<Delete>, Reply<bool>),
     Sweep(StreamId, Reply<bool>),
+    Forget(Reply<bool>),
 }
 
 /// A piece of work with its place in the bounded queue.
@@ -90,7 +91,7 @@ impl Job {
     pub(crate) fn refuse(self, e: AppendError) {
         match self.work {
             Work::Append(_, reply) | Work::Mark(_, reply) => Answer::Head(reply, Err(e)).send(),
-            Work::Delete(_, reply) | Work::Sweep(_, reply) => Answer::More(reply, Err(e)).send(),
+            Work::Delete(_, reply) | Work::Sweep(_, reply) | Work::Forget(reply) => Answer::More(reply, Err(e)).send(),
             Work::Blobs(_, _, reply) | Work::Snapshot(_, _, reply) | Work::Live(_, _, reply) => {
                 Answer::Done(reply, Err(e)).send();
             }
@@ -180,9 +181,18 @@ pub(crate) struct Shared {
     pub(crate) changed: Mutex<Option<Changed>>,
     /// Whether writes are taken.
     pub(crate) writable: watch::Sender<bool>,
+    /// Whether they are not because the disk is full: whoever waits looks whether there is room.
+    pub(crate) full: AtomicBool,
 }
 
 impl Shared {
+    /// There is room: if writes were refused for want of it, they are taken again.
+    pub(crate) fn has_room(&self) {
+        if self.full.load(Ordering::Acquire) && self.full.swap(false, Ordering::AcqRel) {
+            self.writable.send_replace(true);
+        }
+    }
+
     /// Begins to note which keys are written, or ends it.
     pub(crate) fn note_changes(&self, on: bool) {
         *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = on.then(Changed::new);
@@ -289,6 +299,8 @@ impl Committer {
             }
             Err(EngineError::Full(why)) => {
                 self.heads.clear();
+                shared.full.store(true, Ordering::Release);
+                shared.writable.send_replace(false);
                 answers.iter_mut().for_each(|answer| answer.fail(&AppendError::Unavailable(why.clone())));
                 Ok(())
             }
@@ -350,6 +362,10 @@ impl Committer {
             Work::Sweep(stream, reply) => {
                 let more = delete::sweep(&*self.engine, &stream, &mut self.row, &mut self.batch);
                 Answer::More(reply, more.map_err(|e| ReadError::of_stream(&stream, None)(e).into()))
+            }
+            Work::Forget(reply) => {
+                let more = delete::forget(&*self.engine, &mut self.batch);
+                Answer::More(reply, more.map_err(|e| ReadError::of_store(e).into()))
             }
             Work::Snapshot(stream, _, reply) if self.is_gone(&stream) => {
                 Answer::Done(reply, Err(AppendError::Invalid("the stream was deleted")))
@@ -494,6 +510,7 @@ impl Committer {
                 .append(&self.lines, self.durability)
                 .map_err(|e| EngineError::Failed(format!("cannot write the high-water mark: {e}")))?;
         }
+        shared.has_room();
         if self.completes {
             self.opened.live.set();
         }

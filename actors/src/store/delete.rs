@@ -60,14 +60,36 @@ pub(crate) fn sweep(engine: &dyn Engine, stream: &StreamId, row: &mut Vec<u8>, b
     key::leftover(stream, row);
     let more = left == 0;
     if more {
-        batch.put(row, &[])
+        batch.put(row, &[]);
     } else {
-        batch.delete(row)
+        batch.delete(row);
     }
     Ok(more)
 }
 
+/// Removes tombstones; whether there are more.
+pub(crate) fn forget(engine: &dyn Engine, batch: &mut Batch) -> Result<bool, EngineError> {
+    let (range, mut left) = (key::tombstones(), ROWS_AT_ONCE);
+    engine.scan(&range.from, &range.to, Order::Ascending, &mut |key, _| {
+        batch.delete(key);
+        left -= 1;
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(left == 0)
+}
+
 impl Store {
+    /// Removes all tombstones, for a format that knows none.
+    pub(crate) async fn forget_deleted(&self) -> Result<(), AppendError> {
+        self.sweep_leftovers().await?;
+        loop {
+            let (reply, answer) = oneshot::channel();
+            if !self.write(Work::Forget(reply), 1024, answer).await? {
+                return Ok(());
+            }
+        }
+    }
+
     /// Deletes streams. One that has another head by now is left alone and named; the others are gone, durably. Waits while
     /// the store is read as a whole, for a backup or a check.
     pub async fn delete(&self, streams: Vec<Delete>) -> Result<Vec<(StreamId, AppendError)>, AppendError> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::claim::{Claimed, claim, go_on};
 use super::compact::Folders;
 use super::directory::{Directory, STORE_FORMAT};
-use super::disk::forget;
+use super::disk::{Disk, forget};
 use super::engine::{Durability, Engine, EngineError};
 use super::error::OpenError;
 use super::fjall::FjallEngine;
@@ -17,6 +17,9 @@ use super::sled::SledEngine;
 
 /// Opens an engine; called again after an error. Tests hand in engines that fail on demand.
 pub type OpenEngine = dyn Fn() -> Result<Arc<dyn Engine>, EngineError> + Send + Sync;
+
+/// A write of moderate size.
+const LITTLE_BYTES: usize = 256 * 1024;
 
 /// Opens an engine in a folder.
 type OpenAt = dyn Fn(&Path) -> Result<Arc<dyn Engine>, EngineError> + Send + Sync;
@@ -115,6 +118,12 @@ impl Home {
     /// The folders that take part in a compaction, where there are files.
     pub(crate) fn folders(&self) -> Option<Folders> {
         self.files.as_ref().map(|(dir, _)| Folders::of(dir))
+    }
+
+    /// Whether the disk has room for a write of moderate size.
+    pub(crate) fn has_room(&self) -> bool {
+        let dir = self.high_water.as_deref().and_then(Path::parent);
+        dir.is_none_or(|dir| Disk::of(dir).no_room(LITTLE_BYTES, false).is_none())
     }
 
     /// Keeps the folder from being let go of.
