@@ -43,6 +43,7 @@ impl App {
             clock: self.settings.clock,
             passivate_after: self.settings.passivate_after,
             drain: self.settings.drain,
+            keep_ended: self.settings.keep_ended,
             ..RuntimeOptions::default()
         }
     }

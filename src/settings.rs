@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use commedia_actors::clock::WallClock;
+use commedia_actors::runtime::Keep;
 use commedia_actors::store::{self, engine::Durability};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -51,6 +52,8 @@ pub struct Settings {
     pub passivate_after: Option<Duration>,
     /// How long a process that was asked to stop waits for live runs and for the store.
     pub drain: Duration,
+    /// Which ended runs are kept.
+    pub keep_ended: Keep,
     /// What is logged.
     pub log: String,
     /// The wall clock.
@@ -83,6 +86,7 @@ struct RuntimeLayer {
     max_memory: Option<String>,
     passivate_after: Option<String>,
     drain: Option<String>,
+    keep_ended: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -94,7 +98,7 @@ struct LogLayer {
 /// The variables of the environment, as a function so that tests need none.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 10] = [
     "COMMEDIA_STORE__URL",
     "COMMEDIA_STORE__DURABILITY",
     "COMMEDIA_RUNTIME__WORKERS",
@@ -103,6 +107,7 @@ const VARIABLES: [&str; 9] = [
     "COMMEDIA_RUNTIME__MAX_MEMORY",
     "COMMEDIA_RUNTIME__PASSIVATE_AFTER",
     "COMMEDIA_RUNTIME__DRAIN",
+    "COMMEDIA_RUNTIME__KEEP_ENDED",
     "COMMEDIA_LOG__FILTER",
 ];
 
@@ -151,6 +156,9 @@ impl Settings {
         let passivate_after = passivate_after(&after.unwrap_or_default())?;
         let drain = env("COMMEDIA_RUNTIME__DRAIN").or(file.runtime.drain.clone()).or(reference.runtime.drain);
         let drain = drain_for(&drain.unwrap_or_default())?;
+        let kept = (file.runtime.keep_ended.clone(), reference.runtime.keep_ended);
+        let kept = env("COMMEDIA_RUNTIME__KEEP_ENDED").or(kept.0).or(kept.1);
+        let keep_ended = keep(&kept.unwrap_or_default()).map_err(|e| Failure::usage(format!("runtime.keep_ended {e}")))?;
         let (data, store) = places(flags, env, file)?;
         let word = match flags.verbose {
             0 => env("COMMEDIA_LOG__FILTER").or(file.log.filter.clone()).or(reference.log.filter).unwrap_or_default(),
@@ -174,6 +182,7 @@ impl Settings {
             max_memory_bytes,
             passivate_after,
             drain,
+            keep_ended,
             log: word,
             clock: WallClock::offset(offset_s),
         })
@@ -252,6 +261,20 @@ fn drain_for(word: &str) -> Result<Duration, Failure> {
     span.map_err(|why| Failure::usage(format!("runtime.drain is a span such as `30s`, not `{word}`: {why}")))
 }
 
+/// Which ended runs are kept: `all`, so many of the newest, or those of a span of time.
+pub fn keep(word: &str) -> Result<Keep, String> {
+    match word {
+        "all" => Ok(Keep::All),
+        count if !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit()) => {
+            count.parse().map(Keep::Newest).map_err(|_| format!("is a number that can be counted, not `{count}`"))
+        }
+        span => match commedia_domain::scenario::time::wall(span) {
+            Ok(ms) => Ok(Keep::For(Duration::from_millis(ms))),
+            Err(why) => Err(format!("is `all`, a number of runs such as `1000`, or a span such as `24h`, not `{span}`: {why}")),
+        },
+    }
+}
+
 fn durability(word: &str) -> Result<Durability, Failure> {
     match word {
         "fsync" => Ok(Durability::Fsync),
@@ -311,8 +334,11 @@ pub fn json_schema() -> Json {
             "runtime": section("How runs are worked on", json!({
                 "workers": {"type": "integer", "minimum": 0, "maximum": 1024, "default": 0, "description": "Threads; 0: one for each core"},
                 "max_live_runs": {"type": "integer", "minimum": 1, "default": 1024, "description": "Runs that are live at once"},
+                "max_queued_runs": {"type": "integer", "minimum": 0, "default": 10000, "description": "New runs that wait for a place; one more is refused"},
+                "max_memory": {"type": "string", "default": "none", "description": "New runs are refused while the process takes more memory, such as 4 GiB; none: however much it takes"},
                 "passivate_after": {"type": "string", "default": "10s", "description": "A run that waits for its timer is put aside after so long; 0: at once; never: only where its place is wanted"},
                 "drain": {"type": "string", "default": "30s", "description": "How long a process that was asked to stop waits for live runs and for the store"},
+                "keep_ended": {"type": "string", "default": "all", "description": "Which ended runs are kept: all, so many of the newest, or those of a span such as 24h; the others are deleted"},
             })),
             "log": section("What is told on standard error", json!({
                 "filter": {"type": "string", "default": "warn", "description": "In the syntax of tracing's EnvFilter"},
@@ -364,6 +390,12 @@ mod tests {
         assert_eq!((found.passivate_after, found.drain), (Some(Duration::from_secs(10)), Duration::from_secs(30)));
         let short = settings(&Flags::default(), &[home, ("COMMEDIA_RUNTIME__DRAIN", "250ms")], "[runtime]\ndrain = '9s'");
         assert_eq!(short.expect("settings").drain, Duration::from_millis(250));
+        assert_eq!((found.passivate_after, found.keep_ended), (Some(Duration::from_secs(10)), Keep::All));
+        for (word, expect) in [("all", Keep::All), ("1000", Keep::Newest(1000)), ("24h", Keep::For(Duration::from_secs(86_400)))]
+        {
+            let variable = ("COMMEDIA_RUNTIME__KEEP_ENDED", word);
+            assert_eq!(settings(&Flags::default(), &[home, variable], "").expect("settings").keep_ended, expect);
+        }
         for (word, expect) in [("0", Some(Duration::ZERO)), ("never", None), ("2m", Some(Duration::from_secs(120)))] {
             let variable = ("COMMEDIA_RUNTIME__PASSIVATE_AFTER", word);
             assert_eq!(settings(&Flags::default(), &[home, variable], "").expect("settings").passivate_after, expect);
@@ -381,6 +413,7 @@ mod tests {
         check(&[("HOME", "/h")], "[store]\ndurability = 'maybe'", "not `maybe`");
         check(&[("HOME", "/h")], "[runtime]\npassivate_after = 'soon'", "not `soon`");
         check(&[("HOME", "/h")], "[runtime]\ndrain = 'never'", "runtime.drain is a span such as `30s`, not `never`");
+        check(&[("HOME", "/h")], "[runtime]\nkeep_ended = 'some'", "runtime.keep_ended is `all`, a number");
         check(&[("HOME", "/h"), ("COMMEDIA_RUNTIME__WORKERS", "many")], "", "must be a whole number");
     }
 

@@ -28,4 +28,5 @@ pub mod subscribers;
 mod supervisor;
 mod timers;
 pub mod tool;
+mod upkeep;
 pub mod verify;

@@ -32,6 +32,7 @@ use crate::store::{CheckReport, OpenError, Options, ReadError, Stats, Store, Str
 use crate::subscribers::Follow;
 use crate::supervisor::{Supervisor, SupervisorMsg};
 use crate::timers::Timers;
+pub use crate::upkeep::{DeleteError, Keep};
 use crate::verify::{Verified, verify};
 
 /// Runs for each thread that go up to their first append at once.
@@ -58,6 +59,8 @@ pub struct RuntimeOptions {
     pub passivate_after: Option<Duration>,
     /// How long a shutdown waits for live runs and for the store (30 s).
     pub drain: Duration,
+    /// Which ended runs are kept (all); the others are deleted.
+    pub keep_ended: Keep,
     /// The engine's page cache, in bytes; `None`: the store's default.
     pub cache_bytes: Option<u64>,
     /// The wall clock.
@@ -78,6 +81,7 @@ impl Default for RuntimeOptions {
             max_memory_bytes: None,
             passivate_after: Some(Duration::from_secs(10)),
             drain: Duration::from_secs(30),
+            keep_ended: Keep::All,
             cache_bytes: None,
             clock: WallClock::default(),
             builtins: Arc::new(crate::tool::BuiltinTools),
@@ -211,12 +215,15 @@ impl Runtime {
             passivate_after: options.passivate_after,
             drain: options.drain,
         });
-        let scenarios = Arc::new(Scenarios::default());
+        let (scenarios, keep_ended) = (Arc::new(Scenarios::default()), options.keep_ended);
         let spawned = Actor::spawn(None, Supervisor, (shared.clone(), scenarios.clone())).await;
         let (supervisor, _) = spawned.map_err(|e| OpenError::Failed(format!("the supervisor does not start: {e}")))?;
         let runtime = Runtime { shared, scenarios, supervisor, loads: Arc::default() };
         let kept = runtime.supervisor.cast(SupervisorMsg::KeepTime(runtime.clone()));
         kept.map_err(|e| OpenError::Failed(format!("the supervisor does not start: {e}")))?;
+        if keep_ended != Keep::All {
+            drop(tokio::spawn(runtime.clone().keep(keep_ended)));
+        }
         Ok(runtime)
     }
 

@@ -5,13 +5,18 @@
 //! never leave `store/`.
 
 mod actor;
+pub mod archive;
+pub mod backup;
 pub mod blob;
 mod check;
 mod claim;
 mod commit;
+pub mod compact;
 pub mod copy;
+mod delete;
 pub mod digest;
 mod directory;
+mod disk;
 pub mod engine;
 mod error;
 mod fjall;
@@ -21,8 +26,11 @@ mod home;
 mod journal;
 mod key;
 pub mod live;
+mod losses;
 pub mod memory;
+pub mod migrate;
 mod reader;
+pub mod restore;
 mod sled;
 mod stream;
 
@@ -40,7 +48,9 @@ pub use check::{CheckReport, StreamCheck};
 use claim::Claimed;
 pub use commit::{Append, Group, Mark, Observe};
 use commit::{Committer, Job, Shared, Totals, Work};
-pub use directory::STORE_FORMAT;
+pub use delete::Delete;
+use directory::DELETING_FORMAT;
+pub use directory::{OLDEST_FORMAT, STORE_FORMAT};
 use engine::Durability;
 pub use error::{AppendError, Damage, OpenError, ReadError};
 use frame::{FRAME_LIMIT, Frame};
@@ -48,7 +58,7 @@ use home::Home;
 pub use home::{ENGINES, OpenEngine, place};
 use live::{LIVE_LIMIT, LiveRow};
 pub use reader::Listed;
-use reader::Reader;
+use reader::{Reader, Stage};
 pub use stream::{BadName, Head, Lease, NAME_LIMIT, SHARDS, StreamId, StreamKind};
 
 /// The meta bytes of a stream are at most this many.
@@ -57,6 +67,12 @@ pub const META_LIMIT: usize = 4 * 1024;
 /// The queue is counted in units of this many bytes.
 const QUEUE_UNIT: usize = 1024;
 
+/// So often whoever waits for room on the disk looks for it.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(250);
+
+/// So long a read that fails while the engine is opened again waits for it.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How a store is opened.
 #[derive(Clone)]
 pub struct Options {
@@ -64,7 +80,7 @@ pub struct Options {
     pub cache_bytes: u64,
     /// How much may wait to be written, in bytes (64 MiB); beyond it, callers wait.
     pub queue_bytes: usize,
-    /// After this a write that is not answered is [`AppendError::Unknown`] (30 s).
+    /// After this without an answer to any write a write is [`AppendError::Unknown`] (30 s): a slow disk is waited for.
     pub timeout: Duration,
     /// Is told of every group.
     pub observer: Option<Arc<dyn Observe>>,
@@ -109,6 +125,10 @@ struct Inner {
     actor: RwLock<ActorRef<StoreMsg>>,
     queue: Arc<Semaphore>,
     options: Options,
+    /// Held to read while everything is read, and to write while something is taken away.
+    upkeep: tokio::sync::RwLock<()>,
+    /// What the engine took when it was opened or compacted last, in bytes.
+    compacted_bytes: std::sync::atomic::AtomicU64,
 }
 
 impl Drop for Inner {
@@ -163,12 +183,22 @@ impl Store {
             epoch: claimed.claim.epoch.into(),
             totals: Totals::default(),
             observer: options.observer.clone(),
+            changed: std::sync::Mutex::default(),
             writable: watch::Sender::new(true),
+            full: false.into(),
         });
         let committer = Committer::new(shared.reader.opened(), claimed.claim, !home.inline());
         let actor = RwLock::new(start(&home, &shared, committer, &options).await?);
         let queue = Arc::new(Semaphore::new(options.queue_bytes.div_ceil(QUEUE_UNIT).clamp(1, Semaphore::MAX_PERMITS)));
-        Ok(Store(Arc::new(Inner { home, shared, actor, queue, options })))
+        Ok(Store(Arc::new(Inner {
+            compacted_bytes: shared.reader.opened().engine.size_bytes().into(),
+            upkeep: tokio::sync::RwLock::default(),
+            home,
+            shared,
+            actor,
+            queue,
+            options,
+        })))
     }
 
     /// Starts a new store actor after the old one has died; the engine stays open, the epoch is raised.
@@ -204,8 +234,18 @@ impl Store {
 
     /// Waits until the store takes writes: at once, unless its engine is being opened again or its actor started again.
     pub async fn until_writable(&self) {
-        // The sender is kept by what the handle holds: this cannot fail while the handle is there.
-        drop(self.0.shared.writable.subscribe().wait_for(|writable| *writable).await);
+        let shared = &self.0.shared;
+        let mut writable = shared.writable.subscribe();
+        loop {
+            // The sender is kept by what the handle holds: this cannot fail while the handle is there.
+            let waited = tokio::time::timeout(LOOK_FOR_ROOM, writable.wait_for(|writable| *writable)).await.is_ok();
+            if waited {
+                return;
+            }
+            if shared.full.load(Ordering::Acquire) && self.0.home.has_room() {
+                shared.has_room();
+            }
+        }
     }
 
     /// Appends a frame and its blobs; the new head is durable. On [`AppendError::Unknown`] read the head.
@@ -256,7 +296,7 @@ impl Store {
         mut visit: impl FnMut(&str, &[u8]) + Send + 'static,
     ) -> Result<(), ReadError> {
         let workspace = workspace.to_string();
-        self.read_with(move |shared| {
+        self.read_once(move |shared| {
             live::visit(&*shared.reader.opened().engine, &workspace, kind, &mut |id, bytes| {
                 visit(id, bytes);
                 std::ops::ControlFlow::Continue(())
@@ -300,12 +340,28 @@ impl Store {
         cast.map_err(|_| AppendError::Unavailable("the store actor is down".into()))?;
         let answered = match self.0.home.inline() {
             true => answer.await,
-            false => match tokio::time::timeout(self.0.options.timeout, answer).await {
-                Ok(answered) => answered,
-                Err(_) => return Err(AppendError::Unknown),
+            false => match self.while_others_are_answered(answer).await {
+                Some(answered) => answered,
+                None => return Err(AppendError::Unknown),
             },
         };
         answered.unwrap_or(Err(AppendError::Unknown))
+    }
+
+    /// Waits for an answer for as long as groups are written: what stands in a long queue before a slow disk is not lost.
+    async fn while_others_are_answered<T>(
+        &self,
+        mut answer: oneshot::Receiver<T>,
+    ) -> Option<Result<T, oneshot::error::RecvError>> {
+        let groups = || self.0.shared.totals.groups.load(Ordering::Relaxed);
+        loop {
+            let before = groups();
+            match tokio::time::timeout(self.0.options.timeout, &mut answer).await {
+                Ok(answered) => return Some(answered),
+                Err(_) if groups() == before => return None,
+                Err(_) => {}
+            }
+        }
     }
 
     async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, AppendError> {
@@ -317,7 +373,27 @@ impl Store {
     }
 
     /// Reads run where they are called for an engine in memory, and on a blocking thread for one on a disk.
+    /// What cannot be read because the engine is opened again just now is read when it is.
     async fn read_with<T: Send + 'static>(
+        &self,
+        read: impl Fn(&Shared) -> Result<T, ReadError> + Send + Sync + 'static,
+    ) -> Result<T, ReadError> {
+        let (shared, read) = (&self.0.shared, Arc::new(read));
+        let deadline = tokio::time::Instant::now() + READ_PATIENCE;
+        loop {
+            let (number, stage) = shared.reader.stage();
+            let once = read.clone();
+            let found = self.read_once(move |shared| once(shared)).await;
+            let passes = matches!(found, Err(ReadError::Unavailable(_))) && stage != Stage::Closed;
+            if !passes || shared.reader.stage() == (number, Stage::Open) || tokio::time::Instant::now() >= deadline {
+                return found;
+            }
+            // At the deadline it is tried once more.
+            drop(tokio::time::timeout_at(deadline, shared.reader.another(number)).await);
+        }
+    }
+
+    async fn read_once<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Shared) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
@@ -383,7 +459,7 @@ impl Store {
         kind: StreamKind,
         before: Option<&StreamId>,
         limit: usize,
-        keep: impl Fn(&StreamId, Option<&[u8]>) -> bool + Send + 'static,
+        keep: impl Fn(&StreamId, Option<&[u8]>) -> bool + Send + Sync + 'static,
     ) -> Result<Vec<Listed>, ReadError> {
         let (workspace, before) = (workspace.to_string(), before.cloned());
         self.read_with(move |shared| shared.reader.newest((&workspace, kind), before.as_ref(), limit, &keep)).await
@@ -414,8 +490,14 @@ impl Store {
         .await
     }
 
+    /// The format of its files and keys.
+    pub fn format(&self) -> u32 {
+        self.0.home.format()
+    }
+
     /// Reads everything and says what is wrong.
     pub async fn check(&self) -> Result<CheckReport, ReadError> {
+        let _alone = self.0.upkeep.read().await;
         let shared = self.0.shared.clone();
         blocking(move || check::check(&shared.reader)).await.map_err(ReadError::Unavailable)?
     }

@@ -1,6 +1,6 @@
-//! What only an engine with files can show: locks, kills, flipped bits, lost ends. Every test runs on each of them.
+//! What only an engine with files can show: locks, engines, syncs, kills. Every test runs on each of them.
 //!
-//! `COMMEDIA_KILLS`, `COMMEDIA_FLIPS`: how often (10, 30), the latter in a store of `COMMEDIA_FLIP_RUNS` streams; `COMMEDIA_KILL_SEED`, `COMMEDIA_FLIP_SEED`: the same again.
+//! `COMMEDIA_KILLS`: how often (10); `COMMEDIA_KILL_SEED`: the same again.
 
 mod store_support;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 use commedia_actors::store::blob::{Blob, Snapshot};
 use commedia_actors::store::engine::Durability;
 use commedia_actors::store::live::LiveRow;
-use commedia_actors::store::{Append, AppendError, ENGINES, Head, OpenError, Options, ReadError, Store, StreamId};
+use commedia_actors::store::{Append, ENGINES, Head, OpenError, Options, Store, StreamId};
 use commedia_domain::id::Hash32;
 use store_support::*;
 
@@ -86,156 +86,6 @@ async fn no_row_gets_into_an_unsynced_file_of_its_own() {
     }
     store.close().await.unwrap();
     assert_eq!(files(&dir.path().join("sled/blobs")), Vec::<std::path::PathBuf>::new());
-}
-
-/// The file that new rows are in.
-fn log(engine: &str, dir: &Path) -> std::path::PathBuf {
-    let log = |path: &std::path::PathBuf| path.ends_with("sled/db") || path.extension().is_some_and(|e| e == "jnl");
-    files(&dir.join(engine)).into_iter().rfind(log).unwrap()
-}
-
-/// A store with some streams, blobs and a snapshot, closed; what each stream's head was.
-async fn sample(engine: &str, dir: &Path, runs: u64) -> BTreeMap<StreamId, Head> {
-    let store = open_files(engine, dir).await;
-    let mut heads = BTreeMap::new();
-    for n in 0..runs {
-        let stream = run(&format!("r{n}"));
-        let blob = Blob::new("default", vec![n as u8; 9000]);
-        let request = Append {
-            frame: frame_with(&stream, &Head::START, 3, std::slice::from_ref(&blob)),
-            blobs: vec![blob],
-            ..append_of(&store, &stream, &Head::START, 3)
-        };
-        let head = store.append(request).await.unwrap();
-        let snapshot = Snapshot { seq: 3, head_hash: head.hash, digest: head.hash, state_version: 1, bytes: vec![1; 3000] };
-        store.put_snapshot(&stream, snapshot).await.unwrap();
-        heads.insert(stream.clone(), fill(&store, &stream, &[1, 30, 2, n % 5 + 1]).await);
-    }
-    store.close().await.unwrap();
-    if engine == "fjall" {
-        // Opening gives back the room that a new journal reserves: less to copy.
-        open_files(engine, dir).await.close().await.unwrap();
-    }
-    heads
-}
-
-/// Opens what may be damaged. `None`: all is as it was. Else what the store says is wrong, once it is sure that whatever
-/// it serves is right.
-async fn examine(engine: &str, dir: &Path, heads: &BTreeMap<StreamId, Head>) -> Option<String> {
-    let store = match Store::open(&url(engine, dir), Durability::Fsync, Options::default()).await {
-        Ok(store) => store,
-        Err(e) => return Some(format!("refused: {e}")),
-    };
-    let report = store.check().await.unwrap();
-    let mut said: Vec<String> = report.damage.iter().map(ToString::to_string).collect();
-    let listed = store.every_stream(None, 1000).await.unwrap();
-    for (stream, head) in heads {
-        let in_list = listed.iter().find(|l| l.stream == *stream);
-        assert!(in_list.is_none_or(|l| l.head.as_ref().is_ok_and(|h| h == head) || l.head.is_err()), "{in_list:?}");
-        assert!(in_list.is_some() || report.damage.iter().any(|d| d.stream.as_ref() == Some(stream)), "{stream} is not listed");
-        let whole = match store.head(stream).await {
-            Ok(found) => {
-                assert_eq!(found, *head, "{stream}: another head, and nothing said");
-                let mut at = Head::START;
-                loop {
-                    match store.read_after(stream, &at, 1000).await {
-                        Ok(frames) if frames.is_empty() => break at == *head,
-                        Ok(frames) => {
-                            frames.iter().for_each(|frame| check_payloads(stream, frame));
-                            at = frames.last().unwrap().head();
-                        }
-                        Err(ReadError::Damaged(_)) => break false,
-                        Err(e) => panic!("{e}"),
-                    }
-                }
-            }
-            Err(ReadError::Damaged(damage)) => {
-                assert_eq!(damage.stream.as_ref(), Some(stream));
-                let refused = append(&store, stream, head, 1).await;
-                assert!(matches!(refused, Err(AppendError::Damaged(_))), "{refused:?}");
-                false
-            }
-            Err(e) => panic!("{e}"),
-        };
-        let named = report.damage.iter().any(|damage| damage.stream.as_ref() == Some(stream));
-        assert!(whole || named, "{stream} is damaged and not named: {said:?}");
-        let checked = report.streams.iter().find(|s| s.stream == *stream);
-        assert_eq!(checked.is_some_and(|s| s.whole && s.head == *head), whole, "{stream}");
-    }
-    if let Err(e) = store.close().await {
-        said.push(format!("closing: {e}"));
-    }
-    (!said.is_empty()).then(|| said.join("; "))
-}
-
-async fn a_flipped_bit_is_named_or_does_no_harm(engine: &'static str) {
-    let dir = tempfile::tempdir().unwrap();
-    let whole = dir.path().join("whole");
-    let heads = sample(engine, &whole, count_from_env("COMMEDIA_FLIP_RUNS", 12)).await;
-    assert_eq!(examine(engine, &copied(&whole, dir.path(), "untouched"), &heads).await, None);
-    let mut random = Random::from_env("COMMEDIA_FLIP_SEED");
-    let paths: Vec<_> = files(&whole).into_iter().filter(|path| !path.ends_with("lock")).collect();
-    let mut named = 0;
-    for n in 0..count_from_env("COMMEDIA_FLIPS", 30) {
-        let copy = copied(&whole, dir.path(), "flipped");
-        // Every second time the log, where nearly all bytes are.
-        let any = &paths[random.below(paths.len() as u64) as usize];
-        let path = if random.below(2) == 0 { log(engine, &copy) } else { copy.join(any.strip_prefix(&whole).unwrap()) };
-        let mut bytes = fs::read(&path).unwrap();
-        let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
-        if used == 0 {
-            continue;
-        }
-        let (at, bit) = (random.below(used as u64) as usize, random.below(8));
-        bytes[at] ^= 1 << bit;
-        fs::write(&path, &bytes).unwrap();
-        let said = examine(engine, &copy, &heads).await;
-        println!("{n}: {} byte {at} bit {bit}: {}", path.display(), said.as_deref().unwrap_or("no harm"));
-        named += u32::from(said.is_some());
-    }
-    println!("{named} named");
-}
-
-fn copied(from: &Path, dir: &Path, name: &str) -> std::path::PathBuf {
-    let to = dir.join(name);
-    if to.exists() {
-        fs::remove_dir_all(&to).unwrap();
-    }
-    copy_dir(from, &to);
-    to
-}
-
-async fn a_lost_end_is_named(engine: &'static str) {
-    let dir = tempfile::tempdir().unwrap();
-    let whole = dir.path().join("whole");
-    let heads = sample(engine, &whole, 12).await;
-    let len = fs::read(log(engine, &whole)).unwrap().iter().rposition(|b| *b != 0).unwrap() as u64;
-    for kept in [0, 10, 30, 50, 70, 80, 90] {
-        let copy = copied(&whole, dir.path(), "cut");
-        fs::File::options().write(true).open(log(engine, &copy)).unwrap().set_len(len * kept / 100).unwrap();
-        for entry in files(&copy.join(engine)).iter().filter(|path| path.to_string_lossy().contains("snap.")) {
-            fs::remove_file(entry).unwrap();
-        }
-        let said = examine(engine, &copy, &heads).await.unwrap_or_else(|| panic!("{kept} % of the log, and nothing said"));
-        println!("{kept} %: {said}");
-        assert!(said.contains("refused") || said.contains("are missing"), "{said}");
-    }
-    let copy = copied(&whole, dir.path(), "emptied");
-    fs::remove_dir_all(copy.join(engine)).unwrap();
-    assert!(examine(engine, &copy, &heads).await.unwrap().contains("acknowledged groups are missing at the end"));
-    assert!(examine(engine, &copy, &heads).await.unwrap().contains("acknowledged events 1 to "), "and it stays named");
-    let copy = copied(&whole, dir.path(), "unmarked");
-    fs::write(copy.join("high-water"), "").unwrap();
-    assert!(examine(engine, &copy, &heads).await.unwrap().contains("missing from the end of the high-water mark"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_half_written_snapshot_of_sled_does_no_harm() {
-    let engine = "sled";
-    let dir = tempfile::tempdir().unwrap();
-    let heads = sample(engine, dir.path(), 2).await;
-    fs::write(dir.path().join("sled/snap.FFFFFFFFFFFFFFFF.generating"), "half").unwrap();
-    assert_eq!(examine(engine, dir.path(), &heads).await, None);
 }
 
 /// What the child appends to, told by `COMMEDIA_KILL_DIR`; without it there is nothing to do.
@@ -351,64 +201,6 @@ async fn nothing_acknowledged_is_lost_to_a_kill(engine: &'static str) {
     assert!(lines > 0);
 }
 
-/// On a small file system of its own, named by `COMMEDIA_SMALL_DISK` (a tmpfs of some 24 MiB for sled, of 160 MiB for fjall, say); the engine by
-/// `COMMEDIA_KILL_ENGINE`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a small file system"]
-async fn a_full_disk_stops_writes_only_and_only_while_it_is_full() {
-    let Ok(disk) = std::env::var("COMMEDIA_SMALL_DISK") else { return };
-    let engine: &str = &std::env::var("COMMEDIA_KILL_ENGINE").unwrap_or_else(|_| "sled".into());
-    let ballast = Path::new(&disk).join("ballast");
-    let dir = Path::new(&disk).join("store");
-    let store = open_files(engine, &dir).await;
-    let stream = run("a");
-    let mut head = fill(&store, &stream, &[3, 5]).await;
-    let epoch = store.epoch();
-    let mut file = fs::File::create(&ballast).unwrap();
-    while file.write_all(&[1; 4096]).is_ok() {}
-    let spare = Random::from_env("COMMEDIA_DISK_SEED").below(2_000_000);
-    file.set_len(file.metadata().unwrap().len() - spare).unwrap();
-    let error = loop {
-        match append(&store, &stream, &head, 50).await {
-            Ok(new) => head = new,
-            Err(e) => break e,
-        }
-    };
-    println!("full after {} events: {error}", head.seq);
-    assert_eq!(error, AppendError::Unknown);
-    for _ in 0..3 {
-        let refused = append(&store, &stream, &head, 1).await;
-        assert!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
-        assert_eq!(store.head(&stream).await, Ok(head));
-        let mut at = Head::START;
-        while at != head {
-            match store.read_after(&stream, &at, 50_000).await {
-                Ok(frames) => at = frames.last().unwrap().head(),
-                // sled cannot read a page whose split it could not write; nothing else is an excuse.
-                Err(ReadError::Unavailable(why)) => {
-                    println!("not readable after event {}: {why}", at.seq);
-                    break;
-                }
-                Err(e) => panic!("{e}"),
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-    drop(file);
-    fs::remove_file(&ballast).unwrap();
-    while store.epoch() == epoch {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let found = store.head(&stream).await.unwrap();
-    assert!(found == head || found.seq == head.seq + 50, "{found:?} after {head:?}");
-    let head = append(&store, &stream, &found, 50).await.unwrap();
-    assert_eq!(verify(&store, &stream, 100_000).await, head);
-    assert_eq!(store.check().await.unwrap().damage, []);
-    store.close().await.unwrap();
-    let store = open_files(engine, &dir).await;
-    assert_eq!(verify(&store, &stream, 100_000).await, head);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_fjall_that_was_not_finished_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
@@ -428,8 +220,6 @@ macro_rules! on_files {
                 a_directory_has_one_owner
                 another_engines_url_is_refused_and_both_are_named
                 both_durabilities_survive_closing_and_count_their_syncs
-                a_flipped_bit_is_named_or_does_no_harm
-                a_lost_end_is_named
                 nothing_acknowledged_is_lost_to_a_kill
             }
         }

@@ -1,8 +1,14 @@
-//! `commedia store`: `check` reads everything stored and names what is not as it was written; `copy` takes it elsewhere.
+//! `commedia store`: `check` reads everything stored and names what is not as it was written; `copy` takes it elsewhere. The
+//! other commands have files of their own.
+
+mod backup;
+mod upkeep;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use commedia_actors::runtime::Keep;
 use commedia_actors::store::copy::{Copied, CopyError, copy};
 use commedia_actors::store::{CheckReport, Damage, OpenError, StreamKind};
 use serde_json::{Value as Json, json};
@@ -10,6 +16,7 @@ use serde_json::{Value as Json, json};
 use crate::app::{App, close, interrupted, open_failure, read_failure};
 use crate::failure::{Exit, Failure};
 use crate::report::{columns, number};
+use crate::settings::keep;
 
 #[derive(Debug, Args)]
 pub(super) struct StoreArgs {
@@ -21,6 +28,32 @@ pub(super) struct StoreArgs {
 enum StoreCommand {
     /// Read everything and name all damage
     Check,
+    /// Write everything stored to one file
+    Backup {
+        /// The file; it must not be there yet
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Make a store from a backup, in a data folder that is empty or not there yet
+    Restore {
+        /// The file that `backup` wrote
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Give room back that the engine does not
+    Compact,
+    /// Delete runs that have ended, but for those that are to be kept
+    Prune {
+        /// Which are kept: so many of the newest, such as 1000, or those that ended within a span, such as 24h
+        #[arg(long, value_name = "KEEP", value_parser = keep)]
+        keep: Keep,
+    },
+    /// Take the store to another format
+    Migrate {
+        /// The format [default: the newest]
+        #[arg(long, value_name = "N")]
+        to: Option<u32>,
+    },
     /// Copy a store to another folder, and to another engine if you like; a copy to the same engine is compact
     Copy {
         /// The store that is copied: sled://DIR or fjall://DIR
@@ -35,6 +68,11 @@ enum StoreCommand {
 pub(super) async fn store(app: &App, args: &StoreArgs) -> Result<Exit, Failure> {
     match &args.what {
         StoreCommand::Check => check(app).await,
+        StoreCommand::Backup { file } => backup::backup(app, file).await,
+        StoreCommand::Restore { file } => backup::put_back(app, file).await,
+        StoreCommand::Compact => upkeep::compact(app).await,
+        StoreCommand::Prune { keep } => upkeep::prune(app, *keep).await,
+        StoreCommand::Migrate { to } => upkeep::to_format(app, *to).await,
         StoreCommand::Copy { from, to } => copy_store(app, from, to).await,
     }
 }

@@ -1,11 +1,13 @@
 //! The program as users and scripts have it: run as a process, with files, signals and exit codes.
 
+mod backup;
 mod home;
 #[cfg(not(feature = "failpoints"))]
 mod points;
 mod run;
 mod store;
 mod storm;
+mod upkeep;
 mod validate;
 mod waiting;
 mod words;

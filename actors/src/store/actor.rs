@@ -13,12 +13,15 @@ use tokio::sync::oneshot;
 
 use super::claim::Claimed;
 use super::commit::{Committer, GROUP_BYTES, Job, Shared};
+use super::compact::{CompactError, Compacted, Compaction, Folders};
 use super::error::{AppendError, OpenError};
 use super::home::Home;
+use super::reader::Stage;
 
 /// The pause before the second attempt to open the engine again; it doubles up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Writes go on so soon after the disk takes them again, and the time that opening takes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// So many writes that came while the last group was written say that more are coming: the group waits for them, half as
 /// long as the last one took. A write without company never waits.
@@ -39,9 +42,15 @@ pub(crate) enum StoreMsg {
     Reopen(u32),
     /// The outcome.
     Reopened(u32, Result<Claimed, OpenError>),
+    /// Let a copy take the engine's place.
+    Swap(Box<(Compaction, Folders)>, Swapped),
+    /// The outcome: the engine to go on with, unless it must be opened again.
+    HasSwapped(Box<(Result<Claimed, OpenError>, Result<Compacted, CompactError>)>, Swapped),
     /// Finish what is queued and let go of the files.
     Close(oneshot::Sender<Result<(), String>>),
 }
+
+type Swapped = oneshot::Sender<Result<Compacted, CompactError>>;
 
 pub(crate) struct StoreActor;
 
@@ -63,6 +72,8 @@ enum Mode {
     Thread(Writer),
     /// The engine never waits: written here, at once.
     Inline(Box<Committer>, Vec<Job>),
+    /// Writes wait for a moment, until the engine is another one.
+    Swapping(Vec<Job>),
     /// Nothing is written until the engine is open again.
     Broken(String),
     Closed,
@@ -174,6 +185,7 @@ impl State {
             }
             Mode::Thread(_) | Mode::Closed => return job.refuse(AppendError::Unavailable("the store is closed".into())),
             Mode::Broken(why) => return job.refuse(AppendError::Unavailable(why.clone())),
+            Mode::Swapping(waiting) => return waiting.push(job),
             Mode::Inline(committer, group) => {
                 group.push(job);
                 let done = committer.commit_caught(&self.shared, group);
@@ -190,6 +202,7 @@ impl State {
         tracing::error!("the store takes no writes until it is open again: {why}");
         self.shared.writable.send_replace(false);
         self.mode = Mode::Broken(why);
+        self.shared.reader.enter(Stage::Broken);
         self.reopen(0, myself);
     }
 
@@ -201,7 +214,7 @@ impl State {
         let (home, shared, myself) = (self.home.clone(), self.shared.clone(), myself.clone());
         tokio::task::spawn_blocking(move || {
             // Else nobody would ever try again.
-            let claimed = catch_unwind(AssertUnwindSafe(|| home.reopen(&shared.reader.opened())))
+            let claimed = catch_unwind(AssertUnwindSafe(|| home.reopen(&shared.reader)))
                 .unwrap_or_else(|_| Err(OpenError::Failed("opening the engine panicked".into())));
             if let Err(e) = myself.cast(StoreMsg::Reopened(attempt, claimed)) {
                 tracing::error!("the store actor is gone: {e}");
@@ -221,18 +234,83 @@ impl State {
                 tracing::info!(epoch, "the store is open again");
             }
             Err(e) => {
-                tracing::error!("the store cannot be opened again yet: {e}");
+                let why = e.to_string();
+                match &self.mode {
+                    Mode::Broken(before) if *before == why => {
+                        tracing::debug!(attempt, "the store cannot be opened again yet: {why}");
+                    }
+                    _ => tracing::error!(attempt, "the store cannot be opened again yet: {why}"),
+                }
                 let pause = FIRST_PAUSE.saturating_mul(1 << attempt.min(16)).min(LONGEST_PAUSE);
-                self.mode = Mode::Broken(e.to_string());
+                self.mode = Mode::Broken(why);
                 // The timer's handle is not needed: a closed store ignores the message.
                 drop(myself.send_after(pause, move || StoreMsg::Reopen(attempt + 1)));
             }
         }
     }
 
+    /// The writer finishes what it has; then, beside the mailbox, the copy gets what was written meanwhile and takes the place.
+    fn swap(&mut self, copy: (Compaction, Folders), reply: Swapped, myself: &ActorRef<StoreMsg>) {
+        if !matches!(self.mode, Mode::Thread(_)) {
+            let refused = Err(CompactError::File("the store takes no writes now".into()));
+            return drop(reply.send(refused));
+        }
+        let writer = std::mem::replace(&mut self.mode, Mode::Swapping(Vec::new()));
+        let (home, shared, myself) = (self.home.clone(), self.shared.clone(), myself.clone());
+        tokio::task::spawn_blocking(move || {
+            drop(writer);
+            let held = home.hold();
+            let (mut compaction, folders) = copy;
+            let old = shared.reader.opened().engine.clone();
+            let outcome = match compaction.catch_up(&shared.changes()) {
+                Err(e) => {
+                    drop(compaction);
+                    if let Err(e) = folders.settle() {
+                        tracing::warn!("what a compaction left cannot be removed: {e}");
+                    }
+                    (home.go_on(Some(old)), Err(e))
+                }
+                Ok(()) => {
+                    shared.reader.enter(Stage::Broken);
+                    let done = compaction.finish(&folders);
+                    let claimed = home.go_on(None);
+                    (claimed, done)
+                }
+            };
+            drop(held);
+            if myself.cast(StoreMsg::HasSwapped(Box::new(outcome), reply)).is_err() {
+                tracing::error!("the store actor is gone");
+            }
+        });
+    }
+
+    fn has_swapped(
+        &mut self,
+        (claimed, done): (Result<Claimed, OpenError>, Result<Compacted, CompactError>),
+        reply: Swapped,
+        myself: &ActorRef<StoreMsg>,
+    ) {
+        let mode = std::mem::replace(&mut self.mode, Mode::Closed);
+        let Mode::Swapping(waiting) = mode else {
+            self.mode = mode;
+            return drop(reply.send(Err(CompactError::File("the store was closed meanwhile".into()))));
+        };
+        match claimed {
+            Ok(claimed) => {
+                let committer = self.shared.take_over(claimed, !self.home.inline());
+                self.start_writer(committer, myself);
+            }
+            Err(e) => self.broke(format!("after a compaction: {e}"), myself),
+        }
+        waiting.into_iter().for_each(|job| self.write(job, myself));
+        // Whoever asked may have gone.
+        drop(reply.send(done));
+    }
+
     /// Ends the writer and closes the engine; the end may wait for a disk, so it happens beside the mailbox.
     fn close(&mut self, reply: oneshot::Sender<Result<(), String>>) {
         let mode = std::mem::replace(&mut self.mode, Mode::Closed);
+        self.shared.reader.enter(Stage::Closed);
         let (home, opened) = (self.home.clone(), self.shared.reader.opened());
         tokio::task::spawn_blocking(move || {
             if let Mode::Thread(writer) = mode {
@@ -263,6 +341,8 @@ impl Actor for StoreActor {
             StoreMsg::Broke(why) => state.broke(why, &myself),
             StoreMsg::Reopen(attempt) => state.reopen(attempt, &myself),
             StoreMsg::Reopened(attempt, claimed) => state.reopened(attempt, claimed, &myself),
+            StoreMsg::Swap(copy, reply) => state.swap(*copy, reply, &myself),
+            StoreMsg::HasSwapped(outcome, reply) => state.has_swapped(*outcome, reply, &myself),
             StoreMsg::Close(reply) => state.close(reply),
         }
         Ok(())

@@ -126,7 +126,8 @@ pub struct Snapshot {
 
 const SNAPSHOT_HEAD: usize = 8 + 32 + 32 + 4;
 
-fn encode(snapshot: &Snapshot) -> Vec<u8> {
+/// A snapshot as it is stored.
+pub(crate) fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
     let mut out = Vec::with_capacity(SNAPSHOT_HEAD + snapshot.bytes.len() + 32);
     out.extend_from_slice(&snapshot.seq.to_be_bytes());
     out.extend_from_slice(&snapshot.head_hash.0);
@@ -138,7 +139,8 @@ fn encode(snapshot: &Snapshot) -> Vec<u8> {
     out
 }
 
-fn decode(stored: &[u8]) -> Option<Snapshot> {
+/// A stored snapshot, if it is as it was written.
+pub(crate) fn decode_snapshot(stored: &[u8]) -> Option<Snapshot> {
     let (body, check) = stored.split_last_chunk::<32>()?;
     if Hash32::of(body).0 != *check {
         return None;
@@ -181,7 +183,7 @@ pub(crate) fn write_snapshot(
         key::snapshot(stream, seq, part, row);
         batch.delete(row);
     }
-    for (part, bytes) in (0..).zip(encode(snapshot).chunks(ROW_LIMIT)) {
+    for (part, bytes) in (0..).zip(encode_snapshot(snapshot).chunks(ROW_LIMIT)) {
         key::snapshot(stream, snapshot.seq, part, row);
         batch.put(row, bytes);
     }
@@ -198,7 +200,7 @@ pub(crate) fn newest_snapshot(engine: &dyn Engine, stream: &StreamId) -> Result<
         key::snapshot(stream, seq, 0, &mut from);
         key::snapshot(stream, seq, u16::MAX, &mut to);
         match gather(engine, &from, &to) {
-            Ok(stored) => match stored.as_deref().and_then(decode).filter(|s| s.seq == seq) {
+            Ok(stored) => match stored.as_deref().and_then(decode_snapshot).filter(|s| s.seq == seq) {
                 Some(snapshot) => return Ok((Some(snapshot), unreadable)),
                 None => unreadable.push(seq),
             },

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::engine::{Batch, Durability, Engine, Guard};
+use super::engine::{Batch, Durability, Engine, Guard, Order};
 use super::error::{Damage, OpenError};
 use super::highwater::{HighWater, Marks, push_line};
 use super::key;
 use super::live::{self, Whole};
+use super::losses;
 use super::reader::Opened;
 use crate::points::{Point, pass};
 
@@ -45,6 +46,42 @@ pub(crate) struct Claim {
     pub(crate) group: u64,
 }
 
+/// Goes on with an engine in the epoch that it was claimed in: nobody else had it in between, and nobody is fenced.
+pub(crate) fn go_on(
+    engine: Arc<dyn Engine>,
+    (high_water, marks): (HighWater, Marks),
+    durability: Durability,
+) -> Result<Claimed, OpenError> {
+    let control = engine.get(key::CONTROL)?.as_deref().and_then(read_control);
+    let (epoch, group) = control.ok_or_else(|| OpenError::Damaged(Damage::of_store("the control row is damaged")))?;
+    if group < marks.group || epoch < marks.epoch {
+        return Err(OpenError::Damaged(Damage::of_store("the copy is behind the high-water mark")));
+    }
+    let live = Whole::of(&*engine, Some(epoch))?;
+    let path = high_water.path().to_path_buf();
+    let lost = losses::noted(&path).map_err(|e| OpenError::Failed(format!("cannot read what was lost: {e}")))?;
+    let damage: Vec<Damage> = marks.damage.iter().cloned().chain(lost).map(Damage::of_store).collect();
+    let opened = Opened {
+        lost: any_lost(&damage),
+        deleted: any_deleted(&*engine)?.into(),
+        engine,
+        marks,
+        damage,
+        high_water: Some(path),
+        live,
+    };
+    Ok(Claimed { opened, claim: Claim { high_water: Some(high_water), durability, epoch, group } })
+}
+
+fn any_lost(damage: &[Damage]) -> bool {
+    damage.iter().any(|damage| damage.what.contains("acknowledged groups are missing"))
+}
+
+fn any_deleted(engine: &dyn Engine) -> Result<bool, OpenError> {
+    let tombstones = key::tombstones();
+    Ok(engine.first(&tombstones.from, &tombstones.to, Order::Ascending)?.is_some())
+}
+
 /// Compares an engine with its high-water mark and raises the epoch, durably.
 pub(crate) fn claim(
     engine: Arc<dyn Engine>,
@@ -67,12 +104,21 @@ pub(crate) fn claim(
             tracing::info!("the high-water mark ended in the middle of a line: the group was not acknowledged");
         }
         if group < marks.group {
-            damage.push(Damage::of_store(format!("{} acknowledged groups are missing at the end", marks.group - group)));
+            let what = format!("{} acknowledged groups are missing at the end", marks.group - group);
+            if let Some(path) = &path {
+                losses::note(path, &what).map_err(|e| OpenError::Failed(format!("cannot keep what was lost: {e}")))?;
+            }
+            damage.push(Damage::of_store(what));
         } else if group > marks.group + 1 {
             let what = format!("{} groups are missing from the end of the high-water mark", group - marks.group - 1);
             damage.push(Damage::of_store(what));
         }
     }
+    let lost = path.as_deref().map(losses::noted).transpose();
+    let lost = lost.map_err(|e| OpenError::Failed(format!("cannot read what was lost: {e}")))?.unwrap_or_default();
+    let known: Vec<Damage> = lost.into_iter().map(Damage::of_store).filter(|lost| !damage.contains(lost)).collect();
+    damage.extend(known);
+    let lost = any_lost(&damage);
     let marks = marks.unwrap_or_default();
     let (epoch, group) = (epoch.max(marks.epoch) + 1, group.max(marks.group) + 1);
     let mut batch = Batch::default();
@@ -90,9 +136,10 @@ pub(crate) fn claim(
         push_line(&mut lines, group, epoch, None);
         file.append(&lines, durability).map_err(|e| OpenError::Failed(format!("cannot write the high-water mark: {e}")))?;
     }
+    let deleted = any_deleted(&*engine)?.into();
     pass(Point::ClaimAfter);
     Ok(Claimed {
-        opened: Opened { engine, marks, damage, high_water: path, live },
+        opened: Opened { engine, marks, damage, lost, high_water: path, live, deleted },
         claim: Claim { high_water, durability, epoch, group },
     })
 }

@@ -5,18 +5,21 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::blob::{Blob, Snapshot, write_blob, write_snapshot};
 use super::claim::{Claim, Claimed, control, read_control};
+use super::compact::Changed;
+use super::delete::{self, Delete};
+use super::disk::Disk;
 use super::engine::{Batch, Durability, Engine, EngineError, Guard, ROW_LIMIT};
 use super::error::{AppendError, ReadError};
 use super::frame::EncodedFrame;
-use super::highwater::{HighWater, push_line};
+use super::highwater::{DELETED, HighWater, push_line};
 use super::key;
 use super::live::{self, LiveRow};
 use super::reader::{Before, Opened, Reader, seal_meta};
@@ -72,6 +75,9 @@ pub(crate) enum Work {
     Live(Vec<(StreamId, LiveRow)>, bool, Reply<()>),
     Blobs(Arc<str>, Vec<Blob>, Reply<()>),
     Snapshot(StreamId, Snapshot, Reply<()>),
+    Delete(Box<Delete>, Reply<bool>),
+    Sweep(StreamId, Reply<bool>),
+    Forget(Reply<bool>),
 }
 
 /// A piece of work with its place in the bounded queue.
@@ -86,6 +92,7 @@ impl Job {
     pub(crate) fn refuse(self, e: AppendError) {
         match self.work {
             Work::Append(_, reply) | Work::Mark(_, reply) => Answer::Head(reply, Err(e)).send(),
+            Work::Delete(_, reply) | Work::Sweep(_, reply) | Work::Forget(reply) => Answer::More(reply, Err(e)).send(),
             Work::Blobs(_, _, reply) | Work::Snapshot(_, _, reply) | Work::Live(_, _, reply) => {
                 Answer::Done(reply, Err(e)).send();
             }
@@ -97,6 +104,7 @@ impl Job {
 enum Answer {
     Head(Reply<Head>, Result<Head, AppendError>),
     Done(Reply<()>, Result<(), AppendError>),
+    More(Reply<bool>, Result<bool, AppendError>),
 }
 
 impl Answer {
@@ -105,11 +113,12 @@ impl Answer {
         match self {
             Answer::Head(reply, answer) => drop(reply.send(answer)),
             Answer::Done(reply, answer) => drop(reply.send(answer)),
+            Answer::More(reply, answer) => drop(reply.send(answer)),
         }
     }
 
     fn conflicts(&self) -> bool {
-        matches!(self, Answer::Head(_, Err(AppendError::Conflict { .. })))
+        matches!(self, Answer::Head(_, Err(AppendError::Conflict { .. })) | Answer::More(_, Err(AppendError::Conflict { .. })))
     }
 
     /// Puts an error in the place of what depended on the group.
@@ -117,7 +126,8 @@ impl Answer {
         match self {
             Answer::Head(_, answer @ (Ok(_) | Err(AppendError::Conflict { .. }))) => *answer = Err(e.clone()),
             Answer::Done(_, answer @ Ok(())) => *answer = Err(e.clone()),
-            Answer::Head(..) | Answer::Done(..) => {}
+            Answer::More(_, answer @ (Ok(_) | Err(AppendError::Conflict { .. }))) => *answer = Err(e.clone()),
+            Answer::Head(..) | Answer::Done(..) | Answer::More(..) => {}
         }
     }
 }
@@ -168,11 +178,32 @@ pub(crate) struct Shared {
     pub(crate) epoch: AtomicU64,
     pub(crate) totals: Totals,
     pub(crate) observer: Option<Arc<dyn Observe>>,
+    /// The keys that are written, while the rows are copied to another engine.
+    pub(crate) changed: Mutex<Option<Changed>>,
     /// Whether writes are taken.
     pub(crate) writable: watch::Sender<bool>,
+    /// Whether they are not because the disk is full: whoever waits looks whether there is room.
+    pub(crate) full: AtomicBool,
 }
 
 impl Shared {
+    /// There is room: if writes were refused for want of it, they are taken again.
+    pub(crate) fn has_room(&self) {
+        if self.full.load(Ordering::Acquire) && self.full.swap(false, Ordering::AcqRel) {
+            self.writable.send_replace(true);
+        }
+    }
+
+    /// Begins to note which keys are written, or ends it.
+    pub(crate) fn note_changes(&self, on: bool) {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = on.then(Changed::new);
+    }
+
+    /// Takes what was noted.
+    pub(crate) fn changes(&self) -> Changed {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
     /// Goes on with an engine that was claimed again, in its new epoch; returns its writer.
     pub(crate) fn take_over(&self, claimed: Claimed, hides: bool) -> Committer {
         self.reader.replace(claimed.opened);
@@ -186,6 +217,8 @@ pub(crate) struct Committer {
     engine: Arc<dyn Engine>,
     opened: Arc<Opened>,
     high_water: Option<HighWater>,
+    /// Where its files are, if it has any.
+    disk: Option<Disk>,
     durability: Durability,
     /// Whether readers may see a group before it is durable and must be kept from it.
     hides: bool,
@@ -200,6 +233,10 @@ pub(crate) struct Committer {
     lines: Vec<u8>,
     /// Whether the group at hand makes the live index complete.
     completes: bool,
+    /// Whether it only gives room back.
+    gives_back: bool,
+    /// The streams it deletes.
+    gone: Vec<StreamId>,
 }
 
 impl Committer {
@@ -210,6 +247,7 @@ impl Committer {
         Committer {
             engine: opened.engine.clone(),
             opened,
+            disk: high_water.as_ref().and_then(|file| file.path().parent()).map(Disk::of),
             high_water,
             durability,
             hides,
@@ -222,6 +260,8 @@ impl Committer {
             row: Vec::new(),
             lines: Vec::new(),
             completes: false,
+            gives_back: false,
+            gone: Vec::new(),
         }
     }
 
@@ -234,6 +274,8 @@ impl Committer {
         self.batch.clear();
         self.before.clear();
         self.completes = false;
+        self.gone.clear();
+        self.gives_back = jobs.iter().all(|job| matches!(job.work, Work::Delete(..) | Work::Sweep(..)));
         // The permits live until the group is answered: what is in work still takes up room in the queue.
         let (mut answers, mut permits) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for job in jobs.drain(..) {
@@ -255,6 +297,13 @@ impl Committer {
                 self.reveal(shared);
                 self.heads.clear();
                 answers.iter_mut().for_each(|answer| answer.fail(&AppendError::Fenced { epoch }));
+                Ok(())
+            }
+            Err(EngineError::Full(why)) => {
+                self.heads.clear();
+                shared.full.store(true, Ordering::Release);
+                shared.writable.send_replace(false);
+                answers.iter_mut().for_each(|answer| answer.fail(&AppendError::Unavailable(why.clone())));
                 Ok(())
             }
             Err(e) => {
@@ -307,6 +356,24 @@ impl Committer {
                 let written = blobs.iter().try_for_each(&mut write).map_err(ReadError::of_store);
                 Answer::Done(reply, self.or_back(mark, written))
             }
+            Work::Delete(delete, reply) => {
+                let more = self.delete(&delete);
+                if more.is_err() {
+                    self.batch.truncate(mark);
+                }
+                Answer::More(reply, more)
+            }
+            Work::Sweep(stream, reply) => {
+                let more = delete::sweep(&*self.engine, &stream, &mut self.row, &mut self.batch);
+                Answer::More(reply, more.map_err(|e| ReadError::of_stream(&stream, None)(e).into()))
+            }
+            Work::Forget(reply) => {
+                let more = delete::forget(&*self.engine, &mut self.batch);
+                Answer::More(reply, more.map_err(|e| ReadError::of_store(e).into()))
+            }
+            Work::Snapshot(stream, _, reply) if self.is_gone(&stream) => {
+                Answer::Done(reply, Err(AppendError::Invalid("the stream was deleted")))
+            }
             Work::Snapshot(stream, snapshot, reply) => {
                 let written = write_snapshot(&*self.engine, &stream, &snapshot, &mut self.row, &mut self.batch)
                     .map_err(ReadError::of_stream(&stream, snapshot.seq));
@@ -333,9 +400,33 @@ impl Committer {
         }
         let head = match self.heads.get(stream) {
             Some(head) => *head,
+            None if self.opened.is_gone(stream)? => DELETED,
             None => self.opened.head(stream)?,
         };
+        if head == DELETED {
+            return Err(AppendError::Invalid("the stream was deleted: its id is never used again"));
+        }
         if head == *expected { Ok(()) } else { Err(AppendError::Conflict { head }) }
+    }
+
+    /// Whether a stream was deleted, as far as can be told; a group that cannot be read fails by itself.
+    fn is_gone(&self, stream: &StreamId) -> bool {
+        self.heads.get(stream).map_or_else(|| self.opened.is_gone(stream).unwrap_or(false), |head| *head == DELETED)
+    }
+
+    /// Takes a stream out of all lists and its rows away, or as many as one group takes; whether there are more.
+    fn delete(&mut self, delete: &Delete) -> Result<bool, AppendError> {
+        let Delete { stream, expected, lease, wall_ms } = delete;
+        self.expect(stream, expected, lease)?;
+        let refused = |e| AppendError::from(ReadError::of_stream(stream, None)(e));
+        key::index(stream, &mut self.row);
+        let old = self.engine.get(&self.row).map_err(refused)?;
+        self.opened.deleted.store(true, Ordering::Release);
+        delete::bury(stream, *wall_ms, &mut self.row, &mut self.batch);
+        let more = delete::sweep(&*self.engine, stream, &mut self.row, &mut self.batch).map_err(refused)?;
+        self.remember(stream, *expected, DELETED, true, old);
+        self.gone.push(stream.clone());
+        Ok(more)
     }
 
     /// What lists show of a stream, where its head is still the expected one.
@@ -399,6 +490,9 @@ impl Committer {
 
     /// Applies and syncs the batch, and then the high-water mark.
     fn write(&mut self, shared: &Shared) -> Result<u32, EngineError> {
+        if let Some(why) = self.disk.as_mut().and_then(|disk| disk.no_room(self.batch.size_bytes(), self.gives_back)) {
+            return Err(EngineError::Full(why));
+        }
         let group = self.group + 1;
         let control = control(self.epoch, group);
         self.batch.put(key::CONTROL, &control);
@@ -410,6 +504,9 @@ impl Committer {
             if self.before.is_empty() {
                 push_line(&mut self.lines, group, self.epoch, None);
             }
+        }
+        if let Some(changed) = &mut *shared.changed.lock().unwrap_or_else(PoisonError::into_inner) {
+            changed.extend(self.batch.iter().map(|(key, _)| key.to_vec()));
         }
         if self.hides {
             std::mem::swap(&mut self.before, &mut *shared.reader.unacked.write().unwrap_or_else(PoisonError::into_inner));
@@ -424,8 +521,13 @@ impl Committer {
                 .append(&self.lines, self.durability)
                 .map_err(|e| EngineError::Failed(format!("cannot write the high-water mark: {e}")))?;
         }
+        shared.has_room();
         if self.completes {
             self.opened.live.set();
+        }
+        for stream in self.gone.drain(..) {
+            self.opened.marks.delete(&stream);
+            self.heads.remove(&stream);
         }
         (self.group, self.control) = (group, control);
         self.reveal(shared);

@@ -9,10 +9,17 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Damage, OpenError};
 use super::highwater::{HighWater, sync_parent};
+use super::home::ENGINES;
 use crate::points::{Point, pass};
 
-/// The format of directories and keys that this program writes.
-pub const STORE_FORMAT: u32 = 1;
+/// The format of new stores, and the newest that this program knows.
+pub const STORE_FORMAT: u32 = 2;
+
+/// The oldest format that this program knows.
+pub const OLDEST_FORMAT: u32 = 1;
+
+/// The first format in which streams can be deleted: an older program would miss them.
+pub(crate) const DELETING_FORMAT: u32 = 2;
 
 /// How much room a store that ran into a full disk must find before it is opened again.
 const PROBE_BYTES: usize = 1024 * 1024;
@@ -20,6 +27,7 @@ const PROBE_BYTES: usize = 1024 * 1024;
 /// A locked directory; the lock ends with the value, or with the process.
 pub(crate) struct Directory {
     path: PathBuf,
+    format: u32,
     _lock: File,
 }
 
@@ -34,26 +42,29 @@ impl Directory {
             fs::create_dir_all(path).map_err(failed("create", path))?;
             sync_parent(path).map_err(failed("sync", path))?;
         }
-        let directory = Directory { path: path.to_path_buf(), _lock: lock(path)? };
+        let mut directory = Directory { path: path.to_path_buf(), format: STORE_FORMAT, _lock: lock(path)? };
         let format = directory.path.join("FORMAT");
         match fs::read_to_string(&format) {
-            Ok(text) => directory.check_format(&text, engine)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => directory.initialise(&format, engine)?,
+            Ok(text) => directory.format = directory.check_format(&text, engine)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => directory.initialise(engine)?,
             Err(e) if e.kind() == io::ErrorKind::InvalidData => return Err(damaged("FORMAT cannot be read")),
             Err(e) => return Err(failed("read", &format)(e)),
         }
         Ok(directory)
     }
 
-    fn check_format(&self, text: &str, engine: &str) -> Result<(), OpenError> {
+    fn check_format(&self, text: &str, engine: &str) -> Result<u32, OpenError> {
         let stated = text.strip_prefix("commedia store ").and_then(|rest| rest.strip_suffix('\n')?.split_once(' '));
         let (found, stated_engine) = stated.ok_or_else(|| damaged("FORMAT cannot be read"))?;
         let found: u32 = found.parse().map_err(|_| damaged("FORMAT cannot be read"))?;
         if found > STORE_FORMAT {
             return Err(OpenError::Newer { found, known: STORE_FORMAT });
         }
-        if found != STORE_FORMAT {
+        if found < OLDEST_FORMAT {
             return Err(damaged("FORMAT names a format that never was"));
+        }
+        if !ENGINES.contains(&stated_engine) {
+            return Err(damaged("FORMAT names an engine that never was"));
         }
         if stated_engine != engine {
             let found = stated_engine.escape_default().to_string();
@@ -62,11 +73,11 @@ impl Directory {
         if !self.high_water().exists() {
             return Err(damaged("the high-water mark's file is missing: whether events are lost cannot be told"));
         }
-        Ok(())
+        Ok(found)
     }
 
     /// A new store. FORMAT comes last: with it, everything else is there.
-    fn initialise(&self, format: &Path, engine: &str) -> Result<(), OpenError> {
+    fn initialise(&self, engine: &str) -> Result<(), OpenError> {
         if self.engine_dir(engine).exists() {
             return Err(damaged("FORMAT is missing, but there is data"));
         }
@@ -74,13 +85,36 @@ impl Directory {
         let high_water = self.high_water();
         HighWater::create(&high_water).map_err(failed("create", &high_water))?;
         pass(Point::CreateHighWater);
-        let new = format.with_extension("new");
-        fs::write(&new, format!("commedia store {STORE_FORMAT} {engine}\n")).map_err(failed("write", &new))?;
-        File::open(&new).and_then(|f| f.sync_all()).map_err(failed("sync", &new))?;
-        fs::rename(&new, format).map_err(failed("create", format))?;
-        sync_parent(format).map_err(failed("sync", format))?;
+        self.write_format(STORE_FORMAT, engine)?;
         pass(Point::CreateAfter);
         Ok(())
+    }
+
+    /// Writes which format it has from now on, in one step.
+    fn write_format(&self, number: u32, engine: &str) -> Result<(), OpenError> {
+        let format = self.path.join("FORMAT");
+        let new = format.with_extension("new");
+        fs::write(&new, format!("commedia store {number} {engine}\n")).map_err(failed("write", &new))?;
+        File::open(&new).and_then(|f| f.sync_all()).map_err(failed("sync", &new))?;
+        fs::rename(&new, &format).map_err(failed("create", &format))?;
+        sync_parent(&format).map_err(failed("sync", &format))
+    }
+
+    /// The format it has.
+    pub(crate) fn format(&self) -> u32 {
+        self.format
+    }
+
+    /// Gives it another format; what that asks of its rows is done before, or after where it asks less.
+    pub(crate) fn set_format(&mut self, number: u32, engine: &str) -> Result<(), OpenError> {
+        self.write_format(number, engine)?;
+        self.format = number;
+        Ok(())
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Where the engine keeps its files.
@@ -100,8 +134,10 @@ impl Directory {
             f.write_all(&vec![0x5a; PROBE_BYTES])?;
             f.sync_all()
         });
-        fs::remove_file(&path)?;
-        written
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => written.and(Err(e)),
+            _ => written,
+        }
     }
 }
 
@@ -114,6 +150,16 @@ pub(crate) fn remove_unfinished(path: &Path) -> Result<(), OpenError> {
     fs::remove_dir_all(path).map_err(failed("remove", path))?;
     drop(lock);
     Ok(())
+}
+
+/// Syncs a directory with everything below it.
+pub(crate) fn sync_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            sync_all(&entry?.path())?;
+        }
+    }
+    File::open(path)?.sync_all()
 }
 
 fn damaged(what: &str) -> OpenError {
@@ -158,7 +204,9 @@ mod tests {
             fs::write(path.join("FORMAT"), text).unwrap();
             assert_eq!(open(), Err(expect.into()));
         };
-        check("commedia store 2 sled\n", "the store has format 2; this program knows formats up to 1: use a newer commedia");
+        check("commedia store 3 sled\n", "the store has format 3; this program knows formats up to 2: use a newer commedia");
+        fs::write(path.join("FORMAT"), "commedia store 1 sled\n").unwrap();
+        assert_eq!(Directory::open(&path, "sled").unwrap().format(), 1);
         check("commedia store 0 sled\n", "the store is damaged: FORMAT names a format that never was");
         let other = format!("{} holds a store of the engine fjall; the URL names sled", path.display());
         check("commedia store 1 fjall\n", &other);

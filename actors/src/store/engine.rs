@@ -44,6 +44,9 @@ pub enum EngineError {
     /// The engine is closed.
     #[error("the store is closed")]
     Closed,
+    /// There is no room on the disk. Nothing was written.
+    #[error("{0}")]
+    Full(String),
 }
 
 /// Which end of a range a scan begins at.

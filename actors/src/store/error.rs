@@ -81,7 +81,7 @@ impl From<EngineError> for OpenError {
     fn from(e: EngineError) -> OpenError {
         match e {
             EngineError::Damaged(what) => OpenError::Damaged(Damage::of_store(what)),
-            EngineError::Failed(what) => OpenError::Failed(what),
+            EngineError::Failed(what) | EngineError::Full(what) => OpenError::Failed(what),
             EngineError::Fenced(_) | EngineError::Closed => OpenError::Failed(e.to_string()),
         }
     }

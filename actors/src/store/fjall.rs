@@ -3,7 +3,7 @@
 //! A group is one batch in the journal and one `fdatasync`. Opening looks at the files first (`journal.rs`): fjall by
 //! itself refuses a wrong checksum, and silently cuts off everything behind a byte of its journal that it cannot read.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use ::fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use super::directory::sync_all;
 use super::engine::{Batch, Durability, Engine, EngineError, Guard, Order, Visit, caught};
 use super::highwater::sync_parent;
 use super::journal::{damaged_list, mend};
@@ -52,7 +53,9 @@ fn failed(what: &str, path: &Path, e: &io::Error) -> EngineError {
 fn convert(e: Error) -> EngineError {
     let damaged = |what: &dyn std::fmt::Debug| EngineError::Damaged(format!("fjall finds damaged data: {what:?}"));
     let of_io = |e: &io::Error| match e.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound => damaged(e),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists => {
+            damaged(e)
+        }
         _ => EngineError::Failed(e.to_string()),
     };
     match e {
@@ -118,19 +121,9 @@ fn create(dir: &Path, cache_bytes: u64) -> Result<(), EngineError> {
         rows(&db).map_err(convert)?;
         db.persist(PersistMode::SyncAll).map_err(convert)
     })?;
-    sync_all(&new)?;
+    sync_all(&new).map_err(|e| failed("sync", &new, &e))?;
     fs::rename(&new, dir).map_err(|e| failed("create", dir, &e))?;
     sync_parent(dir).map_err(|e| failed("sync", dir, &e))
-}
-
-/// Syncs a directory with everything below it.
-fn sync_all(path: &Path) -> Result<(), EngineError> {
-    if path.is_dir() {
-        for entry in fs::read_dir(path).map_err(|e| failed("list", path, &e))? {
-            sync_all(&entry.map_err(|e| failed("list", path, &e))?.path())?;
-        }
-    }
-    File::open(path).and_then(|f| f.sync_all()).map_err(|e| failed("sync", path, &e))
 }
 
 /// What the files below a directory take up: a journal is longer than what was written to it.

@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use commedia_domain::id::Hash32;
 
@@ -22,6 +23,9 @@ const STEP: u64 = 256 * 1024;
 
 /// The file is written anew, one line a stream, when it is longer than this and twice what it then would be.
 const COMPACT_ABOVE: u64 = 16 * 1024 * 1024;
+
+/// What stands in the place of a deleted stream's head: above all others, so that its line counts. Since format 2.
+pub(crate) const DELETED: Head = Head { seq: u64::MAX, hash: Hash32([0; 32]) };
 
 /// The open file.
 pub(crate) struct HighWater {
@@ -58,7 +62,7 @@ fn half(hash: &Hash32) -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     /// By fingerprint, in its order: a store may know a million streams, and this is read at each opening.
-    streams: Vec<(u64, Mark)>,
+    streams: RwLock<Vec<(u64, Mark)>>,
     /// The number of the last acknowledged group.
     pub(crate) group: u64,
     /// The last epoch.
@@ -71,12 +75,22 @@ pub(crate) struct Marks {
 
 impl Marks {
     /// How far a stream was acknowledged before this process opened the store.
-    pub(crate) fn of(&self, stream: &StreamId) -> Option<&Mark> {
-        if self.streams.is_empty() {
+    pub(crate) fn of(&self, stream: &StreamId) -> Option<Mark> {
+        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+        if streams.is_empty() {
             return None;
         }
-        let found = self.streams.binary_search_by_key(&fingerprint(&stream.to_string()), |(print, _)| *print).ok()?;
-        self.streams.get(found).map(|(_, mark)| mark)
+        let found = streams.binary_search_by_key(&fingerprint(&stream.to_string()), |(print, _)| *print).ok()?;
+        streams.get(found).map(|(_, mark)| *mark).filter(|mark| mark.seq != DELETED.seq)
+    }
+
+    /// A stream is deleted: nothing of it is missing.
+    pub(crate) fn delete(&self, stream: &StreamId) {
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        let print = fingerprint(&stream.to_string());
+        if let Ok(found) = streams.binary_search_by_key(&print, |(print, _)| *print) {
+            streams[found].1 = Mark::of(&DELETED);
+        }
     }
 }
 
@@ -177,6 +191,7 @@ pub(crate) fn streams(path: &Path) -> io::Result<Vec<(StreamId, Mark)>> {
         let known = streams.entry(stream).or_insert(mark);
         *known = if mark.seq >= known.seq { mark } else { *known };
     }
+    streams.retain(|_, mark| mark.seq != DELETED.seq);
     let mut streams: Vec<_> = streams.into_iter().collect();
     streams.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(streams)
@@ -194,6 +209,7 @@ impl HighWater {
         let bytes = read(path)?;
         let (at, torn) = end(&bytes);
         let mut marks = Marks { torn, ..Marks::default() };
+        let mut streams = Vec::new();
         for (at, line) in lines(&bytes[..at]) {
             let Some(line) = line else {
                 marks.damage.push(format!("the line at byte {at} of the high-water mark is damaged"));
@@ -201,9 +217,11 @@ impl HighWater {
             };
             marks.group = marks.group.max(line.group);
             marks.epoch = marks.epoch.max(line.epoch);
-            marks.streams.extend(line.stream.map(|(name, mark)| (fingerprint(name), mark)));
+            streams.extend(line.stream.map(|(name, mark)| (fingerprint(name), mark)));
         }
-        marks.streams = last_of_each(std::mem::take(&mut marks.streams), |mark| mark.seq);
+        let streams = last_of_each(streams, |mark| mark.seq);
+        let living = streams.iter().filter(|(_, mark)| mark.seq != DELETED.seq).count() as u64;
+        marks.streams = streams.into();
         let at = at as u64;
         let file = File::options().read(true).write(true).open(path)?;
         if torn {
@@ -213,7 +231,7 @@ impl HighWater {
         }
         let reserved = if torn { at } else { bytes.len() as u64 };
         let mut open = HighWater { path: path.to_path_buf(), file, at, reserved, compact_above: COMPACT_ABOVE };
-        if at > 64 * 1024 && at / 100 > 2 * marks.streams.len() as u64 && marks.damage.is_empty() {
+        if at > 64 * 1024 && at / 100 > 2 * living && marks.damage.is_empty() {
             open.compact()?;
         }
         Ok((open, marks))
@@ -253,7 +271,7 @@ impl HighWater {
     }
 
     /// Writes the file anew with one line a stream and puts it in the old one's place.
-    fn compact(&mut self) -> io::Result<()> {
+    pub(crate) fn compact(&mut self) -> io::Result<()> {
         let bytes = read(&self.path)?;
         let bytes = &bytes[..end(&bytes).0];
         let (mut last, mut opening, mut damaged) = (Vec::new(), None, false);
@@ -270,8 +288,9 @@ impl HighWater {
             self.compact_above = u64::MAX;
             return Ok(());
         }
-        let last = last_of_each(last, |(seq, _)| *seq);
-        let mut keep: Vec<usize> = last.into_iter().map(|(_, (_, at))| at).chain(opening.map(|(_, at)| at)).collect();
+        // What was deleted is gone from the engine, durably, before its line is here: nobody misses it.
+        let last = last_of_each(last, |(seq, _)| *seq).into_iter().filter(|(_, (seq, _))| *seq != DELETED.seq);
+        let mut keep: Vec<usize> = last.map(|(_, (_, at))| at).chain(opening.map(|(_, at)| at)).collect();
         keep.sort_unstable();
         keep.dedup();
         let line = |at: usize| bytes[at..].split_inclusive(|b| *b == b'\n').next().unwrap_or_default();

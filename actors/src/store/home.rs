@@ -1,21 +1,29 @@
 //! Where a store lives: how its engine is opened, and opened again after an error. Each engine is named here once.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::claim::{Claimed, claim};
-use super::directory::Directory;
+use super::claim::{Claimed, claim, go_on};
+use super::compact::Folders;
+use super::directory::{Directory, STORE_FORMAT};
+use super::disk::{Disk, forget};
 use super::engine::{Durability, Engine, EngineError};
 use super::error::OpenError;
 use super::fjall::FjallEngine;
 use super::highwater::{HighWater, Marks};
 use super::memory::MemoryEngine;
-use super::reader::Opened;
+use super::reader::Reader;
 use super::sled::SledEngine;
 use crate::points::{Point, pass};
 
 /// Opens an engine; called again after an error. Tests hand in engines that fail on demand.
 pub type OpenEngine = dyn Fn() -> Result<Arc<dyn Engine>, EngineError> + Send + Sync;
+
+/// A write of moderate size.
+const LITTLE_BYTES: usize = 256 * 1024;
+
+/// Opens an engine in a folder.
+type OpenAt = dyn Fn(&Path) -> Result<Arc<dyn Engine>, EngineError> + Send + Sync;
 
 /// The engines that keep files: their word in a URL, which is their folder's name too.
 pub const ENGINES: [&str; 2] = ["sled", "fjall"];
@@ -30,6 +38,8 @@ pub fn place(url: &str) -> Option<(&'static str, &Path)> {
 /// A store's place.
 pub(crate) struct Home {
     engine: Box<OpenEngine>,
+    /// The engine's folder, and how one is opened at another.
+    files: Option<(PathBuf, Box<OpenAt>)>,
     directory: Mutex<Option<Directory>>,
     high_water: Option<PathBuf>,
     durability: Durability,
@@ -54,21 +64,26 @@ impl Home {
 
     /// A place without files; `inline`: the engine never waits, so the actor itself writes.
     pub(crate) fn new(engine: Box<OpenEngine>, durability: Durability, inline: bool) -> Home {
-        Home { engine, directory: Mutex::new(None), high_water: None, durability, inline }
+        Home { engine, files: None, directory: Mutex::new(None), high_water: None, durability, inline }
     }
 
     fn in_directory(
         path: &Path,
         engine: &str,
         durability: Durability,
-        open: impl Fn(&Path) -> Result<Arc<dyn Engine>, EngineError> + Send + Sync + 'static,
+        open: impl Fn(&Path) -> Result<Arc<dyn Engine>, EngineError> + Send + Sync + Clone + 'static,
     ) -> Result<Home, OpenError> {
         let directory = Directory::open(path, engine)?;
         let dir = directory.engine_dir(engine);
         Ok(Home {
             high_water: Some(directory.high_water()),
             directory: Mutex::new(Some(directory)),
-            engine: Box::new(move || open(&dir)),
+            files: Some((dir.clone(), Box::new(open.clone()))),
+            engine: Box::new(move || {
+                let settled = Folders::of(&dir).settle();
+                settled.map_err(|e| EngineError::Failed(format!("cannot end a compaction in {}: {e}", dir.display())))?;
+                open(&dir)
+            }),
             durability,
             inline: false,
         })
@@ -76,6 +91,11 @@ impl Home {
 
     pub(crate) fn inline(&self) -> bool {
         self.inline
+    }
+
+    /// The store's format; what has no files has the newest.
+    pub(crate) fn format(&self) -> u32 {
+        self.hold().as_ref().map_or(STORE_FORMAT, Directory::format)
     }
 
     pub(crate) fn durability(&self) -> Durability {
@@ -96,6 +116,34 @@ impl Home {
         claim(engine?, marks.map_err(panicked)??, self.durability)
     }
 
+    /// The folders that take part in a compaction, where there are files.
+    pub(crate) fn folders(&self) -> Option<Folders> {
+        self.files.as_ref().map(|(dir, _)| Folders::of(dir))
+    }
+
+    /// Whether the disk has room for a write of moderate size.
+    pub(crate) fn has_room(&self) -> bool {
+        let dir = self.high_water.as_deref().and_then(Path::parent);
+        dir.is_none_or(|dir| Disk::of(dir).no_room(LITTLE_BYTES, false).is_none())
+    }
+
+    /// Keeps the folder from being let go of.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, Option<Directory>> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens an engine of the same kind in another folder.
+    pub(crate) fn engine_at(&self, folder: &Path) -> Result<Arc<dyn Engine>, EngineError> {
+        self.files.as_ref().map_or(Err(EngineError::Closed), |(_, open)| open(folder))
+    }
+
+    /// Goes on in the same epoch with the engine that was given, or with the one that has taken its place.
+    pub(crate) fn go_on(&self, engine: Option<Arc<dyn Engine>>) -> Result<Claimed, OpenError> {
+        let marks = self.marks()?.ok_or_else(|| OpenError::Failed("there is no high-water mark".into()))?;
+        let engine = engine.map_or_else(|| (self.engine)(), Ok)?;
+        go_on(engine, marks, self.durability)
+    }
+
     /// Claims an engine that is open already.
     pub(crate) fn claim(&self, engine: Arc<dyn Engine>) -> Result<Claimed, OpenError> {
         claim(engine, self.marks()?, self.durability)
@@ -109,13 +157,23 @@ impl Home {
         self.high_water.as_ref().map(read).transpose()
     }
 
-    /// Opens the engine again after an error. While the disk takes nothing the old one goes on serving reads.
-    pub(crate) fn reopen(&self, old: &Opened) -> Result<Claimed, OpenError> {
-        if let Some(directory) = &*self.directory.lock().unwrap_or_else(PoisonError::into_inner) {
+    /// Opens the engine again after an error. While the disk takes nothing the old one goes on serving reads; while there
+    /// is none, they wait.
+    pub(crate) fn reopen(&self, reader: &Reader) -> Result<Claimed, OpenError> {
+        let directory = self.hold();
+        if self.high_water.is_some() && directory.is_none() {
+            return Err(OpenError::Failed("it was closed meanwhile".into()));
+        }
+        if let Some(directory) = &*directory {
             directory.probe().map_err(|e| OpenError::Failed(format!("the disk takes nothing: {e}")))?;
         }
-        if let Err(e) = old.engine.close() {
+        if let Err(e) = reader.opened().engine.close() {
             tracing::warn!("closing the engine after an error: {e}");
+        }
+        if let Some(directory) = &*directory
+            && let Err(e) = forget(directory.path())
+        {
+            tracing::warn!("the store's files are read as the system remembers them: {e}");
         }
         pass(Point::ReopenBefore);
         let claimed = self.open()?;
@@ -128,7 +186,7 @@ impl Home {
         pass(Point::CloseBefore);
         let closed = engine.close();
         pass(Point::CloseAfter);
-        drop(self.directory.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.hold().take());
         closed
     }
 }

@@ -52,8 +52,8 @@ pub(crate) fn damaged_list(dir: &Path) -> io::Result<Option<PathBuf>> {
         let tree = entry?.path();
         let current = match fs::read(tree.join("current")) {
             Ok(current) => current,
-            // Not finished when it was killed: fjall removes it.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            // A database comes to its place with all its trees, so none is ever half made there.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some(tree.join("current"))),
             Err(e) => return Err(e),
         };
         let fields = current.split_first_chunk::<8>().and_then(|(n, rest)| Some((n, rest.split_first_chunk::<16>()?)));

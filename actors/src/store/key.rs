@@ -16,6 +16,9 @@ const SNAPSHOT: u8 = b's';
 const INDEX: u8 = b'i';
 const LIVE: u8 = b'l';
 
+const TOMBSTONE: u8 = b't';
+const LEFTOVER: u8 = b'd';
+
 /// The epoch in which the live index was last complete.
 pub(crate) const LIVE_EPOCH: &[u8] = b"L";
 
@@ -35,6 +38,43 @@ pub(crate) fn frame(stream: &StreamId, first_seq: u64, part: u16, key: &mut Vec<
 /// A part of a snapshot.
 pub(crate) fn snapshot(stream: &StreamId, seq: u64, part: u16, key: &mut Vec<u8>) {
     stream_row(SNAPSHOT, stream, seq, part, key);
+}
+
+/// The parts of the keys' space, in the order in which compaction reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    Frames,
+    Blobs,
+    Snapshots,
+    Tombstones,
+    Rest,
+}
+
+impl Space {
+    /// All keys, frames before the blobs that they name.
+    pub(crate) fn all() -> [(Space, Range); 7] {
+        let from = |space, from: u8, to: u8| (space, Range { from: vec![from], to: vec![to] });
+        [
+            from(Space::Frames, FRAME, FRAME + 1),
+            from(Space::Blobs, BLOB, BLOB + 1),
+            from(Space::Snapshots, SNAPSHOT, SNAPSHOT + 1),
+            from(Space::Tombstones, TOMBSTONE, TOMBSTONE + 1),
+            from(Space::Rest, 0, BLOB),
+            from(Space::Rest, BLOB + 1, FRAME),
+            from(Space::Rest, FRAME + 1, SNAPSHOT),
+        ]
+    }
+
+    /// The space of a key.
+    pub(crate) fn of(key: &[u8]) -> Space {
+        match key.first() {
+            Some(&FRAME) => Space::Frames,
+            Some(&BLOB) => Space::Blobs,
+            Some(&SNAPSHOT) => Space::Snapshots,
+            Some(&TOMBSTONE) => Space::Tombstones,
+            _ => Space::Rest,
+        }
+    }
 }
 
 /// A range of keys: `from <= key < to`.
@@ -104,9 +144,40 @@ pub(crate) fn lives(workspace: &str, kind: StreamKind) -> Range {
     range
 }
 
+/// A deleted stream's tombstone: `t ‖ workspace ‖ 0 ‖ kind ‖ id ‖ 0`. Since format 2.
+pub(crate) fn tombstone(stream: &StreamId, key: &mut Vec<u8>) {
+    index(stream, key);
+    key[0] = TOMBSTONE;
+}
+
+/// All tombstones.
+pub(crate) fn tombstones() -> Range {
+    Range { from: vec![TOMBSTONE], to: vec![TOMBSTONE + 1] }
+}
+
+/// The row of a deleted stream that has rows left: `d ‖ workspace ‖ 0 ‖ kind ‖ id ‖ 0`. Since format 2.
+pub(crate) fn leftover(stream: &StreamId, key: &mut Vec<u8>) {
+    index(stream, key);
+    key[0] = LEFTOVER;
+}
+
+/// All deleted streams that have rows left.
+pub(crate) fn leftovers() -> Range {
+    Range { from: vec![LEFTOVER], to: vec![LEFTOVER + 1] }
+}
+
 /// The stream of an index row.
 pub(crate) fn indexed(key: &[u8]) -> Option<StreamId> {
-    let rest = key.strip_prefix(&[INDEX])?.strip_suffix(&[0])?;
+    named(INDEX, key)
+}
+
+/// The stream that has rows left.
+pub(crate) fn left(key: &[u8]) -> Option<StreamId> {
+    named(LEFTOVER, key)
+}
+
+fn named(space: u8, key: &[u8]) -> Option<StreamId> {
+    let rest = key.strip_prefix(&[space])?.strip_suffix(&[0])?;
     let zero = rest.iter().position(|b| *b == 0)?;
     let kind = StreamKind::ALL.into_iter().find(|k| Some(&k.code()) == rest.get(zero + 1))?;
     let text = |bytes| std::str::from_utf8(bytes).ok();
@@ -121,6 +192,21 @@ pub(crate) fn blob(workspace: &str, name: &Hash32, part: u16, key: &mut Vec<u8>)
     key.push(0);
     key.extend_from_slice(&name.0);
     key.extend_from_slice(&part.to_be_bytes());
+}
+
+/// The name in a blob's key.
+pub(crate) fn blob_name(key: &[u8]) -> Option<&[u8; 32]> {
+    key.split_last_chunk::<2>()?.0.last_chunk()
+}
+
+/// The stream of a frame's key without its part.
+pub(crate) fn stream_of_frame(key: &[u8]) -> Option<StreamId> {
+    indexed(&index_of(key.get(1..key.len().checked_sub(8)?)?))
+}
+
+/// The key of the index row of a stream's key.
+pub(crate) fn index_of(stream: &[u8]) -> Vec<u8> {
+    [&[INDEX], stream.get(2..).unwrap_or_default()].concat()
 }
 
 /// The number of the part that a key ends with.

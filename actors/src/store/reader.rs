@@ -6,14 +6,17 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::watch;
 
 use super::engine::{Engine, EngineError, Order};
 use super::error::{Damage, ReadError};
 use super::frame::Frame;
 use super::highwater::{self, Marks};
 use super::key;
-use super::live::Whole;
+use super::live::{self, Whole};
 use super::stream::{Head, StreamId, StreamKind};
 
 /// An opened engine with what is known about it.
@@ -22,10 +25,14 @@ pub(crate) struct Opened {
     pub(crate) marks: Marks,
     /// What was found wrong when it was opened.
     pub(crate) damage: Vec<Damage>,
+    /// Whether something acknowledged was found missing, now or at an earlier opening: lists then look for it by name.
+    pub(crate) lost: bool,
     /// The file with the high-water mark, which knows the streams' names too.
     pub(crate) high_water: Option<PathBuf>,
     /// Whether the live index can be relied on.
     pub(crate) live: Whole,
+    /// Whether any stream was ever deleted.
+    pub(crate) deleted: AtomicBool,
 }
 
 /// What a stream was before the group that is being written now.
@@ -41,9 +48,22 @@ pub(crate) struct Before {
 /// saw of an unfinished group is taken back.
 pub(crate) type Unacked = RwLock<HashMap<StreamId, Before>>;
 
+/// How it stands with the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It is open.
+    Open,
+    /// It takes no writes any more, and is opened again; what it can still read it serves.
+    Broken,
+    /// It is closed for good.
+    Closed,
+}
+
 /// Everything the read side needs.
 pub(crate) struct Reader {
     opened: Mutex<Arc<Opened>>,
+    /// With the number of the engine: each opening is another one.
+    stage: watch::Sender<(u64, Stage)>,
     pub(crate) unacked: Unacked,
 }
 
@@ -61,6 +81,12 @@ pub struct Listed {
 /// A stream with its index row.
 pub(crate) type Indexed = (StreamId, Option<Vec<u8>>);
 
+/// A stream's head, what lists show of it, its row in the live index.
+pub(crate) type Standing = (Head, Vec<u8>, Option<Vec<u8>>);
+
+/// How often a stream that is written to is looked at for a moment of rest.
+const STANDING_ATTEMPTS: u32 = 2000;
+
 /// A stored frame before it is decoded: the seq in its key, its bytes.
 type Raw = (u64, Vec<u8>);
 
@@ -76,7 +102,26 @@ enum End {
 
 impl Reader {
     pub(crate) fn new(opened: Opened) -> Reader {
-        Reader { opened: Mutex::new(Arc::new(opened)), unacked: Unacked::default() }
+        let stage = watch::Sender::new((0, Stage::Open));
+        Reader { opened: Mutex::new(Arc::new(opened)), stage, unacked: Unacked::default() }
+    }
+
+    /// Which engine it is, and how it stands with it.
+    pub(crate) fn stage(&self) -> (u64, Stage) {
+        *self.stage.borrow()
+    }
+
+    /// It stands otherwise from now on.
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.stage.send_modify(|now| now.1 = stage);
+    }
+
+    /// Waits for another engine than that of a number, or for the end.
+    pub(crate) async fn another(&self, number: u64) {
+        let mut stage = self.stage.subscribe();
+        let found = stage.wait_for(|(now, stage)| *now != number || *stage == Stage::Closed).await;
+        // The sender is this reader's own.
+        drop(found);
     }
 
     /// The engine as it is now.
@@ -88,6 +133,7 @@ impl Reader {
     pub(crate) fn replace(&self, opened: Opened) {
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
         self.unacked.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.stage.send_modify(|(number, stage)| (*number, *stage) = (*number + 1, Stage::Open));
     }
 
     fn before(&self, stream: &StreamId) -> Option<Before> {
@@ -104,6 +150,9 @@ impl Reader {
     /// `max_bytes` holds.
     pub(crate) fn read(&self, stream: &StreamId, from_seq: u64, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
         let (opened, from_seq) = (self.opened(), from_seq.max(1));
+        if opened.is_gone(stream)? {
+            return Ok(Vec::new());
+        }
         let (mut raw, mut end) = opened.raw(stream, from_seq, max_bytes)?;
         if let Some(before) = self.before(stream) {
             // What a failed group left behind may not even be whole frames.
@@ -124,6 +173,23 @@ impl Reader {
             }
         };
         Ok(row.as_deref().and_then(open_meta).map(<[u8]>::to_vec))
+    }
+
+    /// A stream's head with what lists show of it and its row in the live index, all of one moment where it is not written to
+    /// all the time; else the rows may be a little older than the head.
+    pub(crate) fn standing(&self, stream: &StreamId) -> Result<Standing, ReadError> {
+        for attempt in 1.. {
+            let meta = self.meta(stream)?;
+            let quiet = self.before(stream).is_none();
+            let live = live::row(&*self.opened().engine, stream)?;
+            let head = self.head(stream)?;
+            let same = quiet && self.before(stream).is_none() && self.meta(stream)? == meta && self.head(stream)? == head;
+            if same || attempt >= STANDING_ATTEMPTS {
+                return Ok((head, meta.unwrap_or_default(), live));
+            }
+            std::thread::yield_now();
+        }
+        unreachable!("the attempts end")
     }
 
     /// The streams of a kind in a workspace, or all with `None`, in order of their names, after a given one.
@@ -188,8 +254,21 @@ pub(crate) fn open_meta(row: &[u8]) -> Option<&[u8]> {
 }
 
 impl Opened {
-    /// A stream's head as stored, checked against its mark.
+    /// Whether a stream was deleted; what is left of it is nobody's.
+    pub(crate) fn is_gone(&self, stream: &StreamId) -> Result<bool, ReadError> {
+        if !self.deleted.load(Atomic::Acquire) {
+            return Ok(false);
+        }
+        let mut key = Vec::new();
+        key::tombstone(stream, &mut key);
+        Ok(self.engine.get(&key).map_err(ReadError::of_stream(stream, None))?.is_some())
+    }
+
+    /// A stream's head as stored, checked against its mark. One that was deleted does not exist.
     pub(crate) fn head(&self, stream: &StreamId) -> Result<Head, ReadError> {
+        if self.is_gone(stream)? {
+            return Ok(Head::START);
+        }
         let range = key::frames(stream);
         let last = self.engine.first(&range.from, &range.to, Order::Descending).map_err(ReadError::of_stream(stream, None))?;
         let last = last.and_then(|(key, _)| key::seq_and_part(&key));
@@ -304,6 +383,7 @@ impl Opened {
             if rows.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         match (self.engine.scan(&range.from, &range.to, Order::Ascending, visit), &self.high_water) {
+            (Ok(()), Some(path)) if self.lost => self.index_by_name(&range, limit, path),
             (Ok(()), _) => Ok(rows),
             (Err(EngineError::Damaged(_)), Some(path)) => self.index_by_name(&range, limit, path),
             (Err(e), _) => Err(ReadError::of_store(e)),
@@ -328,25 +408,28 @@ impl Opened {
         if limit == 0 {
             return Ok(rows);
         }
+        let by_name = |path: &Path| {
+            let mut rows = self.index_by_name(&range, usize::MAX, path)?;
+            rows.reverse();
+            rows.retain(|(stream, row)| keep(stream, row.as_deref().and_then(open_meta)));
+            rows.truncate(limit);
+            Ok(rows)
+        };
         let wanted = |stream: &StreamId, row: Option<&[u8]>| keep(stream, row.and_then(open_meta));
         let visit = &mut |key: &[u8], value: &[u8]| {
             rows.extend(key::indexed(key).filter(|s| wanted(s, Some(value))).map(|stream| (stream, Some(value.to_vec()))));
             if rows.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         match (self.engine.scan(&range.from, &range.to, Order::Descending, visit), &self.high_water) {
+            (Ok(()), Some(path)) if self.lost => by_name(path),
             (Ok(()), _) => Ok(rows),
-            (Err(EngineError::Damaged(_)), Some(path)) => {
-                let mut rows = self.index_by_name(&range, usize::MAX, path)?;
-                rows.reverse();
-                rows.retain(|(stream, row)| wanted(stream, row.as_deref()));
-                rows.truncate(limit);
-                Ok(rows)
-            }
+            (Err(EngineError::Damaged(_)), Some(path)) => by_name(path),
             (Err(e), _) => Err(ReadError::of_store(e)),
         }
     }
 
-    /// The index rows of a range one by one, where the range cannot be read as a whole: what can be read is served.
+    /// The index rows of a range one by one, where the range cannot be read as a whole, or its end was lost: what can be read
+    /// is served, and what was acknowledged is named.
     fn index_by_name(&self, range: &key::Range, limit: usize, path: &Path) -> Result<Vec<Indexed>, ReadError> {
         let streams = highwater::streams(path).map_err(|e| ReadError::Unavailable(e.to_string()))?;
         let keyed = streams.into_iter().map(|(stream, _)| {
@@ -355,7 +438,17 @@ impl Opened {
             (key, stream)
         });
         let mut keyed: Vec<_> = keyed.filter(|(key, _)| range.from <= *key && *key < range.to).collect();
+        // Of a stream whose line in the file is damaged too the row is the only sign.
+        let also = &mut |key: &[u8], _: &[u8]| {
+            keyed.extend(key::indexed(key).map(|stream| (key.to_vec(), stream)));
+            ControlFlow::Continue(())
+        };
+        match self.engine.scan(&range.from, &range.to, Order::Ascending, also) {
+            Ok(()) | Err(EngineError::Damaged(_)) => {}
+            Err(e) => return Err(ReadError::of_store(e)),
+        }
         keyed.sort_unstable();
+        keyed.dedup();
         keyed.truncate(limit);
         let row = |(key, stream): (Vec<u8>, StreamId)| match self.engine.get(&key) {
             Ok(row) => Ok((stream, row)),

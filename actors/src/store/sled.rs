@@ -179,7 +179,12 @@ impl Engine for SledEngine {
             }
         }
         self.batches.fetch_add(1, Ordering::Relaxed);
-        self.with(|db| db.apply_batch(writes).map_err(convert))
+        self.with(|db| {
+            db.apply_batch(writes).map_err(convert)?;
+            // Whoever looks at a page that has grown too large splits it, and cannot read it if that fails. After an error
+            // of the disk everything fails that writes; so that readers are served then, what was written is looked at now.
+            batch.iter().try_for_each(|(key, _)| db.get(key).map(drop)).map_err(convert)
+        })
     }
 
     fn sync(&self, durability: Durability) -> Result<u32, EngineError> {

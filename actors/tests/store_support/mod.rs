@@ -1,8 +1,12 @@
 //! What the store's tests share: places to open a store at, frames to write, engines that fail on demand.
-#![expect(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![expect(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses a part of it")]
+
+pub mod damage;
+pub mod files;
+pub mod samples;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -13,6 +17,7 @@ use commedia_actors::store::live::LiveRow;
 use commedia_actors::store::memory::MemoryEngine;
 use commedia_actors::store::{Append, AppendError, Head, Options, Store, StreamId, StreamKind};
 use commedia_domain::id::Hash32;
+pub use files::{Random, copied, copy_dir, count_from_env, files};
 
 /// A place where a store can be opened again and again.
 pub enum Place {
@@ -136,52 +141,6 @@ pub fn check_payloads(stream: &StreamId, frame: &Frame) {
     }
 }
 
-/// Numbers from a seed, for tests that need no more.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn from_env(name: &str) -> Random {
-        let fresh = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = std::env::var(name).map_or_else(|_| fresh(), |text| text.parse().unwrap());
-        println!("{name}={seed}");
-        Random(seed | 1)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % n
-    }
-}
-
-pub fn count_from_env(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
-
-pub fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-pub fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found.sort();
-    found
-}
-
 /// What goes wrong next in a [`Faulty`] engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -207,6 +166,7 @@ struct FaultyState {
     fault: Mutex<Fault>,
     opens: AtomicU64,
     refuse_opens: AtomicU64,
+    applies_left: AtomicU64,
     unreadable: Mutex<Option<Vec<u8>>>,
 }
 
@@ -219,6 +179,7 @@ impl Faulty {
             fault: Mutex::new(Fault::None),
             opens: AtomicU64::new(0),
             refuse_opens: AtomicU64::new(0),
+            applies_left: AtomicU64::new(u64::MAX),
             unreadable: Mutex::new(None),
         }))
     }
@@ -254,6 +215,11 @@ impl Faulty {
 
     pub fn refuse_opens(&self, n: u64) {
         self.0.refuse_opens.store(n, Ordering::SeqCst);
+    }
+
+    /// After so many batches more none is applied.
+    pub fn fail_after(&self, batches: u64) {
+        self.0.applies_left.store(batches, Ordering::SeqCst);
     }
 
     pub fn opens(&self) -> u64 {
@@ -292,6 +258,11 @@ impl Engine for Faulty {
         if self.take(Fault::Panic) {
             panic!("told to");
         }
+        let left = self.0.applies_left.load(Ordering::SeqCst);
+        if left == 0 {
+            return Err(EngineError::Failed("told to fail".into()));
+        }
+        self.0.applies_left.store(left - u64::from(left != u64::MAX), Ordering::SeqCst);
         if self.take(Fault::Apply) {
             return Err(EngineError::Failed("no space left".into()));
         }
