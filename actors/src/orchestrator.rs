@@ -55,6 +55,8 @@ pub enum OrchestratorMsg {
     },
     /// Make room, if the run has nothing to do.
     GiveWay,
+    /// Those that wanted to begin have begun.
+    RushOver,
     /// Stop at this point; everything decided becomes durable first.
     Drain(RpcReplyPort<()>),
 }
@@ -124,6 +126,8 @@ pub(crate) struct State {
     first_leg: bool,
     /// Time of its own work since it last looked whether others want to begin.
     leg: Duration,
+    /// It lets others begin. A command is answered all the same, and ends it.
+    stands_still: bool,
     snapshot_at: u64,
     /// Bytes of the last snapshot, and of the log since.
     snapshot_bytes: usize,
@@ -168,6 +172,7 @@ impl Actor for Orchestrator {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             OrchestratorMsg::Go => state.woken = None,
+            OrchestratorMsg::RushOver => state.stands_still = false,
             OrchestratorMsg::Report(report) => state.reported(report)?,
             OrchestratorMsg::Command { command, principal, reply } => {
                 let answer = Box::pin(state.command(*command, principal)).await;
@@ -178,6 +183,7 @@ impl Actor for Orchestrator {
                 if failed {
                     return Err("the store refused a command's events; the run is rebuilt from its log".into());
                 }
+                state.stands_still = false;
             }
             OrchestratorMsg::GiveWay => {
                 state.give_way(&myself);
@@ -193,7 +199,7 @@ impl Actor for Orchestrator {
                 return Ok(());
             }
         }
-        Box::pin(state.advance(&myself)).await
+        Box::pin(state.go_ahead(&myself)).await
     }
 
     async fn handle_supervisor_evt(
@@ -205,7 +211,7 @@ impl Actor for Orchestrator {
         match event {
             SupervisionEvent::ActorFailed(who, reason) => {
                 state.crashed(&who, &reason.to_string())?;
-                Box::pin(state.advance(&myself)).await
+                Box::pin(state.go_ahead(&myself)).await
             }
             // An idle agent's actor was stopped; it held nothing.
             _ => Ok(()),
@@ -252,6 +258,7 @@ impl State {
             busy: Duration::ZERO,
             first_leg: true,
             leg: Duration::ZERO,
+            stands_still: false,
             snapshot_at,
             snapshot_bytes: 0,
             logged: 0,
@@ -281,15 +288,13 @@ impl State {
                         self.flush().await?;
                     }
                     self.take(events)?;
-                    let mut now = Instant::now();
+                    let now = Instant::now();
                     self.busy += now.duration_since(since);
                     self.leg += now.duration_since(since);
-                    if self.leg > LEG {
-                        self.leg = Duration::ZERO;
-                        self.end_leg().await;
-                        now = Instant::now();
-                    }
                     since = now;
+                    if self.leg > LEG && self.end_leg(myself).await? {
+                        return Ok(());
+                    }
                     if self.log.is_full() || self.is_late(now) {
                         self.flush().await?;
                         since = Instant::now();
@@ -309,14 +314,34 @@ impl State {
         }
     }
 
-    /// It has worked for a while: others may begin, and come back first where many do.
-    async fn end_leg(&mut self) {
+    /// It has worked for a while: others may begin. Where many want to, it stands still until they have, with everything
+    /// decided durable.
+    async fn end_leg(&mut self, myself: &ActorRef<OrchestratorMsg>) -> Result<bool, AppendError> {
+        self.leg = Duration::ZERO;
         if self.first_leg {
             self.end_first_leg();
         }
-        if self.shared.rush.is_on() {
-            self.shared.rush.is_over().await;
+        if !self.shared.rush.is_on() {
+            return Ok(false);
         }
+        self.flush().await?;
+        self.stands_still = true;
+        let (shared, myself) = (self.shared.clone(), myself.clone());
+        tokio::spawn(async move {
+            shared.rush.is_over().await;
+            if myself.cast(OrchestratorMsg::RushOver).is_err() {
+                tracing::debug!("the run has stopped meanwhile");
+            }
+        });
+        Ok(true)
+    }
+
+    /// The run goes on with what has come; where it stands still, that is only made durable.
+    async fn go_ahead(&mut self, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
+        if self.stands_still {
+            return Ok(self.flush().await?);
+        }
+        self.advance(myself).await
     }
 
     /// It has come to its first append, or has worked for long enough: the next run may begin.

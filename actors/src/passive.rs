@@ -485,18 +485,23 @@ impl Runtime {
         origin: Origin,
         first: Option<OrchestratorMsg>,
     ) -> Result<(), StartError> {
-        let rushing = self.shared.rush.enter();
-        let first_leg = self.shared.first_legs.clone().acquire_owned().await;
-        drop(rushing);
-        live.begin_first_leg(first_leg.map_err(|e| LoadError::Stopped(e.to_string()))?);
         let awaited = live.clone();
-        let started = ractor::call!(self.supervisor, |reply| SupervisorMsg::Start { live, origin, first, reply });
-        let started = started.map_err(|e| LoadError::Stopped(format!("the supervisor is gone: {e}"))).flatten();
+        let started = self.start_in_turn(live, origin, first).await;
         if let Err(e) = &started {
             awaited.leave_place();
             awaited.finish(Err(e.clone()));
         }
         Ok(started?)
+    }
+
+    /// Once a place among the first legs is free.
+    async fn start_in_turn(&self, live: Arc<Live>, origin: Origin, first: Option<OrchestratorMsg>) -> Result<(), LoadError> {
+        let rushing = self.shared.rush.enter();
+        let first_leg = self.shared.first_legs.clone().acquire_owned().await;
+        drop(rushing);
+        live.begin_first_leg(first_leg.map_err(|_| LoadError::Stopped("the runtime is closing".into()))?);
+        let started = ractor::call!(self.supervisor, |reply| SupervisorMsg::Start { live, origin, first, reply });
+        started.map_err(|e| LoadError::Stopped(format!("the supervisor is gone: {e}"))).flatten()
     }
 
     /// Tells those who wait for passivated runs where these stand, when the process ends.

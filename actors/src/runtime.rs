@@ -381,6 +381,8 @@ impl Runtime {
     /// Live runs stop where they are, with everything decided durable; then the store closes.
     pub async fn shutdown(&self) -> Result<(), String> {
         self.shared.places.close();
+        // Else each run that stops would let another one begin behind it.
+        self.shared.first_legs.close();
         // All at once, so that their last appends are one group.
         let mut draining = tokio::task::JoinSet::new();
         for actor in self.shared.registry.all() {

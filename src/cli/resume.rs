@@ -44,7 +44,8 @@ pub(super) async fn resume(app: &App, args: &ResumeArgs) -> Result<Exit, Failure
     let left = standings.waiting() - due.len();
     let ids = [standings.interrupted, due].concat();
     if left > 0 {
-        app.console.note(&format!("{left} runs wait for their time and are left in place"));
+        let these = if left == 1 { "run waits for its time and is" } else { "runs wait for their time and are" };
+        app.console.note(&format!("{left} {these} left in place"));
     }
     match ids.as_slice() {
         [] => {
