@@ -39,6 +39,8 @@ impl App {
             max_live_runs: self.settings.max_live_runs,
             clock: self.settings.clock,
             passivate_after: self.settings.passivate_after,
+            http_allowed: self.settings.http_allowed.clone(),
+            secrets: std::sync::Arc::new(crate::secrets::ProcessSecrets),
             ..RuntimeOptions::default()
         }
     }

@@ -6,6 +6,7 @@ mod drive;
 mod init;
 mod ls;
 mod replay;
+mod resolve;
 mod resume;
 mod run;
 mod schema;
@@ -34,7 +35,7 @@ use crate::settings::{Flags, Settings};
     version,
     disable_help_subcommand = true,
     arg_required_else_help = true,
-    after_help = "Also: ls tail why resume tell replay store schema bench completions version (commedia help --all).\nA first run: commedia run coin-shop"
+    after_help = "Also: ls tail why resume resolve tell replay store schema bench completions version (commedia help --all).\nA first run: commedia run coin-shop"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -104,6 +105,9 @@ enum Command {
     /// Say something to an agent of a run
     #[command(hide = true)]
     Tell(tell::TellArgs),
+    /// Say what became of a step of which nobody knows
+    #[command(hide = true)]
+    Resolve(resolve::ResolveArgs),
     /// Fold a run from its log: no calls
     #[command(hide = true)]
     Replay(replay::ReplayArgs),
@@ -166,6 +170,7 @@ impl Cli {
             Command::Why(args) => why::why(app, &args).await,
             Command::Resume(args) => resume::resume(app, &args).await,
             Command::Tell(args) => tell::tell(app, &args).await,
+            Command::Resolve(args) => resolve::resolve(app, &args).await,
             Command::Replay(args) => replay::replay(app, &args).await,
             Command::Store(args) => store::store(app, &args).await,
             Command::Schema(args) => schema::schema(app, &args),

@@ -20,6 +20,7 @@ pub mod packs;
 pub mod parameters;
 pub mod progress;
 pub mod report;
+pub mod secrets;
 pub mod settings;
 pub mod source;
 pub mod statistics;

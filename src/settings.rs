@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use commedia_actors::clock::WallClock;
 use commedia_actors::store::{self, engine::Durability};
+use commedia_actors::tool::address::Allowed;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub max_live_runs: usize,
     /// A run that waits for its timer is passivated after so long; `None`: only where its place is wanted.
     pub passivate_after: Option<Duration>,
+    /// What tools of kind `http` may reach besides public addresses.
+    pub http_allowed: Allowed,
     /// What is logged.
     pub log: String,
     /// The wall clock.
@@ -58,6 +61,7 @@ struct Layer {
     data: Option<PathBuf>,
     store: StoreLayer,
     runtime: RuntimeLayer,
+    tools: ToolsLayer,
     log: LogLayer,
 }
 
@@ -78,6 +82,18 @@ struct RuntimeLayer {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct ToolsLayer {
+    http: HttpLayer,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HttpLayer {
+    allow: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct LogLayer {
     filter: Option<String>,
 }
@@ -85,12 +101,13 @@ struct LogLayer {
 /// The variables of the environment, as a function so that tests need none.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 7] = [
     "COMMEDIA_STORE__URL",
     "COMMEDIA_STORE__DURABILITY",
     "COMMEDIA_RUNTIME__WORKERS",
     "COMMEDIA_RUNTIME__MAX_LIVE_RUNS",
     "COMMEDIA_RUNTIME__PASSIVATE_AFTER",
+    "COMMEDIA_TOOLS__HTTP__ALLOW",
     "COMMEDIA_LOG__FILTER",
 ];
 
@@ -133,6 +150,9 @@ impl Settings {
         let runtime = (file.runtime.passivate_after.clone(), reference.runtime.passivate_after);
         let after = env("COMMEDIA_RUNTIME__PASSIVATE_AFTER").or(runtime.0).or(runtime.1);
         let passivate_after = passivate_after(&after.unwrap_or_default())?;
+        let listed = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        let allow = env("COMMEDIA_TOOLS__HTTP__ALLOW").map(listed).or(file.tools.http.allow.clone()).unwrap_or_default();
+        let http_allowed = Allowed::parse(&allow).map_err(|why| Failure::usage(format!("tools.http.allow: {why}")))?;
         let (data, store) = places(flags, env, file)?;
         let word = match flags.verbose {
             0 => env("COMMEDIA_LOG__FILTER").or(file.log.filter.clone()).or(reference.log.filter).unwrap_or_default(),
@@ -153,6 +173,7 @@ impl Settings {
             workers: workers.filter(|n| *n > 0).unwrap_or_else(cores).min(1024),
             max_live_runs: live.unwrap_or(1024).max(1),
             passivate_after,
+            http_allowed,
             log: word,
             clock: WallClock::offset(offset_s),
         })
@@ -275,6 +296,11 @@ pub fn json_schema() -> Json {
                 "max_live_runs": {"type": "integer", "minimum": 1, "default": 1024, "description": "Runs that are live at once"},
                 "passivate_after": {"type": "string", "default": "10s", "description": "A run that waits for its timer is put aside after so long; 0: at once; never: only where its place is wanted"},
             })),
+            "tools": section("What tools may do outside the process", json!({
+                "http": section("Tools of kind `http`", json!({
+                    "allow": {"type": "array", "items": {"type": "string"}, "default": [], "description": "Hosts, addresses and CIDR ranges that may be reached though they are not on the public network"},
+                })),
+            })),
             "log": section("What is told on standard error", json!({
                 "filter": {"type": "string", "default": "warn", "description": "In the syntax of tracing's EnvFilter"},
             })),
@@ -323,6 +349,10 @@ mod tests {
         assert_eq!((found.durability, found.workers, found.log.as_str()), (Durability::Fsync, 2, "debug"));
         assert_eq!(found.clock.offset_s, -60);
         assert_eq!(found.passivate_after, Some(Duration::from_secs(10)));
+        assert_eq!(found.http_allowed, Allowed::default());
+        let allow = ("COMMEDIA_TOOLS__HTTP__ALLOW", "a.internal, 10.0.0.0/8");
+        let found = settings(&Flags::default(), &[home, allow], "[tools.http]\nallow = ['x']").expect("settings");
+        assert_eq!(Ok(found.http_allowed), Allowed::parse(&["a.internal", "10.0.0.0/8"]));
         for (word, expect) in [("0", Some(Duration::ZERO)), ("never", None), ("2m", Some(Duration::from_secs(120)))] {
             let variable = ("COMMEDIA_RUNTIME__PASSIVATE_AFTER", word);
             assert_eq!(settings(&Flags::default(), &[home, variable], "").expect("settings").passivate_after, expect);
@@ -339,6 +369,8 @@ mod tests {
         check(&[("HOME", "/h")], "\n[store]\nuri = 'x'", "commedia.toml:3: unknown field `uri`");
         check(&[("HOME", "/h")], "[store]\ndurability = 'maybe'", "not `maybe`");
         check(&[("HOME", "/h")], "[runtime]\npassivate_after = 'soon'", "not `soon`");
+        check(&[("HOME", "/h")], "[tools.http]\nallow = ['10.0.0.0/99']", "tools.http.allow: `10.0.0.0/99`");
+        check(&[("HOME", "/h"), ("COMMEDIA_TOOLS__HTTP__ALLOW", "a.b,http://c")], "", "`http://c`");
         check(&[("HOME", "/h"), ("COMMEDIA_RUNTIME__WORKERS", "many")], "", "must be a whole number");
     }
 

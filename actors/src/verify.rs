@@ -170,7 +170,7 @@ impl Replay {
                     let served = rules::serve(&order, builtins, |_| {});
                     return run.decide(Command::Served(served)).map_err(|e| e.to_string());
                 }
-                Effect::Perform { step, .. } => {
+                Effect::Perform { step, .. } | Effect::Reach { step, .. } => {
                     if let Some(outcome) = self.outcomes.remove(&step) {
                         return run.decide(Command::StepEnded { step, outcome }).map_err(|e| e.to_string());
                     }

@@ -200,6 +200,81 @@ pub enum Event {
         /// The mailboxes, as ranges of replicas: first, count.
         passed: Vec<(u32, u32)>,
     },
+    // ── operational again, later than the rest ──
+    /// A step is about to leave the process: nothing of it is sent before this is durable.
+    StepDispatched {
+        /// Which.
+        step: StepId,
+        /// Whose.
+        seat: Seat,
+        /// How often it was, this time included.
+        attempt: u32,
+    },
+    /// A step was dispatched, and nobody knows what became of it.
+    StepUnknown {
+        /// Which.
+        step: StepId,
+        /// Whose.
+        seat: Seat,
+        /// How often it was dispatched.
+        attempt: u32,
+        /// Why nobody knows.
+        reason: Arc<str>,
+        /// Whether its `check` tool was asked and could not tell.
+        checked: bool,
+    },
+    /// Somebody knows what became of a step; its outcome follows.
+    StepReconciled {
+        /// Which.
+        step: StepId,
+        /// Whose.
+        seat: Seat,
+        /// Who knows.
+        by: Reconciler,
+        /// What.
+        how: Reconciled,
+    },
+}
+
+/// Who knew what became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reconciler {
+    /// A person.
+    Operator,
+    /// The tool's `check`.
+    Check,
+}
+
+impl Reconciler {
+    /// The word users see.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reconciler::Operator => "operator",
+            Reconciler::Check => "check",
+        }
+    }
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reconciled {
+    /// It happened.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// It did not happen, and is performed again.
+    Retry,
+}
+
+impl Reconciled {
+    /// The word users see.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reconciled::Succeeded => "succeeded",
+            Reconciled::Failed => "failed",
+            Reconciled::Retry => "retry",
+        }
+    }
 }
 
 /// What a run is made from.
@@ -689,7 +764,10 @@ impl Event {
             | Event::AgentRestarted { .. }
             | Event::AgentQuarantined { .. }
             | Event::TimerFired { .. }
-            | Event::TurnDegraded { .. } => Lane::Operational,
+            | Event::TurnDegraded { .. }
+            | Event::StepDispatched { .. }
+            | Event::StepUnknown { .. }
+            | Event::StepReconciled { .. } => Lane::Operational,
             _ => Lane::Canonical,
         }
     }
@@ -725,6 +803,9 @@ impl Event {
             Event::TimerFired { .. } => "timer.fired",
             Event::TurnDegraded { .. } => "turn.degraded",
             Event::MessagePassed { .. } => "message.passed",
+            Event::StepDispatched { .. } => "step.dispatched",
+            Event::StepUnknown { .. } => "step.unknown",
+            Event::StepReconciled { .. } => "step.reconciled",
         }
     }
 
