@@ -31,6 +31,8 @@ pub(crate) enum Reply {
     Answer(u16, String, String),
     /// The connection is closed before anything is done.
     Break,
+    /// Nothing is done, and there is never an answer.
+    Hang,
     /// It is done, and the connection is closed without an answer.
     DoneAndBreak,
     /// It is done, and there is never an answer.
@@ -93,7 +95,7 @@ fn serve(mut stream: TcpStream, done: &Mutex<Vec<Asked>>, script: &Mutex<Script>
     let Some(asked) = read(&mut stream) else { return };
     let before = locked(done).len();
     let reply = locked(script)(&asked, before);
-    if !matches!(reply, Reply::Break) {
+    if !matches!(reply, Reply::Break | Reply::Hang) {
         locked(done).push(asked);
     }
     match reply {
@@ -105,7 +107,7 @@ fn serve(mut stream: TcpStream, done: &Mutex<Vec<Asked>>, script: &Mutex<Script>
         }
         Reply::Break | Reply::DoneAndBreak => {}
         // Until whoever asked hangs up.
-        Reply::DoneAndHang => drop(stream.read(&mut [0; 64])),
+        Reply::Hang | Reply::DoneAndHang => drop(stream.read(&mut [0; 64])),
     }
 }
 
