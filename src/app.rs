@@ -165,7 +165,11 @@ pub fn load_failure(e: LoadError) -> Failure {
         LoadError::Append(AppendError::Damaged(_)) => Failure::store(e).help("`commedia store check` names all damage"),
         LoadError::Append(_) => Failure::store(e),
         LoadError::Scenario(_) => Failure::invalid(e),
-        LoadError::Stopped(_) => Failure::new(Exit::Internal, e),
+        LoadError::Stopped(_) | LoadError::Panicked(_) => Failure::new(Exit::Internal, e),
+        LoadError::Quarantined { ref id, .. } => {
+            let help = format!("`commedia release {id} --to running` lets it try again, `--to failed` ends it");
+            Failure::new(Exit::Failed, e).help(help)
+        }
     }
 }
 

@@ -114,6 +114,9 @@ impl Fold {
             Event::TurnFailed { turn, seat, .. } | Event::AgentFailed { turn, seat, .. } => {
                 of_turn(turn, "its last step").or_else(|| self.message(scenario, run, *seat))
             }
+            Event::AgentCrashed(crash) => {
+                of_turn(&crash.turn, "its last step").or_else(|| self.message(scenario, run, crash.seat))
+            }
             Event::DelegateAsked { turn, .. } => of_turn(turn, "its model asked"),
             Event::GuardrailTripped { turn, seat, .. } => {
                 of_turn(turn, "its last step").or_else(|| self.message(scenario, run, *seat))
@@ -142,6 +145,8 @@ impl Fold {
             }
             Event::RunQueued
             | Event::RunPaused { .. }
+            | Event::RunQuarantined { .. }
+            | Event::RunReleased
             | Event::RunResumed
             | Event::RunCancelled(_)
             | Event::InputReceived { .. } => None,

@@ -5,6 +5,7 @@ mod completions;
 mod drive;
 mod init;
 mod ls;
+mod release;
 mod replay;
 mod resolve;
 mod resume;
@@ -108,6 +109,9 @@ enum Command {
     /// Say what became of a step of which nobody knows
     #[command(hide = true)]
     Resolve(resolve::ResolveArgs),
+    /// Let a quarantined run go on, or fail
+    #[command(hide = true)]
+    Release(release::ReleaseArgs),
     /// Fold a run from its log: no calls
     #[command(hide = true)]
     Replay(replay::ReplayArgs),
@@ -171,6 +175,7 @@ impl Cli {
             Command::Resume(args) => resume::resume(app, &args).await,
             Command::Tell(args) => tell::tell(app, &args).await,
             Command::Resolve(args) => resolve::resolve(app, &args).await,
+            Command::Release(args) => release::release(app, &args).await,
             Command::Replay(args) => replay::replay(app, &args).await,
             Command::Store(args) => store::store(app, &args).await,
             Command::Schema(args) => schema::schema(app, &args),

@@ -43,6 +43,7 @@ impl Exit {
         match status {
             Status::Completed => Exit::Ok,
             Status::Failed => Exit::Failed,
+            Status::Quarantined { .. } => Exit::Failed,
             Status::TimedOut | Status::OverBudget | Status::Paused { .. } => Exit::Limit,
             Status::Cancelled => Exit::Cancelled,
             Status::Created | Status::Running => Exit::Interrupted,

@@ -6,14 +6,16 @@ mod text;
 use commedia_actors::live::LoadedRun;
 use commedia_actors::run_id::RunId;
 use commedia_domain::event::Sample;
-use commedia_domain::id::MetricIx;
+use commedia_domain::id::{AgentIx, MetricIx};
+use commedia_domain::message::Seat;
+use commedia_domain::run::crash::Restarts;
 use commedia_domain::run::{Run, Status, UnknownStep};
 use commedia_domain::scenario::{Comparison, RUN_FIELDS, Scenario, Stat, Threshold, ThresholdOf};
 use commedia_domain::step::idempotency_key;
 use commedia_domain::value::timestamp_text;
 use serde_json::{Map, Value as Json, json};
 
-use crate::events::{body_json, check_json, samples, seat_name, usage_json};
+use crate::events::{agent_name, body_json, check_json, samples, seat_name, usage_json};
 use crate::failure::Exit;
 use crate::statistics::Summary;
 
@@ -180,11 +182,15 @@ pub fn run_json(loaded: &LoadedRun, verdicts: &[Verdict]) -> Json {
         "degraded": state.counts.degraded > 0,
         "faults": [],
         "restarts": state.counts.restarts,
+        "restarted": restarted(run),
         "events": loaded.head.seq,
         "digest": loaded.digest.to_string(),
         "started_at": timestamp_text(loaded.started_ms),
         "ended_at": loaded.ended_ms.map(timestamp_text),
     });
+    if let Status::Quarantined { reason, .. } = &state.status {
+        json["reason"] = (&**reason).into();
+    }
     if let Some(at) = loaded.waits() {
         json["waiting_for"] = "timer".into();
         json["waiting_until"] = timestamp_text(at).into();
@@ -211,6 +217,15 @@ fn unknown_steps(loaded: &LoadedRun) -> Vec<Json> {
         })
     };
     run.unknown_steps().iter().map(json).collect()
+}
+
+/// Who was started again, how often, and why last.
+fn restarted(run: &Run) -> Vec<Json> {
+    let row = |(agent, known): (&AgentIx, &Restarts)| {
+        let name = seat_name(run.scenario(), Seat { agent: *agent, replica: known.replica });
+        json!({"agent": agent_name(run.scenario(), *agent), "restarts": known.count, "last": {"agent": name, "reason": &*known.reason}})
+    };
+    run.state().restarts.iter().map(row).collect()
 }
 
 fn parameters(run: &Run) -> Json {

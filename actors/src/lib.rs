@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod model;
 pub mod orchestrator;
 mod passive;
+mod rebuild;
 mod recovery;
 pub mod registry;
 pub mod run_id;

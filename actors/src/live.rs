@@ -1,5 +1,6 @@
 //! What outlives an orchestrator's crash: who waits for the run, who follows it, and its place among the live ones.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use commedia_domain::tool::Builtins;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::clock::WallClock;
-use crate::log::LoadError;
+use crate::log::{LoadError, StoredEvent};
 use crate::meta::WAITING;
 use crate::metrics::Metrics;
 use crate::model::Model;
@@ -95,6 +96,8 @@ pub(crate) struct Live {
     /// The first event, for a run whose log may not be there yet.
     created: Mutex<Option<Box<Created>>>,
     pub(crate) subscribers: Subscribers,
+    /// The seq of the last event its followers were told of, in this process.
+    published: AtomicU64,
     pub(crate) start: StartOptions,
     done: Mutex<Option<oneshot::Sender<Result<LoadedRun, LoadError>>>>,
     place: Mutex<Option<OwnedSemaphorePermit>>,
@@ -116,6 +119,7 @@ impl Live {
             scenario,
             created: Mutex::new(created),
             subscribers: Subscribers::default(),
+            published: AtomicU64::new(0),
             start,
             done: Mutex::new(Some(sender)),
             place: Mutex::new(Some(place)),
@@ -127,6 +131,19 @@ impl Live {
     /// The first event, for a run whose log may not be there yet.
     pub(crate) fn created(&self) -> Option<Box<Created>> {
         self.created.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Durable events, to whoever follows; how many followers were let go because they were behind comes back.
+    pub(crate) fn publish(&self, events: &[StoredEvent]) -> usize {
+        if let Some(last) = events.last() {
+            self.published.store(last.seq, Ordering::Relaxed);
+        }
+        self.subscribers.publish(events)
+    }
+
+    /// The seq of the last event its followers were told of.
+    pub(crate) fn published(&self) -> u64 {
+        self.published.load(Ordering::Relaxed)
     }
 
     /// The log is there: the first event is not kept twice.

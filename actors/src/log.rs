@@ -79,6 +79,11 @@ impl LogWriter {
         self.head
     }
 
+    /// The seq of the next event.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
     pub(crate) fn digest(&self) -> Hash32 {
         self.digest.value()
     }
@@ -186,6 +191,17 @@ pub enum LoadError {
     /// The run's actor is gone and could not be brought back.
     #[error("the run stopped: {0}")]
     Stopped(String),
+    /// Folding its log panicked.
+    #[error("the run's log cannot be folded: {0}")]
+    Panicked(String),
+    /// It crashes whenever it is to go on.
+    #[error("run `{id}` is quarantined: {reason}")]
+    Quarantined {
+        /// Which.
+        id: String,
+        /// The last crash's words.
+        reason: String,
+    },
 }
 
 impl LoadError {

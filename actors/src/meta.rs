@@ -13,6 +13,8 @@ use crate::store::{BadName, StreamId, StreamKind};
 
 /// The status' word of a run that has nothing to do before a moment of wall time: derived, no event of its own.
 pub(crate) const WAITING: &str = "waiting";
+/// The status' word of a run that crashes whenever it is to go on.
+const QUARANTINED: &str = "quarantined";
 
 /// The stream of a run.
 pub(crate) fn run_stream(id: &RunId) -> Result<StreamId, BadName> {
@@ -60,6 +62,8 @@ pub(crate) enum Standing {
     Waiting(i64),
     /// It stands still on purpose.
     Paused,
+    /// It crashes whenever it is to go on.
+    Quarantined,
 }
 
 impl Standing {
@@ -69,6 +73,7 @@ impl Standing {
             Standing::Working => vec![0],
             Standing::Waiting(at) => [&[1][..], &at.to_be_bytes()].concat(),
             Standing::Paused => vec![2],
+            Standing::Quarantined => vec![3],
         }
     }
 
@@ -77,6 +82,7 @@ impl Standing {
             (0, []) => Some(Standing::Working),
             (1, at) => at.try_into().ok().map(|at| Standing::Waiting(i64::from_be_bytes(at))),
             (2, []) => Some(Standing::Paused),
+            (3, []) => Some(Standing::Quarantined),
             _ => None,
         }
     }
@@ -128,6 +134,16 @@ impl RunMeta {
         if waiting { WAITING } else { state.status.word() }
     }
 
+    /// As of its quarantine, with so many events: nothing of its state is known.
+    pub(crate) fn quarantine(&mut self, events: u64, now: i64) -> (Vec<u8>, LiveRow) {
+        (self.status, self.waits, self.events, self.updated_ms) = (QUARANTINED.into(), None, events, now);
+        (self.encode(), LiveRow::Put(Standing::Quarantined.encode()))
+    }
+
+    pub(crate) fn is_quarantined(&self) -> bool {
+        self.status == QUARANTINED
+    }
+
     /// Whether what lists show is no longer so.
     pub(crate) fn is_outdated(&self, state: &State, waits: Option<i64>) -> bool {
         self.waits != waits || self.status != self.word(state, waits)
@@ -138,6 +154,7 @@ impl RunMeta {
         match (self.status.as_str(), self.waits) {
             ("waiting", Some(at)) => Some(Standing::Waiting(at)),
             ("paused", _) => Some(Standing::Paused),
+            (QUARANTINED, _) => Some(Standing::Quarantined),
             ("queued" | "running" | "waiting", _) => Some(Standing::Working),
             _ => None,
         }
@@ -185,8 +202,9 @@ mod tests {
         check("running", None, Some(Standing::Working));
         check("queued", None, Some(Standing::Working));
         check("paused", None, Some(Standing::Paused));
+        check("quarantined", None, Some(Standing::Quarantined));
         check("completed", None, None);
-        for row in [&[][..], &[3], &[0, 0], &[1, 0], &[2, 1]] {
+        for row in [&[][..], &[4], &[0, 0], &[1, 0], &[2, 1]] {
             assert_eq!(Standing::decode(row), None, "{row:?}");
         }
     }

@@ -184,12 +184,15 @@ impl Actor for Orchestrator {
             }
             OrchestratorMsg::Command { command, principal, reply } => {
                 let answer = Box::pin(state.command(*command, principal)).await;
-                let failed = matches!(answer, Err(CommandError::Store(_)));
+                let failed = match &answer {
+                    Err(CommandError::Store(e)) => Some(e.clone()),
+                    _ => None,
+                };
                 if reply.send(answer).is_err() {
                     tracing::debug!(run = %state.live.id, "nobody waited for the command's answer");
                 }
-                if failed {
-                    return Err("the store refused a command's events; the run is rebuilt from its log".into());
+                if let Some(e) = failed {
+                    return Err(e.into());
                 }
                 state.stands_still = false;
             }
@@ -310,11 +313,13 @@ impl State {
                 }
                 Err(Refusal::Owed) => return self.perform(myself).await,
                 Err(Refusal::Wait(at)) => return self.wait(at, myself).await,
-                Err(stop @ (Refusal::Over(_) | Refusal::Paused | Refusal::Unresolved)) => {
+                Err(stop @ (Refusal::Over(_) | Refusal::Paused | Refusal::Quarantined | Refusal::Unresolved)) => {
                     self.meta.unresolved = stop == Refusal::Unresolved;
                     self.agents.drain().for_each(|(_, actor)| actor.stop(None));
                     self.flush().await?;
-                    self.relist().await?;
+                    if self.meta.unresolved {
+                        self.relist().await?;
+                    }
                     self.finish();
                     myself.stop(None);
                     return Ok(());
@@ -410,7 +415,7 @@ impl State {
             let (meta, live) = self.meta.update(self.run.state(), self.wait.map(|w| w.at), self.shared.clock.now_ms());
             self.logged += self.log.waiting_bytes();
             let events = self.log.flush(&self.shared.store, Some(meta), live).await?;
-            let lagged = self.live.subscribers.publish(&events);
+            let lagged = self.live.publish(&events);
             self.shared.metrics.ws_lagged_total.inc_by(lagged as u64);
             self.snapshot(SNAPSHOT_EVERY);
         }

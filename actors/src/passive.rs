@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use commedia_domain::run::Command;
+use commedia_domain::run::{Command, Status};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::live::{Live, LoadedRun, Shared};
 use crate::log::LoadError;
 use crate::meta::{RunMeta, Standing, run_stream};
 use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
-use crate::recovery::{Recovered, recover};
+use crate::rebuild::recover_caught;
+use crate::recovery::Recovered;
 use crate::run_id::{RunId, RunKey};
 use crate::runtime::{RunHandle, Runtime, StartError, StartOptions};
 use crate::store::live::LiveRow;
@@ -64,6 +65,14 @@ impl CommandFailed {
             CommandFailed::Unreachable(_) => true,
             CommandFailed::Command(CommandError::Refused(_)) | CommandFailed::Start(_) => false,
         }
+    }
+}
+
+/// The error over a run that only an operator lets go on.
+pub(crate) fn quarantined(id: &RunId, status: &Status) -> Option<LoadError> {
+    match status {
+        Status::Quarantined { reason, .. } => Some(LoadError::Quarantined { id: id.to_string(), reason: reason.to_string() }),
+        _ => None,
     }
 }
 
@@ -196,6 +205,8 @@ pub struct Standings {
     waiting: Vec<(i64, RunKey)>,
     /// How many are paused.
     pub paused: usize,
+    /// How many are quarantined.
+    pub quarantined: usize,
     /// Runs whose rows say nothing.
     unclear: Vec<RunId>,
 }
@@ -223,6 +234,7 @@ impl Standings {
         match standing {
             Some(Standing::Waiting(at)) => self.waiting.push((at, id.key())),
             Some(Standing::Paused) => self.paused += 1,
+            Some(Standing::Quarantined) => self.quarantined += 1,
             Some(Standing::Working) => self.interrupted.push(id),
             None => self.unclear.push(id),
         }
@@ -442,6 +454,12 @@ impl Runtime {
             }
         };
         let status = &recovered.loaded.run.state().status;
+        if let Some(quarantined) = quarantined(id, status) {
+            if let Some(live) = parked {
+                live.finish(Err(quarantined.clone()));
+            }
+            return Err(quarantined.into());
+        }
         if status.ended().is_some() || status.is_paused() && first.is_none() {
             let failed = status.ended().map(|word| StartError::Ended(id.clone(), word.into()));
             if let Some(live) = parked {
@@ -463,7 +481,7 @@ impl Runtime {
     pub(crate) async fn recovered(&self, id: &RunId) -> Result<Recovered, LoadError> {
         let _rushing = self.shared.rush.enter();
         let _load = self.loads.at_once.acquire().await.map_err(|e| LoadError::Stopped(e.to_string()))?;
-        recover(&self.shared.store, &self.scenarios, id).await
+        recover_caught(&self.shared.store, &self.scenarios, id).await
     }
 
     async fn start_stored(

@@ -18,10 +18,11 @@ use crate::log::{LoadError, StoredEvent};
 use crate::meta::{RunMeta, run_stream};
 use crate::metrics::Metrics;
 use crate::model::Model;
-use crate::orchestrator::{OrchestratorMsg, Origin};
+use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
 pub use crate::passive::{CommandFailed, Standings};
-use crate::passive::{Loads, Places, Rush};
-use crate::recovery::{Recovered, Scenarios, events, recover};
+use crate::passive::{Loads, Places, Rush, quarantined};
+use crate::rebuild::recover_caught;
+use crate::recovery::{Recovered, Scenarios, events};
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::store::engine::Durability;
@@ -233,24 +234,41 @@ impl Runtime {
         }
         let place = self.shared.place().await?;
         let mut recovered = self.recovered(id).await?;
-        let state = recovered.loaded.run.state();
-        if let Some(word) = state.status.ended() {
+        let status = &recovered.loaded.run.state().status;
+        if let Some(word) = status.ended() {
             return Err(StartError::Ended(id.clone(), word.into()));
         }
-        if state.status.is_paused() {
-            recovered = self.unpause(recovered).await?;
+        if let Some(quarantined) = quarantined(id, status) {
+            return Err(quarantined.into());
+        }
+        if status.is_paused() {
+            recovered = self.decided(recovered, Command::Resume, "resume").await?;
         }
         let scenario = recovered.loaded.run.scenario().clone();
         let (live, done) = Live::new(id.clone(), scenario, None, start, place);
         self.begin(live, done, Origin::Stored(Box::new(recovered)), None).await
     }
 
-    /// A paused run's `run.resumed`, durable before its orchestrator starts.
-    async fn unpause(&self, mut recovered: Recovered) -> Result<Recovered, LoadError> {
+    /// Lets a quarantined run go on at its next resume, or fail.
+    pub async fn release(&self, id: &RunId, fail: bool) -> Result<LoadedRun, CommandFailed> {
+        if self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id) {
+            return Err(StartError::Live(id.clone()).into());
+        }
+        let recovered = self.recovered(id).await?;
+        if let Some(word) = recovered.loaded.run.state().status.ended() {
+            return Err(StartError::Ended(id.clone(), word.into()).into());
+        }
+        let command = Command::Release { fail };
+        recovered.loaded.run.decide(command.clone()).map_err(CommandError::Refused)?;
+        Ok(self.decided(recovered, command, "release").await?.loaded)
+    }
+
+    /// What a command leads to in a run without an orchestrator, durable.
+    async fn decided(&self, mut recovered: Recovered, command: Command, kind: &'static str) -> Result<Recovered, LoadError> {
         use crate::log::{LogWriter, cause};
-        let events = recovered.loaded.run.decide(Command::Resume).map_err(|e| LoadError::Stopped(e.to_string()))?;
+        let events = recovered.loaded.run.decide(command).map_err(|e| LoadError::Stopped(e.to_string()))?;
         let store = &self.shared.store;
-        let why = cause("resume", &"local".into(), &[], self.shared.clock.now_ms());
+        let why = cause(kind, &"local".into(), &[], self.shared.clock.now_ms());
         let lease = store.lease(&recovered.stream);
         let mut log = LogWriter::new(recovered.stream.clone(), lease, recovered.loaded.head, recovered.digest, why);
         for event in events {
@@ -331,7 +349,7 @@ impl Runtime {
 
     /// Folds a run from its log: zero calls.
     pub async fn load(&self, id: &RunId) -> Result<LoadedRun, LoadError> {
-        Ok(recover(&self.shared.store, &self.scenarios, id).await?.loaded)
+        Ok(recover_caught(&self.shared.store, &self.scenarios, id).await?.loaded)
     }
 
     /// A run's stored events from one on.
@@ -409,8 +427,10 @@ impl Runtime {
         }
         draining.join_all().await;
         self.release_parked().await;
+        // The store's actor stops with its supervisor, so it goes first.
+        let closed = self.shared.store.close().await;
         self.supervisor.stop(None);
-        self.shared.store.close().await
+        closed
     }
 }
 
@@ -429,7 +449,7 @@ fn summary(id: RunId, meta: &[u8], damage: Option<String>) -> RunSummary {
             damage,
         };
     };
-    let live = matches!(meta.status.as_str(), "queued" | "running" | "paused" | "waiting");
+    let live = matches!(meta.status.as_str(), "queued" | "running" | "paused" | "waiting" | "quarantined");
     RunSummary {
         id,
         scenario: meta.scenario.to_string(),

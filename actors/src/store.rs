@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use commedia_domain::id::Hash32;
 use ractor::{Actor, ActorCell, ActorRef};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use actor::{Start, StoreActor, StoreMsg};
 use blob::{BLOB_LIMIT, Blob, SNAPSHOT_LIMIT, Snapshot};
@@ -163,6 +163,7 @@ impl Store {
             epoch: claimed.claim.epoch.into(),
             totals: Totals::default(),
             observer: options.observer.clone(),
+            writable: watch::Sender::new(true),
         });
         let committer = Committer::new(shared.reader.opened(), claimed.claim, !home.inline());
         let actor = RwLock::new(start(&home, &shared, committer, &options).await?);
@@ -173,6 +174,7 @@ impl Store {
     /// Starts a new store actor after the old one has died; the engine stays open, the epoch is raised.
     pub async fn revive(&self) -> Result<(), OpenError> {
         let (home, shared) = (self.0.home.clone(), self.0.shared.clone());
+        shared.writable.send_replace(false);
         let claim = move || home.claim(shared.reader.opened().engine.clone());
         let claimed: Claimed = blocking(claim).await.map_err(OpenError::Failed)??;
         let committer = self.0.shared.take_over(claimed, !self.0.home.inline());
@@ -198,6 +200,12 @@ impl Store {
     /// The store's epoch: raised each time it is opened, by whomever.
     pub fn epoch(&self) -> u64 {
         self.0.shared.epoch.load(Ordering::Acquire)
+    }
+
+    /// Waits until the store takes writes: at once, unless its engine is being opened again or its actor started again.
+    pub async fn until_writable(&self) {
+        // The sender is kept by what the handle holds: this cannot fail while the handle is there.
+        drop(self.0.shared.writable.subscribe().wait_for(|writable| *writable).await);
     }
 
     /// Appends a frame and its blobs; the new head is durable. On [`AppendError::Unknown`] read the head.

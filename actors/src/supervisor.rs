@@ -3,19 +3,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 
 use crate::live::{Live, Shared};
 use crate::log::LoadError;
 use crate::orchestrator::rest::PASSIVATED;
 use crate::orchestrator::{Begin, Orchestrator, OrchestratorMsg, Origin};
-use crate::recovery::{Scenarios, recover};
+use crate::rebuild::{Death, Deaths, Next, quarantine, rebuild};
+use crate::recovery::Scenarios;
 use crate::runtime::Runtime;
 use crate::timers::Keeper;
 
-/// How often one run's orchestrator is started again.
-const MAX_RESTARTS: u32 = 3;
+/// Before another attempt to bring the store's actor back.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) enum SupervisorMsg {
     /// Keep time for the runs that wait.
@@ -23,7 +25,9 @@ pub(crate) enum SupervisorMsg {
     /// Start a run's orchestrator; `first` is what it is told before anything else.
     Start { live: Arc<Live>, origin: Origin, first: Option<OrchestratorMsg>, reply: RpcReplyPort<Result<(), LoadError>> },
     /// A run was read again after a crash.
-    Again { live: Arc<Live>, restarts: u32, origin: Result<Origin, LoadError> },
+    Again { live: Arc<Live>, deaths: Deaths, origin: Result<Origin, LoadError> },
+    /// The store has a new actor.
+    StoreIsBack,
 }
 
 pub(crate) struct Supervisor;
@@ -31,7 +35,8 @@ pub(crate) struct Supervisor;
 pub(crate) struct SupervisorState {
     shared: Arc<Shared>,
     scenarios: Arc<Scenarios>,
-    runs: HashMap<ActorId, (Arc<Live>, u32)>,
+    runs: HashMap<ActorId, (Arc<Live>, Deaths)>,
+    store: ActorId,
     keeper: Option<(ActorId, Runtime)>,
 }
 
@@ -42,10 +47,12 @@ impl Actor for Supervisor {
 
     async fn pre_start(
         &self,
-        _myself: ActorRef<SupervisorMsg>,
+        myself: ActorRef<SupervisorMsg>,
         (shared, scenarios): Self::Arguments,
     ) -> Result<SupervisorState, ActorProcessingErr> {
-        Ok(SupervisorState { shared, scenarios, runs: HashMap::new(), keeper: None })
+        let store = shared.store.cell();
+        store.link(myself.get_cell());
+        Ok(SupervisorState { shared, scenarios, runs: HashMap::new(), store: store.get_id(), keeper: None })
     }
 
     async fn handle(
@@ -57,19 +64,29 @@ impl Actor for Supervisor {
         match message {
             SupervisorMsg::KeepTime(runtime) => state.keep_time(runtime, &myself).await?,
             SupervisorMsg::Start { live, origin, first, reply } => {
-                let started = state.start(live, 0, origin, first, &myself).await;
+                let started = state.start(live, Deaths::default(), origin, first, &myself).await;
+                let started = started.map_err(|death| match death {
+                    Death::Store(e) => LoadError::Append(e),
+                    Death::Crash(reason) => LoadError::Stopped(reason),
+                });
                 if reply.send(started).is_err() {
                     tracing::debug!("nobody waited for the run's start");
                 }
             }
-            SupervisorMsg::Again { live, restarts, origin } => {
-                let started = match origin {
-                    Ok(origin) => state.start(live.clone(), restarts, origin, None, &myself).await,
-                    Err(e) => Err(e),
-                };
-                if let Err(e) = started {
-                    live.finish(Err(e));
+            SupervisorMsg::Again { live, deaths, origin } => match origin {
+                Ok(origin) => {
+                    if let Err(death) = state.start(live.clone(), deaths.clone(), origin, None, &myself).await {
+                        state.died(live, deaths, &death, myself);
+                    }
                 }
+                // Its log would be folded to the same panic again.
+                Err(LoadError::Panicked(reason)) => quarantine(&state.shared, live, reason),
+                Err(e) => live.finish(Err(e)),
+            },
+            SupervisorMsg::StoreIsBack => {
+                let store = state.shared.store.cell();
+                store.link(myself.get_cell());
+                state.store = store.get_id();
             }
         }
         Ok(())
@@ -82,6 +99,10 @@ impl Actor for Supervisor {
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match event {
+            SupervisionEvent::ActorTerminated(who, ..) if who.get_id() == state.store => {
+                state.revive_store("it was stopped", myself);
+                Ok(())
+            }
             SupervisionEvent::ActorTerminated(who, _, reason) => {
                 state.ended(who.get_id(), reason.as_deref() == Some(PASSIVATED));
                 Ok(())
@@ -91,7 +112,11 @@ impl Actor for Supervisor {
                     tracing::warn!(%reason, "the keeper of timers failed and is started again; the table of timers is whole");
                     return state.keep_time(runtime, &myself).await;
                 }
-                state.failed(who.get_id(), &reason.to_string(), myself);
+                if who.get_id() == state.store {
+                    state.revive_store(&reason.to_string(), myself);
+                } else if let Some((live, deaths)) = state.runs.remove(&who.get_id()) {
+                    state.died(live, deaths, &Death::of(&reason), myself);
+                }
                 Ok(())
             }
             _ => Ok(()),
@@ -104,15 +129,18 @@ impl SupervisorState {
     async fn start(
         &mut self,
         live: Arc<Live>,
-        restarts: u32,
+        deaths: Deaths,
         origin: Origin,
         first: Option<OrchestratorMsg>,
         myself: &ActorRef<SupervisorMsg>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<(), Death> {
         let begin = Begin { live: live.clone(), shared: self.shared.clone(), origin, first };
         let spawned = Actor::spawn_linked(None, Orchestrator, begin, myself.get_cell()).await;
-        let (actor, _) = spawned.map_err(|e| LoadError::Stopped(e.to_string()))?;
-        self.runs.insert(actor.get_id(), (live, restarts));
+        let (actor, _) = spawned.map_err(|e| match e {
+            SpawnErr::StartupFailed(reason) => Death::of(&reason),
+            e => Death::Crash(e.to_string()),
+        })?;
+        self.runs.insert(actor.get_id(), (live, deaths));
         #[expect(clippy::cast_possible_wrap, reason = "a count of live runs")]
         self.shared.metrics.runs_active.set(self.runs.len() as i64);
         Ok(())
@@ -136,25 +164,35 @@ impl SupervisorState {
     }
 
     /// The working state is gone; the log is not. It is read beside the mailbox, then the run goes on from there.
-    fn failed(&mut self, who: ActorId, reason: &str, myself: ActorRef<SupervisorMsg>) {
-        let Some((live, restarts)) = self.runs.remove(&who) else { return };
+    fn died(&mut self, live: Arc<Live>, mut deaths: Deaths, death: &Death, myself: ActorRef<SupervisorMsg>) {
         self.shared.registry.remove(&live.id);
-        tracing::warn!(run = %live.id, reason, restarts, "an orchestrator failed; its run is rebuilt from the log");
-        self.shared.metrics.actor_restarts_total.with_label_values(&[&*live.scenario.name, "orchestrator"]).inc();
-        if restarts >= MAX_RESTARTS {
-            live.finish(Err(LoadError::Stopped(format!("its orchestrator failed {} times: {reason}", restarts + 1))));
-            return;
+        live.end_first_leg();
+        let next = deaths.next(death, self.shared.store.epoch());
+        tracing::warn!(run = %live.id, ?death, ?next, "an orchestrator failed");
+        let reason = match death {
+            Death::Store(_) => "store",
+            Death::Crash(_) => "orchestrator",
+        };
+        self.shared.metrics.actor_restarts_total.with_label_values(&[&*live.scenario.name, reason]).inc();
+        match (next, death) {
+            (Next::Rebuild(pause), _) => rebuild(&self.shared, &self.scenarios, live, deaths, pause, myself),
+            (Next::Quarantine | Next::LetGo, Death::Store(e)) => live.finish(Err(LoadError::Append(e.clone()))),
+            (Next::Quarantine | Next::LetGo, Death::Crash(reason)) => quarantine(&self.shared, live, reason.clone()),
         }
-        let (store, scenarios) = (self.shared.store.clone(), self.scenarios.clone());
+    }
+
+    /// The store's actor died: a new one is started beside the mailbox. Until then writes are refused; no run fails by it.
+    fn revive_store(&self, reason: &str, myself: ActorRef<SupervisorMsg>) {
+        tracing::error!(reason, "the store's actor failed and is started again");
+        self.shared.metrics.actor_restarts_total.with_label_values(&["", "store"]).inc();
+        let store = self.shared.store.clone();
         tokio::spawn(async move {
-            let origin = match (recover(&store, &scenarios, &live.id).await, live.created()) {
-                (Ok(recovered), _) => Ok(Origin::Stored(Box::new(recovered))),
-                (Err(LoadError::Unknown(_)), Some(created)) => Ok(Origin::New(created)),
-                (Err(e), _) => Err(e),
-            };
-            let again = SupervisorMsg::Again { live, restarts: restarts + 1, origin };
-            if myself.cast(again).is_err() {
-                tracing::debug!("the runtime is gone; the run goes on at the next start");
+            while let Err(e) = store.revive().await {
+                tracing::error!("the store's actor does not start again yet: {e}");
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            if myself.cast(SupervisorMsg::StoreIsBack).is_err() {
+                tracing::debug!("the runtime is gone");
             }
         });
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use commedia_domain::event::{ENGINE, Event, FailureClass, Lane, StepOutcome};
+use commedia_domain::event::{Crash, ENGINE, Event, FailureClass, Lane, StepOutcome};
 use commedia_domain::id::Hash32;
 use commedia_domain::message::StepId;
 use commedia_domain::rules;
@@ -86,14 +86,13 @@ struct Replay {
     outcomes: BTreeMap<StepId, StepOutcome>,
     /// On a real clock what befell steps, in its order: there the order in which they end is an outcome, too.
     steps: VecDeque<StoredEvent>,
-    crashes: VecDeque<Event>,
+    crashes: VecDeque<Crash>,
     compared: u64,
     digest: Digest,
 }
 
 impl Replay {
     fn new(log: &[StoredEvent], real: bool) -> Replay {
-        let of = |wanted: fn(&Event) -> bool| log.iter().filter(move |e| wanted(&e.event));
         let of_step = |e: &Event| {
             matches!(e, Event::StepRecorded(_) | Event::StepDispatched { .. })
                 || matches!(e, Event::StepUnknown { .. } | Event::StepReconciled { .. })
@@ -106,8 +105,8 @@ impl Replay {
                     _ => None,
                 })
                 .collect(),
-            steps: if real { of(of_step).cloned().collect() } else { VecDeque::new() },
-            crashes: of(|e| matches!(e, Event::AgentFailed { .. })).map(|e| (*e.event).clone()).collect(),
+            steps: log.iter().filter(|e| real && of_step(&e.event)).cloned().collect(),
+            crashes: log.iter().filter_map(|e| crash(&e.event)).collect(),
             compared: 0,
             digest: Digest::new(),
         }
@@ -161,10 +160,10 @@ impl Replay {
             }
             Some(Event::TurnFailed { failure, turn, seat, .. }) if failure.class == FailureClass::Crash => {
                 // The crashes over this message; those that a restart mended left no trace in the canonical lane.
-                let over = |e: &Event| matches!(e, Event::AgentFailed { seat: s, turn: t, .. } if s == seat && t == turn);
+                let over = |c: &Crash| c.seat == *seat && c.turn == *turn;
                 let found = self.crashes.iter().position(over).and_then(|n| self.crashes.remove(n));
-                if let Some(Event::AgentFailed { seat, turn, reason }) = found {
-                    return run.decide(Command::Crashed { seat, turn, reason }).map_err(|e| e.to_string());
+                if let Some(Crash { seat, turn, reason, wall, .. }) = found {
+                    return run.decide(Command::Crashed { seat, turn, reason, wall }).map_err(|e| e.to_string());
                 }
             }
             _ => {}
@@ -210,6 +209,17 @@ fn is_due(run: &Run, event: &Event) -> bool {
         _ => return false,
     };
     run.state().turns.values().any(|turn| turn.owes(step))
+}
+
+/// The crash that an event tells of.
+fn crash(event: &Event) -> Option<Crash> {
+    match event {
+        Event::AgentCrashed(crash) => Some((**crash).clone()),
+        Event::AgentFailed { seat, turn, reason } => {
+            Some(Crash { seat: *seat, turn: *turn, reason: reason.clone(), wall: 0, until: None })
+        }
+        _ => None,
+    }
 }
 
 /// The run time of an event that moves a real clock.

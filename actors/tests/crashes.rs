@@ -43,7 +43,7 @@ agents:
     replicas: 4
     handles: [tick]
     tools: [describe]
-    supervision: {max_restarts: MAX}
+    supervision: {max_restarts: MAX, backoff: {initial: 0ms}}
     rules:
       - otherwise: true
         emit:

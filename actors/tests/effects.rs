@@ -362,7 +362,7 @@ async fn a_call_that_panics_is_a_crash_of_its_step_and_of_no_other() {
         let tools = format!(
             "  look: {{kind: http, url: \"{url}/look\", effect: read}}\n  mine: {{kind: http, url: \"{url}/mine\", effect: {class}, headers: {{X: \"${{env:M}}\"}}}}"
         );
-        let scenario = compile(&tools, "");
+        let scenario = compile(&tools, "supervision: {backoff: {initial: 0ms}}");
         let options = RuntimeOptions {
             model: Some(Arc::new(Moody { panics: AtomicU32::new(2), caller: Caller(vec![("mine", "{}"), ("look", "{}")]) })),
             http_allowed: Allowed::parse(&["127.0.0.1"]).expect("a list"),

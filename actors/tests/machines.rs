@@ -136,7 +136,7 @@ proptest! {
             8 => Command::Checked { step, answer: Ok(Value::Null) },
             9 if !owed.contains(&step) => Command::Dispatch { step },
             10 if !owed.contains(&step) => Command::Lost { step, reason: "x".into() },
-            4 => Command::Crashed { seat: Seat { replica: 1 << 30, ..seat }, turn, reason: "x".into() },
+            4 => Command::Crashed { seat: Seat { replica: 1 << 30, ..seat }, turn, reason: "x".into(), wall: 0 },
             5 => Command::Served(Served { count: 5000, ..Served::nothing(turn) }),
             _ => Command::Tell { seat: Seat { agent: AgentIx(999), replica: 0 }, text: "x".into(), data: Value::Null },
         };

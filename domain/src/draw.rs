@@ -59,6 +59,16 @@ impl DrawStem {
     }
 }
 
+/// A number in [0, 1) that is a function of a seed, some numbers and a name; `context` keeps its uses apart.
+pub fn share(context: &str, seed: u64, numbers: &[u32], name: &str) -> f64 {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    hasher.update(&seed.to_le_bytes());
+    for number in numbers {
+        hasher.update(&number.to_le_bytes());
+    }
+    unit(&mut ChaCha8Rng::from_seed(*hasher.update(name.as_bytes()).finalize().as_bytes()))
+}
+
 /// A draw with its parameters evaluated.
 #[derive(Clone, Debug)]
 pub enum Distribution {

@@ -153,7 +153,7 @@ pub enum Event {
     },
     /// A step's outcome is durable, and what follows from it is decided.
     StepRecorded(Box<Recorded>),
-    /// An agent crashed.
+    /// An agent crashed, as logs have it that know no pauses.
     AgentFailed {
         /// Who.
         seat: Seat,
@@ -200,7 +200,16 @@ pub enum Event {
         /// The mailboxes, as ranges of replicas: first, count.
         passed: Vec<(u32, u32)>,
     },
-    // ── operational again, later than the rest ──
+    // ── operational again ──
+    /// An agent crashed.
+    AgentCrashed(Box<Crash>),
+    /// The run itself crashes whenever it is to decide: nothing more is decided before an operator releases it.
+    RunQuarantined {
+        /// The last crash's words.
+        reason: Arc<str>,
+    },
+    /// An operator lets it go on, or end.
+    RunReleased,
     /// A step is about to leave the process: nothing of it is sent before this is durable.
     StepDispatched {
         /// Which.
@@ -234,6 +243,21 @@ pub enum Event {
         /// What.
         how: Reconciled,
     },
+}
+
+/// A crash of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crash {
+    /// Who.
+    pub seat: Seat,
+    /// Over which turn.
+    pub turn: TurnId,
+    /// The panic or the error.
+    pub reason: Arc<str>,
+    /// Wall time, milliseconds since 1970 UTC.
+    pub wall: i64,
+    /// Wall time from which it is started again; `None`: it is not.
+    pub until: Option<i64>,
 }
 
 /// Who knew what became of a step.
@@ -761,7 +785,10 @@ impl Event {
             | Event::StepPlanned { .. }
             | Event::StepRecorded(_)
             | Event::AgentFailed { .. }
+            | Event::AgentCrashed(_)
             | Event::AgentRestarted { .. }
+            | Event::RunQuarantined { .. }
+            | Event::RunReleased
             | Event::AgentQuarantined { .. }
             | Event::TimerFired { .. }
             | Event::TurnDegraded { .. }
@@ -797,12 +824,14 @@ impl Event {
             Event::RunResumed => "run.resumed",
             Event::StepPlanned { .. } => "step.planned",
             Event::StepRecorded(_) => "step.recorded",
-            Event::AgentFailed { .. } => "agent.failed",
+            Event::AgentFailed { .. } | Event::AgentCrashed(_) => "agent.failed",
             Event::AgentRestarted { .. } => "agent.restarted",
             Event::AgentQuarantined { .. } => "agent.quarantined",
             Event::TimerFired { .. } => "timer.fired",
             Event::TurnDegraded { .. } => "turn.degraded",
             Event::MessagePassed { .. } => "message.passed",
+            Event::RunQuarantined { .. } => "run.quarantined",
+            Event::RunReleased => "run.released",
             Event::StepDispatched { .. } => "step.dispatched",
             Event::StepUnknown { .. } => "step.unknown",
             Event::StepReconciled { .. } => "step.reconciled",

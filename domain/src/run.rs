@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! Created → Running ⇄ Paused      Running │ Paused → Completed │ Failed │ TimedOut │ OverBudget │ Cancelled
+//! any live state → Quarantined → (released) Running │ Failed
 //! ```
 
 mod apply;
 mod begin;
 mod commit;
+pub mod crash;
 mod finish;
 pub mod mailboxes;
 mod outside;
@@ -43,7 +45,7 @@ pub use state::{Counts, MetricState, State, Status};
 /// What can be asked of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Do the next thing that needs nobody else. `wall` is used by a real clock only.
+    /// Do the next thing that needs nobody else. `wall` is used by a real clock, and for restarts.
     Proceed {
         /// Wall time, milliseconds since 1970 UTC.
         wall: i64,
@@ -91,6 +93,8 @@ pub enum Command {
         turn: TurnId,
         /// The panic's words.
         reason: Arc<str>,
+        /// Wall time, milliseconds since 1970 UTC.
+        wall: i64,
     },
     /// A person's words.
     Tell {
@@ -115,6 +119,11 @@ pub enum Command {
     },
     /// The wall time of `limits.wall` is used up.
     WallUp,
+    /// An operator lets a quarantined run go on, or fail.
+    Release {
+        /// Whether it is to fail.
+        fail: bool,
+    },
 }
 
 /// What the world still owes a run.
@@ -169,6 +178,9 @@ pub enum Refusal {
     /// The run stands still.
     #[error("the run is paused")]
     Paused,
+    /// The run crashes whenever it is to decide.
+    #[error("the run is quarantined: release it first")]
+    Quarantined,
     /// The report is for something that is not owed (any more).
     #[error("{0} is not owed")]
     Stale(String),
@@ -246,6 +258,8 @@ impl Run {
             return Err(Refusal::Over(word));
         }
         match command {
+            Command::Release { fail } => self.decide_release(fail),
+            _ if matches!(self.state.status, Status::Quarantined { .. }) => Err(Refusal::Quarantined),
             Command::Proceed { .. } if self.state.status.is_paused() => Err(Refusal::Paused),
             Command::Proceed { wall } => self.proceed(wall),
             Command::Served(served) => self.decide_served(served),
@@ -254,7 +268,7 @@ impl Run {
             Command::Lost { step, reason } => self.decide_lost(step, reason),
             Command::Checked { step, answer } => self.decide_checked(step, answer),
             Command::Resolve { step, resolution } => self.decide_resolve(step, resolution),
-            Command::Crashed { seat, turn, reason } => self.decide_crash(seat, turn, reason),
+            Command::Crashed { seat, turn, reason, wall } => self.decide_crash(seat, turn, reason, wall),
             Command::Tell { seat, text, data } => self.decide_tell(seat, &text, data),
             Command::Pause { reason } => match self.state.status {
                 Status::Running => Ok(vec![Event::RunPaused { reason }]),
@@ -289,21 +303,17 @@ impl Run {
             return Vec::new();
         }
         let mut effects = self.owes();
-        if effects.iter().any(|e| matches!(e, Effect::Serve(_))) {
-            return effects;
-        }
-        if self.is_real()
-            && let Some(at) = self.next_moment()
-        {
-            effects.push(Effect::Wake { at });
-        }
+        let served = effects.iter().any(|e| matches!(e, Effect::Serve(_)));
+        let moment = if !served && self.is_real() { self.next_moment() } else { None };
+        let wake = moment.into_iter().chain(self.next_restart()).min();
+        effects.extend(wake.map(|at| Effect::Wake { at }));
         effects
     }
 
     /// What is owed now, whatever the clock says.
     fn owes(&self) -> Vec<Effect> {
         let mut effects: Vec<Effect> = Vec::new();
-        for turn in self.state.turns.values() {
+        for turn in self.state.turns.values().filter(|turn| !self.is_down(turn.seat)) {
             effects.extend(turn.pending().into_iter().filter_map(|(step, work)| self.owed(step, turn.seat, work)));
         }
         if let Some(order) = self.order() {
@@ -318,6 +328,12 @@ impl Run {
         }
         if let Some(end) = self.must_end() {
             return Ok(vec![end]);
+        }
+        if !self.state.crashes.is_empty() {
+            let restarts = self.restarts_due(wall);
+            if !restarts.is_empty() {
+                return Ok(restarts);
+            }
         }
         match self.wave_at_hand() {
             Some(wave) => {

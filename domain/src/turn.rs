@@ -19,7 +19,7 @@ use crate::event::{
 use crate::id::AgentIx;
 use crate::message::{Call, Chat, History, MAX_DEPTH, Message, Seat, StepId, TurnId};
 use crate::names::{Facts, Names};
-use crate::scenario::{Agent, AgentKind, Carry, Fallback, GuardrailAt, Scenario, ToolRef};
+use crate::scenario::{Agent, AgentKind, Carry, Fallback, GuardrailAt, OnExhausted, Scenario, ToolRef};
 use crate::schema::conform;
 use crate::value::Value;
 use crate::world::{World, matches};
@@ -66,6 +66,8 @@ pub struct Turn {
     pub usage: Usage,
     /// Who answered last.
     pub by: AnsweredBy,
+    /// The stub answers instead of the model, which failed.
+    pub stubbed: bool,
 }
 
 /// Where a turn stands.
@@ -165,6 +167,7 @@ impl Turn {
             asked: 0,
             usage: Usage::default(),
             by: AnsweredBy::Model,
+            stubbed: false,
         }
     }
 
@@ -192,6 +195,7 @@ impl Turn {
     pub fn decide(&self, view: &TurnView<'_>, step: StepId, outcome: StepOutcome) -> Recorded {
         let mut trips = Vec::new();
         let then = match (&self.phase, &outcome) {
+            (_, StepOutcome::Failed(failure)) if failure.class == FailureClass::Crash => self.give_up(view, failure.clone()),
             (Phase::Model { .. }, StepOutcome::Answered { text, calls, .. }) => self.answered(view, text, calls, &mut trips),
             (Phase::Model { .. }, StepOutcome::Failed(failure)) => self.give_up(view, failure.clone()),
             (Phase::Model { .. }, StepOutcome::Done { .. }) => Then::Failed(Failure {
@@ -231,8 +235,16 @@ impl Turn {
     }
 
     fn give_up(&self, view: &TurnView<'_>, failure: Failure) -> Then {
-        match (&self.agent(view).fallback, failure.class) {
-            (Some(Fallback::Rules(_)), FailureClass::Model | FailureClass::Timeout) => Then::Fallback,
+        let agent = self.agent(view);
+        let mendable = match failure.class {
+            FailureClass::Model | FailureClass::Timeout => true,
+            FailureClass::Crash => agent.supervision.on_exhausted == Some(OnExhausted::Fallback),
+            _ => false,
+        };
+        match &agent.fallback {
+            Some(Fallback::Rules(_)) if mendable => Then::Fallback,
+            // In its own place the stub would only do the same again.
+            Some(Fallback::Stub) if mendable && !self.stubbed => Then::Fallback,
             _ => Then::Failed(failure),
         }
     }
@@ -370,8 +382,8 @@ impl Turn {
         }
     }
 
-    /// Makes a recorded outcome true.
-    pub fn apply(&mut self, recorded: &Recorded) {
+    /// Makes a recorded outcome true; `by_stub`: the agent's fallback is the stub.
+    pub fn apply(&mut self, recorded: &Recorded, by_stub: bool) {
         for trip in &recorded.trips {
             if &*trip.then == "retry" {
                 *self.retries.entry(trip.guardrail).or_default() += 1;
@@ -393,7 +405,21 @@ impl Turn {
                 self.tool_done(recorded.step, (value, Vec::new(), Vec::new()));
             }
         }
-        self.follow(&recorded.then);
+        match recorded.then {
+            Then::Fallback if by_stub => self.start_over(),
+            _ => self.follow(&recorded.then),
+        }
+    }
+
+    /// The stub takes the whole turn: nothing of what the model and its tools did stays.
+    fn start_over(&mut self) {
+        self.said.clear();
+        self.writes.clear();
+        self.sent.clear();
+        self.trips.clear();
+        self.retries.clear();
+        (self.repairs, self.asked, self.stubbed) = (0, 0, true);
+        self.phase = Phase::Model { step: self.step() };
     }
 
     fn tool_done(&mut self, step: StepId, result: (Body, Vec<Write>, Vec<Sent>)) {

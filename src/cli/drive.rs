@@ -61,7 +61,7 @@ pub(super) fn say_resume(app: &App, ids: &[RunId]) {
 }
 
 /// The flag that finds the same store again.
-fn place(app: &App) -> String {
+pub(super) fn place(app: &App) -> String {
     let given = std::env::args_os().skip(1).any(|a| a == "--data" || a.to_string_lossy().starts_with("--data="));
     if given { format!(" --data {}", app.settings.data.display()) } else { String::new() }
 }

@@ -59,11 +59,19 @@ pub(super) fn of(scenario: &Scenario, event: &Event) -> (Json, String) {
 
 fn operation(scenario: &Scenario, event: &Event) -> (Json, String) {
     match event {
-        Event::RunPaused { reason } => (json!({"reason": &**reason}), reason.to_string()),
+        Event::RunPaused { reason } | Event::RunQuarantined { reason } => (json!({"reason": &**reason}), reason.to_string()),
         Event::StepPlanned { work, .. } => work_data(scenario, work),
         Event::StepRecorded(recorded) => recorded_data(scenario, recorded),
         Event::AgentFailed { reason, .. } | Event::AgentQuarantined { reason, .. } | Event::TurnDegraded { reason, .. } => {
             (json!({"reason": &**reason}), reason.to_string())
+        }
+        Event::AgentCrashed(crash) => {
+            let until = crash.until.map(timestamp_text);
+            let text = match &until {
+                Some(until) => format!("{}; again at {until}", crash.reason),
+                None => format!("{}; once too often", crash.reason),
+            };
+            (json!({"reason": &*crash.reason, "at": timestamp_text(crash.wall), "again_at": until}), text)
         }
         Event::AgentRestarted { restarts, .. } => (json!({"restarts": restarts}), format!("restart {restarts}")),
         Event::StepDispatched { attempt, .. } => (json!({"attempt": attempt}), format!("attempt {attempt}")),

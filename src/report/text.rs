@@ -1,13 +1,15 @@
 //! The summary people read: aligned columns, short numbers, verdicts as marks. The only home of `comfy-table`.
 
 use commedia_actors::live::LoadedRun;
-use commedia_domain::id::MetricIx;
+use commedia_domain::id::{AgentIx, MetricIx};
+use commedia_domain::message::Seat;
+use commedia_domain::run::crash::Restarts;
 use commedia_domain::run::{Run, Status};
 use commedia_domain::scenario::{Goal, Scenario};
 use serde_json::Value as Json;
 
 use super::{Outcome, Verdict, summaries};
-use crate::events::{body_json, samples, seat_name, short_time, shown};
+use crate::events::{agent_name, body_json, samples, seat_name, short_time, shown};
 
 /// A number as people read it: whole where it is whole, else to six significant digits.
 pub fn number(value: f64) -> String {
@@ -81,7 +83,7 @@ pub fn run_text(loaded: &LoadedRun, verdicts: &[Verdict]) -> String {
     if let Some(cause) = state.ended.as_ref().and_then(|e| e.cause.as_ref()) {
         out += &format!("  because {cause}\n");
     }
-    if let Status::Paused { reason } = &state.status {
+    if let Status::Paused { reason } | Status::Quarantined { reason, .. } = &state.status {
         out += &format!("  because {reason}\n");
     }
     section(&mut out, "Steps of which nobody knows what became of them", unknown_rows(run));
@@ -100,6 +102,7 @@ pub fn run_text(loaded: &LoadedRun, verdicts: &[Verdict]) -> String {
     section(&mut out, "Checks", check_rows(run));
     section(&mut out, "Thresholds", threshold_rows(verdicts));
     section(&mut out, "Agents", agent_rows(run));
+    section(&mut out, "Restarts", restart_rows(run));
     out += &format!("\n{}\n{} events · digest {}\nrun {}\n", usage_text(run), loaded.head.seq, loaded.digest, loaded.id);
     out
 }
@@ -151,6 +154,15 @@ fn metric_rows(run: &Run) -> Vec<Vec<String>> {
         vec![m.name.to_string(), optional(value), m.unit.clone().unwrap_or_default(), note]
     };
     run.scenario().metrics.iter().enumerate().map(row).collect()
+}
+
+/// Who was started again, how often, and why last.
+fn restart_rows(run: &Run) -> Vec<Vec<String>> {
+    let row = |(agent, known): (&AgentIx, &Restarts)| {
+        let last = seat_name(run.scenario(), Seat { agent: *agent, replica: known.replica });
+        vec![agent_name(run.scenario(), *agent), known.count.to_string(), format!("last {last}: {}", known.reason)]
+    };
+    run.state().restarts.iter().map(row).collect()
 }
 
 fn check_rows(run: &Run) -> Vec<Vec<String>> {

@@ -97,7 +97,7 @@ impl State {
 
     /// A crash counts against the message in hand.
     pub(super) fn crashed_over(&mut self, seat: Seat, turn: TurnId, reason: Arc<str>) -> Result<(), ActorProcessingErr> {
-        match self.run.decide(Command::Crashed { seat, turn, reason: reason.clone() }) {
+        match self.run.decide(Command::Crashed { seat, turn, reason: reason.clone(), wall: self.shared.clock.now_ms() }) {
             Ok(events) => Ok(self.take(events)?),
             Err(refusal) => {
                 tracing::warn!(run = %self.live.id, %refusal, %reason, "an agent crashed over nothing that is owed");

@@ -142,6 +142,7 @@ impl State {
                 Err(e) => Mode::Broken(format!("no thread for the writer: {e}")),
             }
         };
+        self.shared.writable.send_replace(!matches!(self.mode, Mode::Broken(_)));
     }
 
     fn write(&mut self, job: Job, myself: &ActorRef<StoreMsg>) {
@@ -166,6 +167,7 @@ impl State {
 
     fn broke(&mut self, why: String, myself: &ActorRef<StoreMsg>) {
         tracing::error!("the store takes no writes until it is open again: {why}");
+        self.shared.writable.send_replace(false);
         self.mode = Mode::Broken(why);
         self.reopen(0, myself);
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::blob::{Blob, Snapshot, write_blob, write_snapshot};
 use super::claim::{Claim, Claimed, control, read_control};
@@ -167,6 +167,8 @@ pub(crate) struct Shared {
     pub(crate) epoch: AtomicU64,
     pub(crate) totals: Totals,
     pub(crate) observer: Option<Arc<dyn Observe>>,
+    /// Whether writes are taken.
+    pub(crate) writable: watch::Sender<bool>,
 }
 
 impl Shared {

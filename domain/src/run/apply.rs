@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use crate::body::Body;
-use crate::event::{Ask, Completed, Ended, Entry, Event, Failure, Fired, FiredAction, Outcome, Sample, Sent, Write};
+use crate::event::{Ask, Completed, Crash, Ended, Entry, Event, Failure, Fired, FiredAction, Outcome, Sample, Sent, Write};
 use crate::id::{AgentIx, TriggerIx};
 use crate::message::{Caller, Chain, Chat, History, Message, MessageKind, Seat, TurnId};
 use crate::rules::step_from;
 use crate::run::Run;
-use crate::run::commit::{AfterFailure, puts};
+use crate::run::commit::puts;
+use crate::run::crash::AfterFailure;
 use crate::run::ranges::Ranges;
 use crate::run::state::{Ending, Status};
-use crate::scenario::{Carry, Overflow, TriggerOn};
+use crate::scenario::{Carry, Fallback, Overflow, TriggerOn};
 use crate::turn::{Phase, Turn, as_text, carried};
 use crate::value::Value;
 
@@ -51,16 +52,28 @@ pub(super) fn apply(run: &mut Run, event: &Event) {
         Event::RunCancelled(ended) => run.end(Status::Cancelled, ended),
         Event::RunPaused { reason } => run.state.status = Status::Paused { reason: reason.clone() },
         Event::RunResumed => run.state.status = Status::Running,
+        Event::RunQuarantined { reason } => {
+            let begun = run.state.status != Status::Created;
+            run.state.status = Status::Quarantined { reason: reason.clone(), begun };
+        }
+        Event::RunReleased => {
+            let begun = !matches!(run.state.status, Status::Quarantined { begun: false, .. });
+            run.state.status = if begun { Status::Running } else { Status::Created };
+        }
         Event::StepPlanned { step, seat, at, .. } => run.begun(*step, *seat, *at),
         Event::StepDispatched { .. } | Event::StepUnknown { .. } | Event::StepReconciled { .. } => run.stepped(event),
         Event::StepRecorded(recorded) => {
             run.stepped(event);
             if let Some(turn) = run.state.turns.values_mut().find(|t| t.id == recorded.step.turn) {
-                turn.apply(recorded);
+                let fallback = &run.scenario.agents[turn.seat.agent.at()].fallback;
+                turn.apply(recorded, matches!(fallback, Some(Fallback::Stub)));
             }
         }
-        Event::AgentFailed { seat, .. } => *run.state.crashes.entry(*seat).or_default() += 1,
-        Event::AgentRestarted { .. } => run.state.counts.restarts += 1,
+        Event::AgentFailed { seat, turn, reason } => {
+            run.crashed(&Crash { seat: *seat, turn: *turn, reason: reason.clone(), wall: 0, until: None });
+        }
+        Event::AgentCrashed(crash) => run.crashed(crash),
+        Event::AgentRestarted { seat, .. } => run.restarted(*seat),
         Event::AgentQuarantined { seat, reason } => {
             run.state.mail.settle(*seat);
             run.state.quarantined.insert(*seat, reason.clone());

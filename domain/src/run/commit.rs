@@ -11,7 +11,7 @@ use crate::rules::Served;
 use crate::run::mailboxes::Front;
 use crate::run::wave::Wave;
 use crate::run::{Refusal, Run};
-use crate::scenario::{AgentKind, GuardrailAt, OnExhausted};
+use crate::scenario::{AgentKind, GuardrailAt};
 use crate::turn::{Phase, Turn, TurnView};
 use crate::value::Value;
 use crate::world::{World, Writer};
@@ -231,27 +231,6 @@ impl Run {
         world
     }
 
-    /// A crash counts against the message in hand. Past the intensity the message is set aside as `on_exhausted` says.
-    pub(super) fn decide_crash(&self, seat: Seat, turn: TurnId, reason: Arc<str>) -> Result<Vec<Event>, Refusal> {
-        if self.state.mail.front(seat).is_none() && !self.state.turns.contains_key(&seat) {
-            return Err(Self::stale(turn));
-        }
-        let agent = &self.scenario.agents[seat.agent.at()];
-        let crashes = self.state.crashes.get(&seat).copied().unwrap_or(0) + 1;
-        let mut events = vec![Event::AgentFailed { seat, turn, reason: reason.clone() }];
-        if crashes <= agent.supervision.max_restarts {
-            events.push(Event::AgentRestarted { seat, restarts: crashes });
-            return Ok(events);
-        }
-        let message = format!("`{}` crashed {crashes} times over one message: {reason}", agent.name);
-        if agent.supervision.on_exhausted != Some(OnExhausted::FailRun) {
-            events.push(Event::AgentQuarantined { seat, reason: message.as_str().into() });
-        }
-        let failure = Self::failure(FailureClass::Crash, message);
-        events.push(Event::TurnFailed { turn, seat, at: self.state.now, failure });
-        Ok(events)
-    }
-
     /// A person's words, for an agent that is there.
     pub(super) fn decide_tell(&self, seat: Seat, text: &str, data: Value) -> Result<Vec<Event>, Refusal> {
         let Some(replicas) = self.state.created.replicas.get(seat.agent.at()) else {
@@ -263,16 +242,6 @@ impl Run {
         let blobs = self.state.blobs();
         let (text, data) = (Body::new(Value::text(text), &blobs), Body::new(data, &blobs));
         Ok(vec![Event::InputReceived { seat, text, data, at: self.state.now }])
-    }
-
-    /// What a failed turn does to the run: the caller of a question gets an error, else the agent's supervision says.
-    pub(super) fn after_failure(&self, seat: Seat, failure: &Failure, asked: bool) -> AfterFailure {
-        let supervision = &self.scenario.agents[seat.agent.at()].supervision;
-        match (supervision.on_exhausted, failure.class) {
-            _ if asked => AfterFailure::Answer,
-            (None, FailureClass::Crash) | (Some(OnExhausted::Quarantine | OnExhausted::Fallback), _) => AfterFailure::SetAside,
-            (None | Some(OnExhausted::FailRun), _) => AfterFailure::FailRun,
-        }
     }
 
     /// Whether a seat counts towards `limits.turns`.
@@ -289,17 +258,6 @@ impl Run {
         };
         self.state.turns.values().filter(waits).find(|t| !coming(t))
     }
-}
-
-/// What follows a failed turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AfterFailure {
-    /// Whoever asked gets an error.
-    Answer,
-    /// The message is set aside and the agent with it; the run goes on.
-    SetAside,
-    /// The run fails.
-    FailRun,
 }
 
 /// Replicas as ranges: first, count.

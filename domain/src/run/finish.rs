@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::body::Body;
 use crate::event::{Checked, Ended, Event};
 use crate::names::Names;
-use crate::run::Run;
-use crate::run::state::Ending;
+use crate::run::state::{Ending, Status};
+use crate::run::{Refusal, Run};
 use crate::scenario::OnExceed;
 use crate::turn::Phase;
 use crate::value::Value;
@@ -46,6 +46,19 @@ impl Run {
             OnExceed::Pause => Event::RunPaused { reason: cause },
             OnExceed::Fail | OnExceed::Fallback => Event::RunOverBudget(Box::new(self.ended(Some(cause)))),
         }
+    }
+
+    /// An operator's word on a quarantined run. Nothing is computed for one that is to fail: that may be what it crashes over.
+    pub(super) fn decide_release(&self, fail: bool) -> Result<Vec<Event>, Refusal> {
+        let Status::Quarantined { reason, .. } = &self.state.status else {
+            return Err(Refusal::Invalid("only a quarantined run can be released".into()));
+        };
+        if !fail {
+            return Ok(vec![Event::RunReleased]);
+        }
+        let cause: Arc<str> = format!("released to fail; it crashed: {reason}").into();
+        let ended = Ended { at: self.state.now, cause: Some(cause), ..Ended::default() };
+        Ok(vec![Event::RunReleased, Event::RunFailed(Box::new(ended))])
     }
 
     pub(super) fn completed(&self) -> Event {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::body::Body;
-use crate::event::{Event, Failure, FailureClass, Reconciled, Reconciler, StepOutcome, Work};
+use crate::event::{Event, Failure, FailureClass, Reconciled, Reconciler, StepOutcome, Then, Work};
 use crate::id::ToolIx;
 use crate::message::{Seat, StepId};
 use crate::run::{Effect, Refusal, Run, Status};
@@ -132,7 +132,7 @@ impl Run {
     /// Whether nothing is owed but operators' words: everything else has been done.
     pub(super) fn only_unresolved(&self) -> bool {
         let unknown = || self.state.outside.values().any(Stage::is_unknown);
-        !self.state.outside.is_empty() && unknown() && self.owes().is_empty()
+        !self.state.outside.is_empty() && unknown() && self.next_restart().is_none() && self.owes().is_empty()
     }
 
     /// The steps of which nobody knows what became of them, in the order of their ids.
@@ -169,9 +169,11 @@ impl Run {
                 let attempt = outside.get(step).map_or(1, Stage::attempt);
                 outside.insert(*step, Stage::Again { attempt });
             }
-            Event::StepRecorded(recorded) if !outside.is_empty() => {
-                outside.remove(&recorded.step);
-            }
+            // Where the turn goes on, what else of it is outside is abandoned: nobody waits for it any more.
+            Event::StepRecorded(recorded) if !outside.is_empty() => match recorded.then {
+                Then::Wait => drop(outside.remove(&recorded.step)),
+                _ => outside.retain(|step, _| step.turn != recorded.step.turn),
+            },
             _ => {}
         }
     }

@@ -108,7 +108,7 @@ impl Run {
             step,
             agent: agent.name.clone(),
             replica: turn.seat.replica,
-            binding: self.state.binding(&agent).clone(),
+            binding: if turn.stubbed { ModelBinding::Stub } else { self.state.binding(&agent).clone() },
             seed: facts.seed,
             instructions,
             visited: visited.collect(),

@@ -9,6 +9,7 @@ use crate::body::BlobKey;
 use crate::event::{Created, ModelBinding, Usage};
 use crate::id::AgentIx;
 use crate::message::{MessageKind, Seat, StepId};
+use crate::run::crash::{Crashes, Restarts};
 use crate::run::mailboxes::Mailboxes;
 use crate::run::sleep::Sleepers;
 use crate::scenario::{Agent, Scenario};
@@ -18,7 +19,7 @@ use crate::value::Value;
 use crate::world::World;
 
 /// The version of the snapshot's form.
-pub const STATE_VERSION: u16 = 3;
+pub const STATE_VERSION: u16 = 4;
 
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,13 @@ pub enum Status {
     Paused {
         /// Why.
         reason: Arc<str>,
+    },
+    /// It crashes whenever it is to decide; an operator releases it.
+    Quarantined {
+        /// The last crash's words.
+        reason: Arc<str>,
+        /// Whether it had begun.
+        begun: bool,
     },
     /// It did what it should.
     Completed,
@@ -52,6 +60,7 @@ impl Status {
             Status::Created => "queued",
             Status::Running => "running",
             Status::Paused { .. } => "paused",
+            Status::Quarantined { .. } => "quarantined",
             Status::Completed => "completed",
             Status::Failed => "failed",
             Status::TimedOut => "timed_out",
@@ -63,7 +72,7 @@ impl Status {
     /// The word of an ended run.
     pub fn ended(&self) -> Option<&'static str> {
         match self {
-            Status::Created | Status::Running | Status::Paused { .. } => None,
+            Status::Created | Status::Running | Status::Paused { .. } | Status::Quarantined { .. } => None,
             ended => Some(ended.word()),
         }
     }
@@ -165,7 +174,9 @@ pub struct State {
     /// Messages handled in this tick, by seat and kind; ticks aside, of which there is one.
     pub ordinals: BTreeMap<(Seat, MessageKind), u32>,
     /// Crashes over the message in hand.
-    pub crashes: BTreeMap<Seat, u32>,
+    pub crashes: BTreeMap<Seat, Crashes>,
+    /// Who was started again, and why.
+    pub restarts: BTreeMap<AgentIx, Restarts>,
     /// Agents that take no more messages, and why.
     pub quarantined: BTreeMap<Seat, Arc<str>>,
     /// Why the run ends at its next decision: a final output of an agent in `ends`, or a failure.
@@ -213,6 +224,7 @@ impl State {
             usage: Usage::default(),
             ordinals: BTreeMap::new(),
             crashes: BTreeMap::new(),
+            restarts: BTreeMap::new(),
             quarantined: BTreeMap::new(),
             ending: None,
             trace: Vec::new(),

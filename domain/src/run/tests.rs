@@ -35,7 +35,7 @@ fn drive(run: &mut Run, steps: usize, crash: &dyn Fn(&Order) -> Option<u32>) -> 
                     Some(place) => {
                         let replica = order.replicas().nth(place as usize).unwrap_or_default();
                         let turn = TurnId { index: order.turn.index + place, ..order.turn };
-                        Command::Crashed { seat: Seat { agent: order.agent, replica }, turn, reason: "killed".into() }
+                        Command::Crashed { seat: Seat { agent: order.agent, replica }, turn, reason: "killed".into(), wall: 0 }
                     }
                     None => {
                         let mut served = serve(&order, &NoBuiltins, |_| {});

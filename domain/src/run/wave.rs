@@ -124,7 +124,8 @@ impl Run {
             return None;
         }
         let wave = self.wave_at_hand()?;
-        let head = if self.is_real() { wave.slots.iter().position(|s| self.slot_by_rules(s.seat()))? } else { 0 };
+        let ready = |slot: &Front| self.slot_by_rules(slot.seat()) && !self.is_down(slot.seat());
+        let head = if self.is_real() { wave.slots.iter().position(ready)? } else { 0 };
         let first = wave.slots.get(head)?;
         if !self.slot_by_rules(first.seat()) {
             return None;
@@ -141,7 +142,8 @@ impl Run {
             }
         }
         let turn = if self.is_real() { TurnId { wave: self.state.wave + 1, index: 0 } } else { wave.turn(0, false) };
-        Some(Order { turn, agent, facts: self.facts(), world: self.state.world.clone(), mail })
+        let order = Order { turn, agent, facts: self.facts(), world: self.state.world.clone(), mail };
+        (!self.is_held(&order)).then_some(order)
     }
 
     /// The first mailboxes of a slot, together while their ordinals are the same.

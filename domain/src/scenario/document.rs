@@ -2,8 +2,8 @@
 
 use super::decode::{OneOrMany, Spanned, record};
 use super::scalars::{
-    Cel, Data, Factor, Free, Header, Ident, Int, Iso, LateInt, LateTime, Named, NotNegative, Num, Raw, RawList, RawMap, RootName,
-    SchemaNode, Share, Text, Tpl, Wall, Words,
+    Cel, Data, Factor, Free, Header, Ident, Int, Iso, LateInt, LateTime, Named, NotNegative, Num, Pause, Raw, RawList, RawMap,
+    RootName, SchemaNode, Share, Text, Tpl, Wall, Words,
 };
 pub(crate) use super::words::*;
 use super::{Carry, ClockMode, Goal, MetricAt, OnExceed, OnExhausted, Overflow};
@@ -517,7 +517,7 @@ record! {
     /// Pauses between restarts.
     BackoffDoc {
         /// The first.
-        "initial" initial: Option<Wall>;
+        "initial" initial: Option<Pause>;
         /// Growth.
         "factor" factor: Option<Num<Factor>>;
         /// The longest.

@@ -11,7 +11,7 @@ use super::decode::Decode;
 use super::document::{ScenarioDoc, StartDoc};
 use super::faults::Faults;
 use super::node::{Kind, Node};
-use super::scalars::{Int, Num, Text, Wall};
+use super::scalars::{Int, Num, Pause, Text, Wall};
 use super::{AgentKind, Bundle, Overflow, Scenario, include, secrets, text, yaml};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::id::Hash32;
@@ -168,7 +168,7 @@ fn fill(doc: &mut ScenarioDoc) {
     s.max_restarts.get_or_insert(Int::of(5));
     s.within.get_or_insert(Wall(60_000));
     let backoff = s.backoff.get_or_insert_with(Decode::broken);
-    backoff.initial.get_or_insert(Wall(200));
+    backoff.initial.get_or_insert(Pause(200));
     backoff.factor.get_or_insert(Num::of(2.0));
     backoff.max.get_or_insert(Wall(10_000));
     backoff.jitter.get_or_insert(Num::of(0.2));

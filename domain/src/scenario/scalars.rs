@@ -282,6 +282,26 @@ impl Decode for Wall {
     }
 }
 
+/// A span of wall time that may be none: `0ms`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pause(pub(crate) u64);
+
+impl Decode for Pause {
+    fn decode(node: &Node, faults: &mut Faults) -> Self {
+        let none = node.scalar().is_some_and(|s| time::is_none(&s.text));
+        if none { Pause(0) } else { Pause(Wall::decode(node, faults).0) }
+    }
+    fn broken() -> Self {
+        Pause(Wall::broken().0)
+    }
+    fn encode(&self) -> Option<Json> {
+        Wall(self.0).encode()
+    }
+    fn schema(defs: &mut Defs) -> Json {
+        Wall::schema(defs)
+    }
+}
+
 /// A span of run time, ISO 8601.
 #[derive(Clone, Debug)]
 pub(crate) struct Iso {

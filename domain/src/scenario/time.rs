@@ -68,6 +68,12 @@ pub fn wall(text: &str) -> Result<u64, String> {
     Ok(ms as u64)
 }
 
+/// Whether a span of wall time is none at all, such as `0ms`.
+pub fn is_none(text: &str) -> bool {
+    let unit = ["ms", "s", "m", "h", "d"].iter().find_map(|unit| text.strip_suffix(unit));
+    unit.is_some_and(|number| !number.is_empty() && number.len() <= 15 && number.parse() == Ok(0.0))
+}
+
 /// Wall time as the document writes it.
 pub fn wall_text(ms: u64) -> String {
     for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
