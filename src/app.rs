@@ -37,6 +37,8 @@ impl App {
             store: self.settings.store.clone(),
             durability: self.settings.durability,
             max_live_runs: self.settings.max_live_runs,
+            max_queued_runs: self.settings.max_queued_runs,
+            max_memory_bytes: self.settings.max_memory_bytes,
             clock: self.settings.clock,
             passivate_after: self.settings.passivate_after,
             http_allowed: self.settings.http_allowed.clone(),
@@ -180,6 +182,7 @@ pub fn start_failure(e: StartError) -> Failure {
         StartError::Unbuilt(_) => Failure::invalid(e),
         StartError::Load(e) => load_failure(e),
         StartError::Live(_) | StartError::Ended(..) => Failure::usage(e),
+        StartError::Busy(_) => Failure::new(Exit::Limit, e),
     }
 }
 
@@ -189,6 +192,7 @@ pub fn command_failure(e: CommandFailed) -> Failure {
         CommandFailed::Command(CommandError::Refused(refusal)) => Failure::usage(refusal),
         CommandFailed::Command(CommandError::Store(e)) => load_failure(LoadError::Append(e)),
         CommandFailed::Start(e) => start_failure(e),
+        CommandFailed::Busy(_) => Failure::new(Exit::Limit, e),
         CommandFailed::Unreachable(_) => Failure::new(Exit::Internal, e),
     }
 }

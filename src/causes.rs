@@ -114,6 +114,10 @@ impl Fold {
             Event::TurnFailed { turn, seat, .. } | Event::AgentFailed { turn, seat, .. } => {
                 of_turn(turn, "its last step").or_else(|| self.message(scenario, run, *seat))
             }
+            Event::FaultInjected(injected) => {
+                of_turn(&injected.turn, "its last step").or_else(|| self.message(scenario, run, injected.seat))
+            }
+            Event::FaultsSet { .. } => Some(Because { seq: 1, how: "the run was created".into() }),
             Event::AgentCrashed(crash) => {
                 of_turn(&crash.turn, "its last step").or_else(|| self.message(scenario, run, crash.seat))
             }

@@ -189,6 +189,7 @@ impl Teller {
             | Event::DelegateReturned { turn, seat, .. }
             | Event::GuardrailTripped { turn, seat, .. }
             | Event::AgentFailed { turn, seat, .. } => (name(seat), Some(*turn), None),
+            Event::FaultInjected(injected) => (name(&injected.seat), Some(injected.turn), None),
             Event::AgentCrashed(crash) => (name(&crash.seat), Some(crash.turn), None),
             Event::InputReceived { seat, .. } | Event::AgentRestarted { seat, .. } | Event::AgentQuarantined { seat, .. } => {
                 (name(seat), None, None)

@@ -24,3 +24,4 @@ pub mod secrets;
 pub mod settings;
 pub mod source;
 pub mod statistics;
+pub mod storm;

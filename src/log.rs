@@ -1,5 +1,6 @@
 //! Logs go to standard error: for people on a terminal, as JSON lines elsewhere. The only home of `tracing-subscriber`.
 
+use commedia_actors::agent::INJECTED;
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
@@ -12,6 +13,13 @@ pub fn init(filter: &str, terminal: bool, colour: bool) -> Result<(), Failure> {
     let started = if terminal { subscriber.compact().try_init() } else { subscriber.json().try_init() };
     started.map_err(|e| Failure::new(crate::failure::Exit::Internal, e))?;
     // A panic is a line of the log like any other; whoever supervises what panicked decides what follows.
-    std::panic::set_hook(Box::new(|info| tracing::error!("panicked: {}", info.to_string().replace('\n', " "))));
+    std::panic::set_hook(Box::new(|info| {
+        let words = info.to_string().replace('\n', " ");
+        // A crash that a scenario asks for is no fault of the program.
+        match info.payload_as_str() {
+            Some(asked) if asked.starts_with(INJECTED) => tracing::debug!("panicked: {words}"),
+            _ => tracing::error!("panicked: {words}"),
+        }
+    }));
     Ok(())
 }

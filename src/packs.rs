@@ -42,6 +42,12 @@ pub const PACKS: &[Pack] = &[
         "data/store_clusters.csv",
         "data/stores.csv",
     ),
+    pack!(
+        "fault-drill",
+        true,
+        "a shipping network in a storm of crashes, lost messages and failing models",
+        "fault-drill.scenario.yaml"
+    ),
     pack!("handoff-4", false, "four agents, three handoffs: what `bench` measures", "handoff-4.scenario.yaml"),
     pack!("waiting", false, "one agent that waits for a day", "waiting.scenario.yaml"),
     pack!("population", false, "ten thousand agents by rules, a hundred ticks", "population.scenario.yaml"),

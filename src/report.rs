@@ -18,6 +18,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::events::{agent_name, body_json, check_json, samples, seat_name, usage_json};
 use crate::failure::Exit;
 use crate::statistics::Summary;
+use crate::storm;
 
 pub use text::{columns, moment, number, run_text, runs_text, took};
 
@@ -180,7 +181,7 @@ pub fn run_json(loaded: &LoadedRun, verdicts: &[Verdict]) -> Json {
         "thresholds": verdicts.iter().map(Verdict::to_json).collect::<Vec<_>>(),
         "usage": usage_json(&state.usage),
         "degraded": state.counts.degraded > 0,
-        "faults": [],
+        "faults": storm::to_json(run),
         "restarts": state.counts.restarts,
         "restarted": restarted(run),
         "events": loaded.head.seq,

@@ -44,6 +44,10 @@ pub struct Settings {
     pub workers: usize,
     /// Live runs at most.
     pub max_live_runs: usize,
+    /// New runs that wait for a place at most.
+    pub max_queued_runs: usize,
+    /// New runs are refused while the process takes more memory, in bytes.
+    pub max_memory_bytes: Option<u64>,
     /// A run that waits for its timer is passivated after so long; `None`: only where its place is wanted.
     pub passivate_after: Option<Duration>,
     /// What tools of kind `http` may reach besides public addresses.
@@ -77,6 +81,8 @@ struct StoreLayer {
 struct RuntimeLayer {
     workers: Option<usize>,
     max_live_runs: Option<usize>,
+    max_queued_runs: Option<usize>,
+    max_memory: Option<String>,
     passivate_after: Option<String>,
 }
 
@@ -101,11 +107,13 @@ struct LogLayer {
 /// The variables of the environment, as a function so that tests need none.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 9] = [
     "COMMEDIA_STORE__URL",
     "COMMEDIA_STORE__DURABILITY",
     "COMMEDIA_RUNTIME__WORKERS",
     "COMMEDIA_RUNTIME__MAX_LIVE_RUNS",
+    "COMMEDIA_RUNTIME__MAX_QUEUED_RUNS",
+    "COMMEDIA_RUNTIME__MAX_MEMORY",
     "COMMEDIA_RUNTIME__PASSIVATE_AFTER",
     "COMMEDIA_TOOLS__HTTP__ALLOW",
     "COMMEDIA_LOG__FILTER",
@@ -147,6 +155,10 @@ impl Settings {
             }
         };
         let live = number("COMMEDIA_RUNTIME__MAX_LIVE_RUNS")?.or(file.runtime.max_live_runs).or(reference.runtime.max_live_runs);
+        let queued = number("COMMEDIA_RUNTIME__MAX_QUEUED_RUNS")?;
+        let queued = queued.or(file.runtime.max_queued_runs).or(reference.runtime.max_queued_runs);
+        let memory = env("COMMEDIA_RUNTIME__MAX_MEMORY").or(file.runtime.max_memory.clone()).or(reference.runtime.max_memory);
+        let max_memory_bytes = max_memory(&memory.unwrap_or_default())?;
         let runtime = (file.runtime.passivate_after.clone(), reference.runtime.passivate_after);
         let after = env("COMMEDIA_RUNTIME__PASSIVATE_AFTER").or(runtime.0).or(runtime.1);
         let passivate_after = passivate_after(&after.unwrap_or_default())?;
@@ -172,6 +184,8 @@ impl Settings {
             durability,
             workers: workers.filter(|n| *n > 0).unwrap_or_else(cores).min(1024),
             max_live_runs: live.unwrap_or(1024).max(1),
+            max_queued_runs: queued.unwrap_or(10_000),
+            max_memory_bytes,
             passivate_after,
             http_allowed,
             log: word,
@@ -188,6 +202,18 @@ impl Settings {
     pub fn in_memory(&self) -> bool {
         self.store == "memory:"
     }
+}
+
+/// A ceiling such as `512 MiB`, `4 GiB` or `none`.
+fn max_memory(text: &str) -> Result<Option<u64>, Failure> {
+    if matches!(text, "" | "none") {
+        return Ok(None);
+    }
+    let unit = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let size = unit.iter().find_map(|(unit, shift)| text.strip_suffix(unit).map(|number| (number.trim(), *shift)));
+    let bytes = size.and_then(|(number, shift)| number.parse::<u64>().ok()?.checked_shl(shift)).filter(|bytes| *bytes > 0);
+    let wrong = || Failure::usage(format!("`runtime.max_memory` is a size, and `{text}` is none"));
+    bytes.map(Some).ok_or_else(|| wrong().help("such as `512 MiB` or `4 GiB`, or `none`"))
 }
 
 /// The data folder and the store. On each level the more exact word wins; a higher level wins over both of a lower one.

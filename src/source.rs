@@ -110,7 +110,13 @@ impl Source {
 
     /// Compiles it.
     pub fn load(&self) -> Result<Loaded, Vec<Diagnostic>> {
-        scenario::load(&self.name, &self.bytes, &self.files)
+        self.load_with(None)
+    }
+
+    /// Compiles it, with the faults of another file in the place of its own.
+    pub fn load_with(&self, faults: Option<&Source>) -> Result<Loaded, Vec<Diagnostic>> {
+        let faults = faults.map(|file| (file.name.as_str(), file.bytes.as_slice()));
+        scenario::load_with_faults(&self.name, &self.bytes, &self.files, faults)
     }
 
     /// The text of the file itself or of one it includes, to show lines of.

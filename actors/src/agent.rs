@@ -14,6 +14,7 @@ use commedia_domain::message::{Message, StepId};
 use commedia_domain::names::{Facts, Names};
 use commedia_domain::rules::{self, Order, Served};
 use commedia_domain::run::ModelRequest;
+use commedia_domain::run::struck::StepStrike;
 use commedia_domain::scenario::ToolRef;
 use commedia_domain::tool::{self, Builtins};
 use commedia_domain::value::Value;
@@ -25,12 +26,18 @@ use self::calls::Calls;
 use crate::model::{self, Model, stub};
 use crate::tool::http::HttpTools;
 
+/// How the words of a crash begin that a fault asked for.
+pub const INJECTED: &str = "injected fault: a crash";
+
 /// What an agent is told.
 pub(crate) enum AgentMsg {
-    /// Evaluate rules; `at` says which mailbox is being served, for whoever must explain a crash.
-    Serve { order: Box<Order>, at: Arc<AtomicU32> },
+    /// Evaluate rules; `at` says which mailbox is being served, for whoever must explain a crash. A fault may have it die at
+    /// one of them.
+    Serve { order: Box<Order>, at: Arc<AtomicU32>, dies_at: Option<u32> },
     /// Ask a model.
     Ask(Box<ModelRequest>),
+    /// A step that faults strike: it dies, fails or comes late.
+    Struck { step: StepId, strike: Box<StepStrike>, limit_ms: u64, then: Box<AgentMsg> },
     /// Run a tool that needs nothing outside the process.
     Tool(Box<ToolOrder>),
     /// Call a tool that leaves the process.
@@ -109,14 +116,21 @@ impl Actor for AgentActor {
 
     async fn handle(
         &self,
-        _myself: ActorRef<AgentMsg>,
+        myself: ActorRef<AgentMsg>,
         message: AgentMsg,
         state: &mut AgentState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            AgentMsg::Serve { order, at } => {
-                let served = rules::serve(&order, &*state.given.builtins, |n| at.store(n, Ordering::Relaxed));
+            AgentMsg::Serve { order, at, dies_at } => {
+                let served = rules::serve(&order, &*state.given.builtins, |n| {
+                    at.store(n, Ordering::Relaxed);
+                    assert!(dies_at != Some(n), "{INJECTED}");
+                });
                 state.report(AgentReport::Served(served))
+            }
+            AgentMsg::Struck { step, strike, limit_ms, then } => {
+                assert!(!strike.crash, "{INJECTED}");
+                state.struck(step, *strike, limit_ms, *then, myself)
             }
             AgentMsg::Ask(request) => state.ask(*request),
             AgentMsg::Call(order) => {
@@ -134,6 +148,38 @@ impl Actor for AgentActor {
 impl AgentState {
     fn report(&self, report: AgentReport) -> Result<(), ActorProcessingErr> {
         Ok(self.given.reports.cast(report)?)
+    }
+
+    /// A fault's own outcome, or the step itself, after what the fault adds; past the step's time it has failed.
+    fn struck(
+        &mut self,
+        step: StepId,
+        strike: StepStrike,
+        limit_ms: u64,
+        then: AgentMsg,
+        myself: ActorRef<AgentMsg>,
+    ) -> Result<(), ActorProcessingErr> {
+        let late = (strike.delay_ms >= limit_ms).then(|| Failure {
+            class: FailureClass::Timeout,
+            message: format!("injected fault: no answer within {} s", Duration::from_millis(limit_ms).as_secs_f64()).into(),
+        });
+        let failure = late.or(strike.failure);
+        let reports = self.given.reports.clone();
+        let wait = Duration::from_millis(strike.delay_ms.min(limit_ms));
+        let go_on = move || match failure {
+            Some(failure) => reports.cast(AgentReport::StepEnded { step, outcome: StepOutcome::Failed(failure) }).map_err(drop),
+            None => myself.cast(then).map_err(drop),
+        };
+        if wait.is_zero() {
+            return go_on().map_err(|()| "the run is gone".into());
+        }
+        self.calls.beside(async move {
+            tokio::time::sleep(wait).await;
+            if go_on().is_err() {
+                tracing::debug!(%step, "the run is gone; its step's outcome is dropped");
+            }
+        });
+        Ok(())
     }
 
     /// The stub answers in place; a real model works beside the mailbox, and stops with the actor.

@@ -7,6 +7,7 @@
 //! ```
 //! References point down, reports go up by type. No actor holds truth that is not in the log.
 
+pub mod admission;
 pub mod agent;
 pub mod clock;
 pub mod live;

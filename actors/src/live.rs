@@ -11,13 +11,14 @@ use commedia_domain::scenario::Scenario;
 use commedia_domain::tool::Builtins;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::admission::{Ceiling, Commands, Place, Places};
 use crate::clock::WallClock;
 use crate::log::{LoadError, StoredEvent};
 use crate::meta::WAITING;
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::orchestrator::OrchestratorMsg;
-use crate::passive::{Places, Rush};
+use crate::passive::Rush;
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::runtime::StartOptions;
@@ -37,6 +38,10 @@ pub(crate) struct Shared {
     pub(crate) clock: WallClock,
     pub(crate) timers: Timers,
     pub(crate) places: Places,
+    /// The ceiling of memory for new runs.
+    pub(crate) memory: Ceiling,
+    /// Commands that are not answered yet.
+    pub(crate) commands: Commands,
     /// Whether many runs want to begin at once.
     pub(crate) rush: Rush,
     /// Few runs at once go up to their first append: more would only push out of the caches what the others need.
@@ -100,7 +105,7 @@ pub(crate) struct Live {
     published: AtomicU64,
     pub(crate) start: StartOptions,
     done: Mutex<Option<oneshot::Sender<Result<LoadedRun, LoadError>>>>,
-    place: Mutex<Option<OwnedSemaphorePermit>>,
+    place: Mutex<Option<Place>>,
     /// Its place among those that run up to their first append, while it does.
     first_leg: Mutex<Option<OwnedSemaphorePermit>>,
 }
@@ -111,7 +116,7 @@ impl Live {
         scenario: Arc<Scenario>,
         created: Option<Box<Created>>,
         start: StartOptions,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> (Arc<Live>, oneshot::Receiver<Result<LoadedRun, LoadError>>) {
         let (sender, receiver) = oneshot::channel();
         let live = Live {
@@ -173,7 +178,7 @@ impl Live {
     }
 
     /// It has an orchestrator again.
-    pub(crate) fn take_place(&self, place: OwnedSemaphorePermit) {
+    pub(crate) fn take_place(&self, place: Place) {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use commedia_domain::event::{Created, Event, Failure, FailureClass, ModelBinding, StepOutcome, Work};
+use commedia_domain::event::{Created, Event, Failure, FailureClass, Injected, ModelBinding, StepOutcome, Work};
 use commedia_domain::id::AgentIx;
 use commedia_domain::message::{Seat, StepId, TurnId};
 use commedia_domain::rules::{Order, SHARD};
@@ -276,6 +276,10 @@ impl State {
             woken: None,
             wait: None,
         };
+        if fresh && !state.run.scenario().faults.is_empty() {
+            let faults = state.run.scenario().faults.clone();
+            state.take(vec![Event::FaultsSet { faults }])?;
+        }
         if fresh && (state.live.start.follow || state.live.start.watch) {
             state.flush().await?;
         }
@@ -376,10 +380,15 @@ impl State {
     fn take(&mut self, events: Vec<Event>) -> Result<(), AppendError> {
         self.go_on();
         self.meta.unresolved = false;
+        let refused = self.run.state().counts.refused;
         for event in events {
             let event = self.log.push(event, WORKSPACE)?;
             self.count(&event);
             self.run.apply(&event);
+        }
+        let refused = self.run.state().counts.refused - refused;
+        if refused > 0 {
+            self.shared.metrics.shed_total.with_label_values(&["mailbox"]).inc_by(refused);
         }
         Ok(())
     }
@@ -398,6 +407,9 @@ impl State {
                 metrics.turns_total.with_label_values(&[failure.class.word(), "failed"]).inc();
             }
             Event::StepRecorded(recorded) => metrics.step_ended(&recorded.outcome),
+            Event::FaultInjected(injected) => {
+                metrics.faults_injected_total.with_label_values(&[injected.kind.word()]).inc();
+            }
             Event::AgentRestarted { .. } => {
                 let scenario = &self.run.scenario().name;
                 metrics.actor_restarts_total.with_label_values(&[scenario, &"panic".into()]).inc();
@@ -491,8 +503,20 @@ impl State {
             at: at.clone(),
         };
         self.doing.insert(actor.get_id(), doing);
-        actor.cast(AgentMsg::Serve { order: Box::new(order), at })?;
+        let crash = self.run.crash_in(&order);
+        let dies_at = crash.map(|(place, _)| place);
+        self.inject(crash.map(|(_, injected)| injected).into_iter().collect())?;
+        actor.cast(AgentMsg::Serve { order: Box::new(order), at, dies_at })?;
         Ok(())
+    }
+
+    /// Faults about to strike are in the log before they do.
+    fn inject(&mut self, injected: Vec<Injected>) -> Result<(), ActorProcessingErr> {
+        if injected.is_empty() {
+            return Ok(());
+        }
+        let events = self.run.decide(Command::Inject(injected))?;
+        Ok(self.take(events)?)
     }
 
     async fn step(
@@ -502,6 +526,10 @@ impl State {
         work: Work,
         myself: &ActorRef<OrchestratorMsg>,
     ) -> Result<(), ActorProcessingErr> {
+        let tool = match &work {
+            Work::Model => None,
+            Work::Tool { tool, .. } => Some(*tool),
+        };
         let message = match work {
             Work::Model => match self.run.model_request(step) {
                 Ok(request) => {
@@ -530,6 +558,14 @@ impl State {
                     input: input.value().clone(),
                 }))
             }
+        };
+        let message = match self.run.step_strike(step, seat, tool) {
+            Some(strike) => {
+                self.inject(strike.injected.clone())?;
+                let limit_ms = self.run.scenario().agents[seat.agent.at()].limits.timeout_ms;
+                AgentMsg::Struck { step, strike: Box::new(strike), limit_ms, then: Box::new(message) }
+            }
+            None => message,
         };
         self.steps.insert(step);
         self.order_step(seat, step, message, myself).await
@@ -658,7 +694,11 @@ impl State {
             Command::Resolve { .. } => "resolve",
             _ => "command",
         };
-        let events = self.run.decide(command)?;
+        let events = self.run.decide(command).inspect_err(|refusal| {
+            if matches!(refusal, Refusal::Full { .. }) {
+                self.shared.metrics.shed_total.with_label_values(&["mailbox"]).inc();
+            }
+        })?;
         self.log.set_cause(cause(kind, &principal, &[], self.shared.clock.now_ms()));
         self.take(events)?;
         self.flush().await?;

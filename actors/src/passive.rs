@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use commedia_domain::run::state::WORKSPACE;
 use commedia_domain::run::{Command, Status};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 
+use crate::admission::{Busy, Entry, NoPlace, Place};
 use crate::live::{Live, LoadedRun, Shared};
 use crate::log::LoadError;
 use crate::meta::{RunMeta, Standing, run_stream};
@@ -41,6 +43,9 @@ pub enum CommandFailed {
     /// The run could not be read or started.
     #[error("{0}")]
     Start(#[from] StartError),
+    /// The run has more commands to answer than it may have; nothing was done.
+    #[error("{0}")]
+    Busy(Busy),
     /// It came and went; nothing was done.
     #[error("run `{0}` could not be reached: try again")]
     Unreachable(RunId),
@@ -62,7 +67,7 @@ impl CommandFailed {
             CommandFailed::Start(StartError::Load(e)) => {
                 matches!(e, LoadError::Store(ReadError::Unavailable(_)) | LoadError::Stopped(_))
             }
-            CommandFailed::Unreachable(_) => true,
+            CommandFailed::Unreachable(_) | CommandFailed::Busy(_) => true,
             CommandFailed::Command(CommandError::Refused(_)) | CommandFailed::Start(_) => false,
         }
     }
@@ -76,47 +81,25 @@ pub(crate) fn quarantined(id: &RunId, status: &Status) -> Option<LoadError> {
     }
 }
 
-/// The places of live runs.
-pub(crate) struct Places {
-    places: Arc<Semaphore>,
-    wanted: AtomicUsize,
-}
-
-/// Counts somebody who waits for a place, for as long as he does.
-struct Wanted<'p>(&'p AtomicUsize);
-
-impl Drop for Wanted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Places {
-    pub(crate) fn new(places: usize) -> Places {
-        Places { places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))), wanted: AtomicUsize::new(0) }
-    }
-
-    /// Whether somebody waits for one.
-    pub(crate) fn are_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) > 0
-    }
-
-    /// No run begins any more.
-    pub(crate) fn close(&self) {
-        self.places.close();
-    }
-}
-
 impl Shared {
-    /// A place among the live runs. Where there is none a run that only waits gives way.
-    pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit, LoadError> {
-        if let Ok(place) = self.places.places.clone().try_acquire_owned() {
+    /// A place among the live runs, for a run of this workspace. Where there is none a run that only waits gives way.
+    pub(crate) async fn place(&self, workspace: &str, entry: Entry) -> Result<Place, StartError> {
+        if entry == Entry::New {
+            self.memory.check().map_err(|busy| self.shed("memory", busy))?;
+        }
+        if let Some(place) = self.places.try_enter() {
             return Ok(place);
         }
-        self.places.wanted.fetch_add(1, Ordering::Relaxed);
-        let _wanted = Wanted(&self.places.wanted);
         self.ask_to_give_way();
-        self.places.places.clone().acquire_owned().await.map_err(|e| LoadError::Stopped(e.to_string()))
+        self.places.enter(workspace, entry).await.map_err(|none| match none {
+            NoPlace::Busy(busy) => self.shed("runs", busy),
+            NoPlace::Closed => LoadError::Stopped("the runtime is closing".into()).into(),
+        })
+    }
+
+    fn shed(&self, reason: &str, busy: Busy) -> StartError {
+        self.metrics.shed_total.with_label_values(&[reason]).inc();
+        StartError::Busy(busy)
     }
 }
 
@@ -373,6 +356,10 @@ impl Runtime {
 
     /// Brings a command to a run; one that has no orchestrator is woken for it. Answered when what it led to is durable.
     pub async fn command(&self, id: &RunId, command: Command) -> Result<u64, CommandFailed> {
+        let _turn = self.shared.commands.enter(id).map_err(|busy| {
+            self.shared.metrics.shed_total.with_label_values(&["commands"]).inc();
+            CommandFailed::Busy(busy)
+        })?;
         for _ in 0..ATTEMPTS {
             let asked = |reply| OrchestratorMsg::Command { command: Box::new(command.clone()), principal: "local".into(), reply };
             if let Some(actor) = self.shared.registry.get(id) {
@@ -438,7 +425,7 @@ impl Runtime {
         first: Option<OrchestratorMsg>,
         start: StartOptions,
     ) -> Result<Option<RunHandle>, CommandFailed> {
-        let place = self.shared.place().await?;
+        let place = self.shared.place(WORKSPACE, Entry::Accepted).await?;
         let recovered = self.recovered(id).await;
         let parked = self.shared.registry.unpark(id);
         let recovered = match recovered {
@@ -488,7 +475,7 @@ impl Runtime {
         &self,
         recovered: Recovered,
         start: StartOptions,
-        place: OwnedSemaphorePermit,
+        place: Place,
         first: Option<OrchestratorMsg>,
     ) -> Result<RunHandle, StartError> {
         let scenario = recovered.loaded.run.scenario().clone();

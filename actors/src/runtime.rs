@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commedia_domain::message::{Seat, StepId};
+use commedia_domain::run::state::WORKSPACE;
 use commedia_domain::run::{Command, NewRun, RunInput};
 use commedia_domain::scenario::Scenario;
 use commedia_domain::step::Resolution;
@@ -12,6 +13,7 @@ use commedia_domain::value::Value;
 use ractor::{Actor, ActorRef, call};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::admission::{Busy, Ceiling, Commands, Entry, Places};
 use crate::clock::WallClock;
 use crate::live::{Live, LoadedRun, Shared};
 use crate::log::{LoadError, StoredEvent};
@@ -20,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
 pub use crate::passive::{CommandFailed, Standings};
-use crate::passive::{Loads, Places, Rush, quarantined};
+use crate::passive::{Loads, Rush, quarantined};
 use crate::rebuild::recover_caught;
 use crate::recovery::{Recovered, Scenarios, events};
 use crate::registry::Registry;
@@ -46,6 +48,10 @@ pub struct RuntimeOptions {
     pub durability: Durability,
     /// Live runs at most; further ones wait for a place.
     pub max_live_runs: usize,
+    /// New runs that wait for a place at most; further ones are refused, with a hint when to come again.
+    pub max_queued_runs: usize,
+    /// New runs are refused while the process takes more memory, in bytes; `None`: however much it takes.
+    pub max_memory_bytes: Option<u64>,
     /// A run that waits for a moment of wall time is passivated after so long (10 s): it then costs an entry in a table. Zero:
     /// at once; `None`: only where its place is wanted.
     pub passivate_after: Option<Duration>,
@@ -69,6 +75,8 @@ impl Default for RuntimeOptions {
             store: "memory:".into(),
             durability: Durability::Fsync,
             max_live_runs: 1024,
+            max_queued_runs: 10_000,
+            max_memory_bytes: None,
             passivate_after: Some(Duration::from_secs(10)),
             cache_bytes: None,
             clock: WallClock::default(),
@@ -103,6 +111,9 @@ pub enum StartError {
     /// The store or the actors.
     #[error("{0}")]
     Load(#[from] LoadError),
+    /// A bound is reached; nothing was stored.
+    #[error("{0}")]
+    Busy(Busy),
     /// The run is live in this process already.
     #[error("run `{0}` is live already")]
     Live(RunId),
@@ -195,7 +206,9 @@ impl Runtime {
             http: Arc::new(HttpTools::new(options.http_allowed, options.secrets, options.clock)),
             clock: options.clock,
             timers: Timers::default(),
-            places: Places::new(options.max_live_runs),
+            places: Places::new(options.max_live_runs, options.max_queued_runs),
+            memory: Ceiling::new(options.max_memory_bytes),
+            commands: Commands::default(),
             rush: Rush::default(),
             first_legs: Arc::new(Semaphore::new(FIRST_LEGS * tokio::runtime::Handle::current().metrics().num_workers())),
             passivate_after: options.passivate_after,
@@ -209,7 +222,7 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// Starts a run. Waits for a place among the live ones.
+    /// Starts a run. Waits for a place among the live ones, unless too many wait already.
     pub async fn start_run(
         &self,
         scenario: Arc<Scenario>,
@@ -220,9 +233,9 @@ impl Runtime {
             return Err(StartError::Unbuilt(format!("{} is not part of this version", unbuilt.what)));
         }
         let new = NewRun::new(&scenario, &input).map_err(StartError::Parameters)?;
+        let place = self.shared.place(WORKSPACE, Entry::New).await?;
         self.scenarios.store(&self.shared.store, &scenario, self.shared.clock.now_ms()).await?;
         let created = Box::new(new.created);
-        let place = self.shared.place().await?;
         let (live, done) = Live::new(RunId::new(), scenario, Some(created.clone()), start, place);
         self.begin(live, done, Origin::New(created), None).await
     }
@@ -232,7 +245,7 @@ impl Runtime {
         if self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id) {
             return Err(StartError::Live(id.clone()));
         }
-        let place = self.shared.place().await?;
+        let place = self.shared.place(WORKSPACE, Entry::Accepted).await?;
         let mut recovered = self.recovered(id).await?;
         let status = &recovered.loaded.run.state().status;
         if let Some(word) = status.ended() {

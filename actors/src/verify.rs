@@ -61,6 +61,8 @@ pub fn verify(scenario: &Arc<Scenario>, log: &[StoredEvent], engine: u16, builti
     };
     let mut run = Run::new(scenario.clone(), Created::clone(created)).with_builtins(builtins.clone());
     verified.difference = replay.step(&[Event::RunCreated(created.clone())]).err();
+    // Faults are no part of the scenario, and what they strike is decided by draws.
+    log.iter().filter(|e| matches!(&*e.event, Event::FaultsSet { .. })).for_each(|e| run.apply(&e.event));
     while verified.difference.is_none() && !replay.expected.is_empty() {
         match replay.next(&run, &**builtins) {
             Ok(events) => {

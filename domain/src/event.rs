@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::body::Body;
+use crate::fault::{Fault, StrikeKind};
 use crate::id::{AgentIx, CollectionIx, Hash32, MetricIx, StateIx, ToolIx, TriggerIx};
 use crate::message::{Call, Chat, Seat, StepId, TurnId};
 use crate::scenario::{Carry, ToolRef};
@@ -210,6 +211,13 @@ pub enum Event {
     },
     /// An operator lets it go on, or end.
     RunReleased,
+    /// Faults will be injected into the run.
+    FaultsSet {
+        /// Which.
+        faults: Vec<Fault>,
+    },
+    /// One strikes.
+    FaultInjected(Injected),
     /// A step is about to leave the process: nothing of it is sent before this is durable.
     StepDispatched {
         /// Which.
@@ -243,6 +251,21 @@ pub enum Event {
         /// What.
         how: Reconciled,
     },
+}
+
+/// A fault that strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Injected {
+    /// Which, by position.
+    pub fault: u16,
+    /// Whose turn it is.
+    pub seat: Seat,
+    /// Which turn.
+    pub turn: TurnId,
+    /// Which of several such occasions of the turn.
+    pub attempt: u32,
+    /// What kind of fault it is.
+    pub kind: StrikeKind,
 }
 
 /// A crash of an agent.
@@ -789,6 +812,8 @@ impl Event {
             | Event::AgentRestarted { .. }
             | Event::RunQuarantined { .. }
             | Event::RunReleased
+            | Event::FaultsSet { .. }
+            | Event::FaultInjected(_)
             | Event::AgentQuarantined { .. }
             | Event::TimerFired { .. }
             | Event::TurnDegraded { .. }
@@ -832,6 +857,8 @@ impl Event {
             Event::MessagePassed { .. } => "message.passed",
             Event::RunQuarantined { .. } => "run.quarantined",
             Event::RunReleased => "run.released",
+            Event::FaultsSet { .. } => "faults.set",
+            Event::FaultInjected(_) => "fault.injected",
             Event::StepDispatched { .. } => "step.dispatched",
             Event::StepUnknown { .. } => "step.unknown",
             Event::StepReconciled { .. } => "step.reconciled",

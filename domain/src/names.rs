@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::body::BlobKey;
 use crate::draw::{Distribution, DrawStem};
 use crate::expression::{EvalError, Root, Scope};
+use crate::fault::Storm;
 use crate::id::{AgentIx, CollectionIx, StateIx};
 use crate::message::{Message, MessageKind, Seat, TurnId};
 use crate::scenario::{Agent, Data, Draw, MESSAGE_FIELDS, OWN_FIELDS, RUN_FIELDS, Scenario};
@@ -29,6 +30,8 @@ pub struct Facts {
     pub run: RunFacts,
     /// Names of blobs.
     pub blobs: BlobKey,
+    /// Faults to inject, where there are any.
+    pub storm: Option<Storm>,
 }
 
 /// `run` in expressions: the fields of `RUN_FIELDS`.

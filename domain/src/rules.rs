@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use crate::body::Body;
-use crate::event::{Entry, Failure, FailureClass, Outcome, Sent, WakeAt, Write};
+use crate::event::{Entry, Failure, FailureClass, Injected, Outcome, Sent, WakeAt, Write};
 use crate::expression::{EvalError, Program};
+use crate::fault::{Occasion, Strike, StrikeKind};
 use crate::id::AgentIx;
 use crate::message::{Message, Seat, TurnId};
 use crate::names::{AgentNames, Facts, Names};
@@ -83,6 +84,8 @@ pub struct Served {
     pub failed: Option<(u32, Failure)>,
     /// The world as it is then.
     pub shaped: Option<Shaped>,
+    /// Faults that struck tools.
+    pub injected: Vec<Injected>,
 }
 
 /// The world that turns leave, and the one they found: a hint for who makes them true.
@@ -106,7 +109,7 @@ impl PartialEq for Shaped {
 impl Served {
     /// Nothing of an order yet.
     pub fn nothing(turn: TurnId) -> Served {
-        Served { turn, count: 0, passed: Vec::new(), entries: Vec::new(), failed: None, shaped: None }
+        Served { turn, count: 0, passed: Vec::new(), entries: Vec::new(), failed: None, shaped: None, injected: Vec::new() }
     }
 }
 
@@ -129,13 +132,24 @@ pub fn serve(order: &Order, builtins: &dyn Builtins, begin: impl Fn(u32)) -> Ser
             names.sit(Seat { agent: order.agent, replica }, batch.ordinal);
             let turn = TurnId { wave: order.turn.wave, index };
             let ids = order.facts.ids(&agent.name, turn, replica);
-            let mut evaluation =
-                Evaluation { order, names: &names, message: &batch.message, ids: &ids, world: &mut world, builtins, emits: 0 };
+            let mut evaluation = Evaluation {
+                order,
+                names: &names,
+                message: &batch.message,
+                ids: &ids,
+                world: &mut world,
+                builtins,
+                emits: 0,
+                turn,
+                calls: 0,
+                injected: Vec::new(),
+            };
             let done = match evaluation.wanted(filter) {
                 Ok(true) => evaluation.run(rules).map(Some),
                 Ok(false) => Ok(None),
                 Err(e) => Err(e),
             };
+            served.injected.append(&mut evaluation.injected);
             match done {
                 Ok(None) => pass(&mut served.passed, replica),
                 Ok(Some(entry)) => {
@@ -196,6 +210,11 @@ struct Evaluation<'a> {
     world: &'a mut World,
     builtins: &'a dyn Builtins,
     emits: usize,
+    turn: TurnId,
+    /// Calls of tools so far.
+    calls: u32,
+    /// Faults that struck them.
+    injected: Vec<Injected>,
 }
 
 impl Evaluation<'_> {
@@ -381,6 +400,7 @@ impl Evaluation<'_> {
 
     fn call(&mut self, tool: ToolRef, with: Option<&Data>, bind: Option<u16>, entry: &mut Entry) -> Result<(), String> {
         let input = with.map_or_else(|| Ok(Value::object::<&str>([])), |d| self.build(d))?;
+        self.struck(tool)?;
         let done = tool::perform(&self.names(), Some(self.names.seat.agent), tool, &input, self.builtins)?;
         self.take(entry, done.writes);
         entry.sent.extend(done.sent);
@@ -388,6 +408,21 @@ impl Evaluation<'_> {
             self.names.bound.borrow_mut()[usize::from(bind)] = done.value;
         }
         Ok(())
+    }
+
+    /// The failure of a call that a fault strikes.
+    fn struck(&mut self, tool: ToolRef) -> Result<(), String> {
+        let (seat, turn, attempt) = (self.names.seat, self.turn, self.calls);
+        self.calls += 1;
+        let Some(storm) = &self.order.facts.storm else { return Ok(()) };
+        let of_tool = |strike: &Strike| matches!(strike, Strike::Tool { tool: wanted, .. } if *wanted == tool);
+        match storm.strikes(Occasion { seat, turn, attempt }, of_tool) {
+            Some((fault, Strike::Tool { error, .. })) => {
+                self.injected.push(Injected { fault, seat, turn, attempt, kind: StrikeKind::Tool });
+                Err(error.to_string())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn finish(&mut self, data: &Data, entry: &mut Entry) -> Result<(), String> {

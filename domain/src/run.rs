@@ -19,6 +19,7 @@ mod request;
 mod served;
 pub mod sleep;
 pub mod state;
+pub mod struck;
 #[cfg(test)]
 mod tests;
 mod wave;
@@ -26,7 +27,7 @@ mod wave;
 use std::sync::Arc;
 
 use crate::body::Body;
-use crate::event::{Created, Event, Failure, StepOutcome, Work};
+use crate::event::{Created, Event, Failure, Injected, StepOutcome, Work};
 use crate::id::ToolIx;
 use crate::message::{Seat, StepId, TurnId};
 use crate::names::{Facts, RunFacts};
@@ -124,6 +125,8 @@ pub enum Command {
         /// Whether it is to fail.
         fail: bool,
     },
+    /// Faults are about to strike; recorded before they do.
+    Inject(Vec<Injected>),
 }
 
 /// What the world still owes a run.
@@ -184,6 +187,14 @@ pub enum Refusal {
     /// The report is for something that is not owed (any more).
     #[error("{0} is not owed")]
     Stale(String),
+    /// The mailbox of whom it is for is full.
+    #[error("the mailbox of `{agent}` is full: it holds {held} messages (`supervision.mailbox.capacity`)")]
+    Full {
+        /// Who.
+        agent: Arc<str>,
+        /// How many messages.
+        held: usize,
+    },
     /// It cannot be done in this state.
     #[error("{0}")]
     Invalid(String),
@@ -279,6 +290,7 @@ impl Run {
                 _ => Err(Refusal::Invalid("only a paused run can be resumed".into())),
             },
             Command::Cancel { reason } => Ok(vec![Event::RunCancelled(Box::new(self.ended(Some(reason))))]),
+            Command::Inject(injected) => Ok(self.decide_injected(injected)),
             Command::WallUp => {
                 let cause = format!("`limits.wall` of {} s is used up", self.scenario.limits.wall_ms / 1000);
                 Ok(vec![Event::RunTimedOut(Box::new(self.ended(Some(cause.into()))))])
@@ -369,6 +381,7 @@ impl Run {
             now,
             run: self.run_facts(),
             blobs: self.state.blobs(),
+            storm: self.storm(),
         }
     }
 

@@ -20,10 +20,13 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use load::{FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, inside, json_schema, load, read_data};
+pub use load::{
+    FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, inside, json_schema, load, load_with_faults, read_data,
+};
 
 use crate::collection::Shape;
 use crate::expression::{Program, Type};
+use crate::fault::Fault;
 use crate::id::{AgentIx, CollectionIx, Hash32, MetricIx, ModelIx, StateIx, ToolIx, ViewIx};
 use crate::message::{Message, MessageKind};
 use crate::tool::http::HttpTool;
@@ -94,6 +97,8 @@ pub struct Scenario {
     pub limits: Limits,
     /// What each agent's model may call: definitions of its tools, handoffs and delegates, in this order.
     pub offers: Vec<Vec<Arc<crate::run::ToolDefinition>>>,
+    /// Faults to inject; no part of the version.
+    pub faults: Vec<Fault>,
     /// What the document asks for and this version does not run, with its place; `run` refuses where any is there.
     pub unbuilt: Vec<Unbuilt>,
 }
@@ -229,7 +234,7 @@ pub enum ClockMode {
 }
 
 /// A span of run time; months and years depend on the moment they start from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Step {
     /// Whole months (a year is twelve).
     pub months: i64,

@@ -66,6 +66,9 @@ pub(super) struct RunArgs {
     /// What happens to approvals (no agent of this version asks for one)
     #[arg(long, value_name = "HOW", hide = true)]
     approvals: Option<Approvals>,
+    /// Inject the faults of a file, instead of the scenario's own
+    #[arg(long, value_name = "FILE")]
+    faults: Option<String>,
     /// Start without asking
     #[arg(long, hide = true)]
     yes: bool,
@@ -87,8 +90,6 @@ struct Unbuilt {
     #[arg(long, hide = true)]
     ask: Option<String>,
     #[arg(long, hide = true)]
-    faults: Option<PathBuf>,
-    #[arg(long, hide = true)]
     record: Option<PathBuf>,
     #[arg(long, hide = true)]
     cassette: Option<PathBuf>,
@@ -100,7 +101,6 @@ impl Unbuilt {
     fn refuse(&self) -> Result<(), Failure> {
         let given = [
             ("--ask", self.ask.is_some(), "give parameters with --set or --params"),
-            ("--faults", self.faults.is_some(), "leave it out"),
             ("--record", self.record.is_some(), "leave it out"),
             ("--cassette", self.cassette.is_some(), "leave it out"),
             ("--detach", self.detach, "leave it out: the run is followed here"),
@@ -115,7 +115,7 @@ impl Unbuilt {
 pub(super) async fn run(app: &App, args: &RunArgs) -> Result<Exit, Failure> {
     args.unbuilt.refuse()?;
     let mode = Mode::chosen(args.live.then_some(Mode::Bar).or(args.progress), &app.console);
-    let scenario = Arc::new(load(app, &args.scenario, mode)?);
+    let scenario = Arc::new(load(app, &args.scenario, args.faults.as_deref(), mode)?);
     let input = RunInput {
         params: given(&scenario, args)?,
         seed: args.seed,
@@ -147,14 +147,18 @@ struct Order {
 }
 
 /// Reads a scenario; its faults are told as `validate` tells them, and what is not built is refused with its place.
-fn load(app: &App, name: &str, mode: Mode) -> Result<Scenario, Failure> {
+fn load(app: &App, name: &str, faults: Option<&str>, mode: Mode) -> Result<Scenario, Failure> {
     let tell = |source: Option<&Source>, faults: &[Diagnostic]| {
         let texts = Texts::of(source, faults);
         faults.iter().for_each(|fault| say(render(fault, &texts, app.console.colour_err).trim_end()));
         Failure::said(Exit::Invalid)
     };
     let source = Source::named(name).map_err(|fault| tell(None, &[*fault]))?;
-    let loaded = source.load().map_err(|faults| tell(Some(&source), &faults))?;
+    let injected = faults.map(Source::file).transpose().map_err(|fault| tell(None, &[*fault]))?;
+    let loaded = source.load_with(injected.as_ref());
+    let loaded = loaded.map_err(|faults| {
+        tell(injected.as_ref().filter(|i| faults.iter().all(|f| f.file == i.name)).or(Some(&source)), &faults)
+    })?;
     if !app.console.quiet && mode != Mode::Json {
         tell(Some(&source), &loaded.warnings);
     }

@@ -10,6 +10,7 @@ use commedia_domain::value::timestamp_text;
 use serde_json::{Map, Value as Json, json};
 
 use super::{agent_name, body_json, seat_name, shown};
+use crate::storm;
 
 /// Data and words of an event.
 pub(super) fn of(scenario: &Scenario, event: &Event) -> (Json, String) {
@@ -72,6 +73,14 @@ fn operation(scenario: &Scenario, event: &Event) -> (Json, String) {
                 None => format!("{}; once too often", crash.reason),
             };
             (json!({"reason": &*crash.reason, "at": timestamp_text(crash.wall), "again_at": until}), text)
+        }
+        Event::FaultsSet { faults } => {
+            let faults: Vec<String> = faults.iter().map(|fault| storm::words(scenario, fault)).collect();
+            (json!({"faults": faults}), faults.join("; "))
+        }
+        Event::FaultInjected(injected) => {
+            let text = format!("fault {}, {}", injected.fault + 1, injected.kind.word());
+            (json!({"fault": injected.fault, "kind": injected.kind.word(), "attempt": injected.attempt}), text)
         }
         Event::AgentRestarted { restarts, .. } => (json!({"restarts": restarts}), format!("restart {restarts}")),
         Event::StepDispatched { attempt, .. } => (json!({"attempt": attempt}), format!("attempt {attempt}")),

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use super::{Outcome, Verdict, summaries};
 use crate::events::{agent_name, body_json, samples, seat_name, short_time, shown};
+use crate::storm;
 
 /// A number as people read it: whole where it is whole, else to six significant digits.
 pub fn number(value: f64) -> String {
@@ -103,6 +104,7 @@ pub fn run_text(loaded: &LoadedRun, verdicts: &[Verdict]) -> String {
     section(&mut out, "Thresholds", threshold_rows(verdicts));
     section(&mut out, "Agents", agent_rows(run));
     section(&mut out, "Restarts", restart_rows(run));
+    section(&mut out, "Faults", storm::to_rows(run));
     out += &format!("\n{}\n{} events · digest {}\nrun {}\n", usage_text(run), loaded.head.seq, loaded.digest, loaded.id);
     out
 }

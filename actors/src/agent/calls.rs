@@ -45,18 +45,23 @@ impl Calls {
         reports: DerivedActorRef<AgentReport>,
         call: impl Future<Output = AgentReport> + Send + 'static,
     ) {
-        while self.0.try_join_next().is_some() {}
         let mut call = Box::pin(call);
         let caught = poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context))) {
             Ok(Poll::Ready(report)) => Poll::Ready(report),
             Ok(Poll::Pending) => Poll::Pending,
             Err(panic) => Poll::Ready(AgentReport::StepCrashed { step, reason: words(&*panic).into() }),
         });
-        self.0.spawn(async move {
+        self.beside(async move {
             if reports.cast(caught.await).is_err() {
                 tracing::debug!(%step, "the run is gone; its step's outcome is dropped");
             }
         });
+    }
+
+    /// Something that waits and cannot panic.
+    pub(super) fn beside(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        while self.0.try_join_next().is_some() {}
+        self.0.spawn(work);
     }
 }
 

@@ -8,6 +8,7 @@ use commedia_domain::event::{AnsweredBy, StepOutcome};
 use commedia_domain::id::ToolIx;
 use commedia_domain::message::{Seat, StepId, TurnId};
 use commedia_domain::run::Command;
+use commedia_domain::scenario::ToolRef;
 use commedia_domain::step::{Next, check_input, idempotency_key};
 use ractor::{ActorProcessingErr, ActorRef};
 
@@ -29,15 +30,23 @@ pub(super) struct Owed {
 impl State {
     /// Dispatches what may be, says of the rest that its fate is unknown, and asks about that where a tool can tell.
     pub(super) async fn reach(&mut self, owed: Vec<Owed>, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
-        let mut orders: Vec<(Seat, CallOrder)> = Vec::with_capacity(owed.len());
+        let mut orders: Vec<(Seat, StepId, AgentMsg)> = Vec::with_capacity(owed.len());
         let mut changed = false;
         for Owed { step, seat, tool, input, next } in owed {
+            let performed = (next == Next::Dispatch).then_some(ToolRef::Declared(tool));
+            let strike = performed.and_then(|tool| self.run.step_strike(step, seat, Some(tool)));
+            // What a fault ends before it begins never leaves the process.
+            let stays = strike.as_ref().is_some_and(|s| s.crash || s.failure.is_some());
+            let limit_ms = self.run.scenario().tools[tool.at()].timeout_ms;
             let (command, tool, check) = match next {
                 Next::Dispatch => (Some(Command::Dispatch { step }), tool, false),
                 Next::Lost => (Some(Command::Lost { step, reason: NO_OUTCOME.into() }), tool, false),
                 Next::Check(check) => (None, check, true),
             };
-            if let Some(command) = command {
+            if let Some(strike) = &strike {
+                self.inject(strike.injected.clone())?;
+            }
+            if let Some(command) = command.filter(|_| !stays) {
                 let events = self.run.decide(command).map_err(|e| format!("step {step} cannot go on: {e}"))?;
                 self.take(events)?;
             }
@@ -49,13 +58,17 @@ impl State {
             let key = idempotency_key(self.live.id.as_str(), step);
             let input = if check { check_input(input.value(), &key) } else { input.value().clone() };
             let (facts, world) = (self.run.facts(), self.run.turn_world(turn));
-            orders.push((seat, CallOrder { step, facts, world, tool, input, key, check }));
+            let call = AgentMsg::Call(Box::new(CallOrder { step, facts, world, tool, input, key, check }));
+            let order = match strike {
+                Some(strike) => AgentMsg::Struck { step, strike: Box::new(strike), limit_ms, then: Box::new(call) },
+                None => call,
+            };
+            orders.push((seat, step, order));
         }
         self.flush().await?;
-        for (seat, order) in orders {
-            let step = order.step;
+        for (seat, step, order) in orders {
             self.steps.insert(step);
-            self.order_step(seat, step, AgentMsg::Call(Box::new(order)), myself).await?;
+            self.order_step(seat, step, order, myself).await?;
         }
         if changed {
             myself.cast(OrchestratorMsg::Go)?;

@@ -73,6 +73,8 @@ pub(super) fn apply(run: &mut Run, event: &Event) {
             run.crashed(&Crash { seat: *seat, turn: *turn, reason: reason.clone(), wall: 0, until: None });
         }
         Event::AgentCrashed(crash) => run.crashed(crash),
+        Event::FaultsSet { faults } => run.state.faults = Some(Arc::new(faults.clone())),
+        Event::FaultInjected(injected) => run.state.strikes.add(injected),
         Event::AgentRestarted { seat, .. } => run.restarted(*seat),
         Event::AgentQuarantined { seat, reason } => {
             run.state.mail.settle(*seat);
@@ -322,6 +324,7 @@ impl Run {
         if let Some(open) = open.as_ref().filter(|_| !self.state.outside.is_empty()) {
             self.state.outside.retain(|step, _| step.turn != open.id);
         }
+        self.settle_strikes(seat.agent, seat.replica, 1, false);
         self.count_turns(seat.agent, seat.replica, 1);
         if let Some(open) = &open {
             self.state.usage.add(&open.usage);

@@ -50,6 +50,7 @@ impl NewRun {
             now: input.now,
             run: no_facts(),
             blobs,
+            storm: None,
         };
         let world = World::new(scenario);
         let names = Names::plain(&facts, &world);
@@ -132,6 +133,7 @@ fn resolve(scenario: &Arc<Scenario>, input: &RunInput) -> Result<Vec<Value>, Vec
                     now: input.now,
                     run: no_facts(),
                     blobs: blob_key(),
+                    storm: None,
                 };
                 let world = World::new(scenario);
                 program.eval(&Names::plain(&facts, &world), facts.limit()).map_err(|e| format!("its default: {}", e.message))

@@ -105,7 +105,11 @@ impl Run {
                 if let Some(end) = self.handoff_limit(outcome) {
                     return Some(vec![end]);
                 }
-                events.push(Event::TurnCompleted(Box::new(self.complete(turn, outcome))));
+                let mut completed = self.complete(turn, outcome);
+                for entry in &mut completed.entries {
+                    self.strike_messages(turn.id, turn.seat, &mut entry.sent, &mut events);
+                }
+                events.push(Event::TurnCompleted(Box::new(completed)));
             }
             Phase::WillAsk { asks } => {
                 events.push(Event::DelegateAsked { turn: turn.id, seat: turn.seat, at: self.state.now, asks: asks.clone() });
@@ -161,7 +165,7 @@ impl Run {
     }
 
     /// Rules were evaluated: the turns they served are committed.
-    pub(super) fn decide_served(&self, served: Served) -> Result<Vec<Event>, Refusal> {
+    pub(super) fn decide_served(&self, mut served: Served) -> Result<Vec<Event>, Refusal> {
         let order = self.order().filter(|o| o.turn == served.turn).ok_or_else(|| Self::stale(served.turn))?;
         if served.count > order.len() || (served.count == 0 && served.failed.is_none()) {
             return Err(Refusal::Invalid(format!("{} mailboxes were served, {} were ordered", served.count, order.len())));
@@ -177,7 +181,13 @@ impl Run {
             !theirs
         };
         let turns = ranges(order.replicas().take(served.count).filter(ours));
-        let mut events = Vec::new();
+        let mut events: Vec<Event> = served.injected.drain(..).map(Event::FaultInjected).collect();
+        if self.state.faults.is_some() {
+            for entry in &mut served.entries {
+                let turn = TurnId { index: turn.index.saturating_add(place_of(&turns, entry.replica)), ..turn };
+                self.strike_messages(turn, Seat { agent, replica: entry.replica }, &mut entry.sent, &mut events);
+            }
+        }
         if !turns.is_empty() {
             if let Some(end) = served.entries.iter().find_map(|e| self.handoff_limit(&e.outcome)) {
                 return Ok(vec![end]);
@@ -239,6 +249,14 @@ impl Run {
         if seat.replica >= *replicas {
             return Err(Refusal::Invalid(format!("there is no replica {} of {replicas}", seat.replica)));
         }
+        let agent = &self.scenario.agents[seat.agent.at()];
+        if let Some(reason) = self.state.quarantined.get(&seat) {
+            return Err(Refusal::Invalid(format!("`{}` is quarantined and hears nobody: {reason}", agent.name)));
+        }
+        let held = self.state.mail.len(seat);
+        if held >= agent.supervision.mailbox as usize {
+            return Err(Refusal::Full { agent: agent.name.clone(), held });
+        }
         let blobs = self.state.blobs();
         let (text, data) = (Body::new(Value::text(text), &blobs), Body::new(data, &blobs));
         Ok(vec![Event::InputReceived { seat, text, data, at: self.state.now }])
@@ -258,6 +276,13 @@ impl Run {
         };
         self.state.turns.values().filter(waits).find(|t| !coming(t))
     }
+}
+
+/// How many turns of the ranges come before a replica's.
+fn place_of(turns: &[(u32, u32)], replica: u32) -> u32 {
+    let before = turns.iter().take_while(|(first, count)| first.saturating_add(*count) <= replica).map(|(_, count)| count);
+    let within = turns.iter().find(|(first, count)| (*first..first.saturating_add(*count)).contains(&replica));
+    before.sum::<u32>() + within.map_or(0, |(first, _)| replica - first)
 }
 
 /// Replicas as ranges: first, count.

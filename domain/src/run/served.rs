@@ -48,6 +48,7 @@ impl Run {
         }
         self.state.counts.by_agent[agent.at()] += u64::from(count);
         self.forget_crashes(agent, first, count);
+        self.settle_strikes(agent, first, count, true);
     }
 
     /// A crash counts against the message in hand only.
@@ -77,6 +78,7 @@ impl Run {
                 }
                 self.state.served += to - at;
                 self.forget_crashes(agent, at, to - at);
+                self.settle_strikes(agent, at, to - at, true);
                 self.pop_slots(agent, at, to - at);
                 at = to;
             }

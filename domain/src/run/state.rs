@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::BlobKey;
 use crate::event::{Created, ModelBinding, Usage};
+use crate::fault::Fault;
 use crate::id::AgentIx;
 use crate::message::{MessageKind, Seat, StepId};
 use crate::run::crash::{Crashes, Restarts};
 use crate::run::mailboxes::Mailboxes;
 use crate::run::sleep::Sleepers;
+use crate::run::struck::Strikes;
 use crate::scenario::{Agent, Scenario};
 use crate::step::Stage;
 use crate::turn::{Turn, by_rules};
@@ -177,6 +179,10 @@ pub struct State {
     pub crashes: BTreeMap<Seat, Crashes>,
     /// Who was started again, and why.
     pub restarts: BTreeMap<AgentIx, Restarts>,
+    /// Faults to inject, where there are any.
+    pub faults: Option<Arc<Vec<Fault>>>,
+    /// What they did.
+    pub strikes: Strikes,
     /// Agents that take no more messages, and why.
     pub quarantined: BTreeMap<Seat, Arc<str>>,
     /// Why the run ends at its next decision: a final output of an agent in `ends`, or a failure.
@@ -225,6 +231,8 @@ impl State {
             ordinals: BTreeMap::new(),
             crashes: BTreeMap::new(),
             restarts: BTreeMap::new(),
+            faults: None,
+            strikes: Strikes::default(),
             quarantined: BTreeMap::new(),
             ending: None,
             trace: Vec::new(),

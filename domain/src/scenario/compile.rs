@@ -129,7 +129,7 @@ impl<'a> Compiler<'a> {
         let thresholds = self.thresholds(doc);
         self.sweeps(doc);
         self.extraction(doc);
-        self.injections(doc);
+        let faults = self.injections(doc);
         if doc.at.written() && self.faults.errors() == 0 {
             self.graph(doc, &starts, &triggers, &clock);
             self.cost(limits.cel_steps);
@@ -160,6 +160,7 @@ impl<'a> Compiler<'a> {
             thresholds,
             limits,
             offers: Vec::new(),
+            faults,
             unbuilt: self.unbuilt,
         };
         scenario.offers = crate::run::offers(&scenario);

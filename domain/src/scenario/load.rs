@@ -10,7 +10,7 @@ use super::compile::Compiler;
 use super::decode::Decode;
 use super::document::{ScenarioDoc, StartDoc};
 use super::faults::Faults;
-use super::node::{Kind, Node};
+use super::node::{Key, Kind, Node};
 use super::scalars::{Int, Num, Pause, Text, Wall};
 use super::{AgentKind, Bundle, Overflow, Scenario, include, secrets, text, yaml};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -96,14 +96,50 @@ pub fn inside(path: &str) -> Option<String> {
 /// Reads a scenario. `file_name` is shown in diagnostics as it is given; its last part stands for the file itself in `include`.
 /// All faults of all its files come back at once, by place, at most a hundred of them.
 pub fn load(file_name: &str, source: &[u8], files: &dyn Files) -> Result<Loaded, Vec<Diagnostic>> {
+    load_with_faults(file_name, source, files, None)
+}
+
+/// The same, with the faults of another file in the place of its own: its name and its bytes, a list or a map with `faults`.
+pub fn load_with_faults(
+    file_name: &str,
+    source: &[u8],
+    files: &dyn Files,
+    injected: Option<(&str, &[u8])>,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let mut faults = Faults::default();
-    let Some(root) = include::read(file_name, source, files, &mut faults) else { return Err(faults.finish()) };
+    let Some(mut root) = include::read(file_name, source, files, &mut faults) else { return Err(faults.finish()) };
+    if let Some((name, source)) = injected {
+        replace_faults(&mut root, name, source, &mut faults);
+    }
     secrets::check(&root, &mut faults);
     compile(&root, files, faults).map(|(mut scenario, document, files, warnings)| {
         scenario.bundle = Bundle { document: document.into(), files };
         scenario.hash = hash(&scenario.bundle);
         Loaded { scenario, warnings }
     })
+}
+
+/// Puts the list of a file of faults in the place of the document's.
+fn replace_faults(root: &mut Node, name: &str, source: &[u8], faults: &mut Faults) {
+    let (file, text) = text::text_of(source, name, faults);
+    let Some(mut list) = text.and_then(|text| yaml::parse(&text, file, faults, &mut yaml::Budget::default())) else { return };
+    if let Kind::Map(entries) = &mut list.kind
+        && let [(key, _)] = entries.as_slice()
+        && &*key.text == "faults"
+    {
+        list = entries.remove(0).1;
+    }
+    if !matches!(list.kind, Kind::List(_)) {
+        faults
+            .error("wrong_type", list.at, format!("a file of faults must be a list, found {}", list.shown()))
+            .help("such as `- crash: {agent: \"*\", p: 0.05}`");
+        return;
+    }
+    if let Kind::Map(entries) = &mut root.kind {
+        let key = Key { text: "faults".into(), at: list.at };
+        entries.retain(|(key, _)| &*key.text != "faults");
+        entries.push((key, list));
+    }
 }
 
 /// Reads a YAML or JSON file of plain values, such as parameters, within the bounds of a scenario. A file of nothing is null.

@@ -9,7 +9,7 @@ use super::document::{HandoffDoc, RuleDoc};
 use super::faults::{Faults, Place, shorten};
 use super::node::{Kind, Node};
 use super::scalars::{Cel, Text};
-use super::{AgentKind, Carry, ClockMode, Comparison, Goal, MetricAt, OnDelete, OnExceed, OnExhausted, Overflow};
+use super::{AgentKind, Carry, ClockMode, Comparison, Goal, MetricAt, OnDelete, OnExceed, OnExhausted, Overflow, Step};
 
 /// Declares closed lists of words that only the document knows.
 macro_rules! words {
@@ -338,6 +338,20 @@ impl Decode for Bound {
 /// Run time or wall time, as in `faults`.
 #[derive(Clone, Debug)]
 pub(crate) struct EitherTime(Arc<str>);
+
+impl EitherTime {
+    /// As wall time, milliseconds.
+    pub(crate) fn ms(&self) -> u64 {
+        let run_time = || super::time::step(&self.0).ok().and_then(|step| u64::try_from(step.ms).ok());
+        super::time::wall(&self.0).ok().or_else(run_time).unwrap_or(0)
+    }
+
+    /// As run time.
+    pub(crate) fn step(&self) -> Step {
+        let ms = || i64::try_from(self.ms()).unwrap_or(i64::MAX);
+        super::time::step(&self.0).unwrap_or_else(|_| Step { months: 0, ms: ms() })
+    }
+}
 
 impl Decode for EitherTime {
     fn decode(node: &Node, faults: &mut Faults) -> Self {

@@ -1,10 +1,12 @@
 //! Plans of many runs and faults to inject: checked here, run elsewhere.
 
 use super::Compiler;
-use crate::scenario::document::{FaultDoc, ScenarioDoc, SweepDoc};
+use crate::fault::{Fault, MessageFault, ModelFault, Strike};
+use crate::id::{AgentIx, ModelIx};
+use crate::scenario::document::{FaultDoc, MessageEffect, ModelError, ScenarioDoc, SweepDoc};
 use crate::scenario::faults::{shorten, suggestion};
 use crate::scenario::node::{Key, Kind, Node};
-use crate::scenario::scalars::Text;
+use crate::scenario::scalars::{Int, Text};
 use crate::schema;
 use crate::value::Value;
 
@@ -107,16 +109,11 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn injections(&mut self, doc: &ScenarioDoc) {
-        if let Some(first) = doc.faults.first() {
-            self.unbuilt(first.at, "`faults`".into());
-        }
-        for fault in &doc.faults {
-            self.injection(fault);
-        }
+    pub(super) fn injections(&mut self, doc: &ScenarioDoc) -> Vec<Fault> {
+        doc.faults.iter().filter_map(|fault| self.injection(fault)).collect()
     }
 
-    fn injection(&mut self, fault: &FaultDoc) {
+    fn injection(&mut self, fault: &FaultDoc) -> Option<Fault> {
         let written = [
             fault.crash.is_some(),
             fault.model.is_some(),
@@ -125,35 +122,69 @@ impl Compiler<'_> {
             fault.message.is_some(),
         ];
         if !self.exactly_one(fault, "a fault", &written) {
-            return;
+            return None;
         }
-        let named = |name: &Text| Some(name.clone()).filter(|n| &*n.it != "*");
         if let Some(crash) = &fault.crash {
-            named(&crash.agent).and_then(|n| self.agent(&n));
             if crash.turn.is_none() && crash.p.is_none() && crash.at.written() {
                 self.faults.error("missing_field", crash.at, "a crash needs `turn` or `p`");
             }
+            let what = Strike::Crash { agent: self.anybody_or(Some(&crash.agent))?, turn: crash.turn.map(Int::get) };
+            return Some(Fault { what, p: crash.p.map_or(1.0, |p| p.it) });
         }
-        if let Some(alias) = fault.model.as_ref().and_then(|m| m.alias.as_ref()) {
-            self.model(alias);
+        if let Some(model) = &fault.model {
+            let alias = match model.alias.as_ref().filter(|alias| &*alias.it != "*") {
+                Some(alias) => Some(ModelIx::from(self.model(alias)?)),
+                None => None,
+            };
+            return Some(Fault { what: Strike::Model { alias, error: model_fault(model.error) }, p: model.p.it });
         }
         if let Some(latency) = &fault.latency {
-            if latency.model.is_some() == latency.tool.is_some() {
-                self.faults.error("wrong_shape", latency.at, "a latency is that of a `model` or of a `tool`, one of the two");
-            }
-            latency.model.as_ref().and_then(|m| self.model(m));
-            latency.tool.as_ref().and_then(|t| self.tool(t));
+            let add_ms = latency.add.ms();
+            let what = match (&latency.model, &latency.tool) {
+                (Some(alias), None) => Strike::SlowModel { alias: ModelIx::from(self.model(alias)?), add_ms },
+                (None, Some(tool)) => Strike::SlowTool { tool: self.tool(tool)?, add_ms },
+                _ => {
+                    let message = "a latency is that of a `model` or of a `tool`, one of the two";
+                    self.faults.error("wrong_shape", latency.at, message);
+                    return None;
+                }
+            };
+            return Some(Fault { what, p: latency.p.it });
         }
         if let Some(tool) = &fault.tool {
-            self.tool(&tool.name);
+            let error = tool.error.as_ref().map_or_else(|| "injected fault".into(), |e| e.it.clone());
+            return Some(Fault { what: Strike::Tool { tool: self.tool(&tool.name)?, error }, p: tool.p.it });
         }
-        if let Some(message) = &fault.message {
-            for name in [&message.from, &message.to].into_iter().flatten() {
-                named(name).and_then(|n| self.agent(&n));
-            }
-            if message.effect == crate::scenario::document::MessageEffect::Delay && message.by.is_none() {
+        let message = fault.message.as_ref()?;
+        let (from, to) = (self.anybody_or(message.from.as_ref())?, self.anybody_or(message.to.as_ref())?);
+        let effect = match (message.effect, &message.by) {
+            (MessageEffect::Drop, _) => MessageFault::Drop,
+            (MessageEffect::Duplicate, _) => MessageFault::Duplicate,
+            (MessageEffect::Delay, Some(by)) => MessageFault::Delay(by.step()),
+            (MessageEffect::Delay, None) => {
                 self.faults.error("missing_field", message.at, "a delayed message needs `by`, how late it is");
+                return None;
             }
+        };
+        Some(Fault { what: Strike::Message { from, to, effect }, p: message.p.it })
+    }
+
+    /// An agent, or anybody where there is no name or `"*"`; `None` where there is no such agent.
+    #[expect(clippy::option_option, reason = "a fault, anybody, or somebody")]
+    fn anybody_or(&mut self, name: Option<&Text>) -> Option<Option<AgentIx>> {
+        match name.filter(|name| &*name.it != "*") {
+            Some(name) => self.agent(name).map(Some),
+            None => Some(None),
         }
+    }
+}
+
+fn model_fault(error: ModelError) -> ModelFault {
+    match error {
+        ModelError::TooMany => ModelFault::TooMany,
+        ModelError::Server => ModelFault::Server,
+        ModelError::Timeout => ModelFault::Timeout,
+        ModelError::Malformed => ModelFault::Malformed,
+        ModelError::Truncated => ModelFault::Truncated,
     }
 }
