@@ -44,6 +44,8 @@ impl App {
             passivate_after: self.settings.passivate_after,
             drain: self.settings.drain,
             keep_ended: self.settings.keep_ended,
+            http_allowed: self.settings.http_allowed.clone(),
+            secrets: std::sync::Arc::new(crate::secrets::ProcessSecrets),
             ..RuntimeOptions::default()
         }
     }

@@ -58,6 +58,8 @@ struct Fold {
     causes: BTreeMap<u64, Because>,
     turns: BTreeMap<TurnId, u64>,
     steps: BTreeMap<StepId, u64>,
+    /// What a step did last outside the process.
+    outside: BTreeMap<StepId, (u64, &'static str)>,
     started: Option<u64>,
     moment: Option<u64>,
     last: u64,
@@ -82,6 +84,14 @@ impl Fold {
             Event::StepRecorded(recorded) => {
                 self.turns.insert(recorded.step.turn, seq);
             }
+            Event::StepDispatched { step, .. } | Event::StepUnknown { step, .. } | Event::StepReconciled { step, .. } => {
+                let how = match event {
+                    Event::StepDispatched { .. } => "the step was dispatched",
+                    Event::StepUnknown { .. } => "nobody knew what became of the step",
+                    _ => "somebody said what became of the step",
+                };
+                self.outside.insert(*step, (seq, how));
+            }
             Event::DelegateAsked { turn, .. } | Event::DelegateReturned { turn, .. } | Event::TurnDegraded { turn, .. } => {
                 self.turns.insert(*turn, seq);
             }
@@ -100,11 +110,7 @@ impl Fold {
             Event::TurnCompleted(done) => of_turn(&done.turn, "its last step").or_else(|| self.served(scenario, run, done)),
             Event::StepPlanned { step, seat, .. } if step.n == 0 => self.message(scenario, run, *seat),
             Event::StepPlanned { step, .. } => of_turn(&step.turn, "the turn went on"),
-            Event::StepRecorded(recorded) => self
-                .steps
-                .get(&recorded.step)
-                .or_else(|| self.turns.get(&recorded.step.turn))
-                .map(|seq| Because { seq: *seq, how: "the step was planned".into() }),
+            Event::StepRecorded(recorded) => self.behind(&recorded.step),
             Event::TurnFailed { turn, seat, .. } | Event::AgentFailed { turn, seat, .. } => {
                 of_turn(turn, "its last step").or_else(|| self.message(scenario, run, *seat))
             }
@@ -138,6 +144,9 @@ impl Fold {
                 let (replica, _) = passed.first()?;
                 self.message(scenario, run, Seat { agent: *agent, replica: *replica })
             }
+            Event::StepDispatched { step, .. } | Event::StepUnknown { step, .. } | Event::StepReconciled { step, .. } => {
+                self.behind(step)
+            }
             Event::RunQueued
             | Event::RunPaused { .. }
             | Event::RunQuarantined { .. }
@@ -146,6 +155,15 @@ impl Fold {
             | Event::RunCancelled(_)
             | Event::InputReceived { .. } => None,
         }
+    }
+
+    /// What a step's event comes of: what it did last outside the process, else that it was planned.
+    fn behind(&self, step: &StepId) -> Option<Because> {
+        if let Some((seq, how)) = self.outside.get(step) {
+            return Some(Because { seq: *seq, how: (*how).to_owned() });
+        }
+        let planned = self.steps.get(step).or_else(|| self.turns.get(&step.turn));
+        planned.map(|seq| Because { seq: *seq, how: "the step was planned".into() })
     }
 
     /// The clock has no cause but the run's beginning: what happened in between did not set it going.

@@ -8,6 +8,7 @@ mod init;
 mod ls;
 mod release;
 mod replay;
+mod resolve;
 mod resume;
 mod run;
 mod schema;
@@ -36,7 +37,7 @@ use crate::settings::{Flags, Settings};
     version,
     disable_help_subcommand = true,
     arg_required_else_help = true,
-    after_help = "Also: ls tail why resume tell replay store schema bench completions version (commedia help --all).\nA first run: commedia run coin-shop"
+    after_help = "Also: ls tail why resume resolve tell replay store schema bench completions version (commedia help --all).\nA first run: commedia run coin-shop"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -106,6 +107,9 @@ enum Command {
     /// Say something to an agent of a run
     #[command(hide = true)]
     Tell(tell::TellArgs),
+    /// Say what became of a step of which nobody knows
+    #[command(hide = true)]
+    Resolve(resolve::ResolveArgs),
     /// Let a quarantined run go on, or fail
     #[command(hide = true)]
     Release(release::ReleaseArgs),
@@ -175,6 +179,7 @@ impl Cli {
             Command::Why(args) => why::why(app, &args).await,
             Command::Resume(args) => resume::resume(app, &args).await,
             Command::Tell(args) => tell::tell(app, &args).await,
+            Command::Resolve(args) => resolve::resolve(app, &args).await,
             Command::Release(args) => release::release(app, &args).await,
             Command::Replay(args) => replay::replay(app, &args).await,
             Command::Store(args) => store::store(app, &args).await,

@@ -195,7 +195,10 @@ impl Teller {
                 (name(seat), None, None)
             }
             Event::ConversationSummarised { turn, .. } | Event::TurnDegraded { turn, .. } => (None, Some(*turn), None),
-            Event::StepPlanned { step, seat, .. } => (name(seat), Some(step.turn), Some(*step)),
+            Event::StepPlanned { step, seat, .. }
+            | Event::StepDispatched { step, seat, .. }
+            | Event::StepUnknown { step, seat, .. }
+            | Event::StepReconciled { step, seat, .. } => (name(seat), Some(step.turn), Some(*step)),
             Event::StepRecorded(recorded) => (None, Some(recorded.step.turn), Some(recorded.step)),
             _ => (None, None, None),
         }

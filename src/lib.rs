@@ -20,6 +20,7 @@ pub mod packs;
 pub mod parameters;
 pub mod progress;
 pub mod report;
+pub mod secrets;
 pub mod settings;
 mod signals;
 pub mod source;

@@ -205,6 +205,7 @@ impl Bars {
             }
             Event::TurnFailed { seat, failure, .. } => self.state(seat.agent, &format!("failed: {}", failure.message)),
             Event::DelegateAsked { seat, .. } => self.state(seat.agent, "waiting"),
+            Event::StepUnknown { seat, .. } => self.state(seat.agent, "waiting for an operator"),
             Event::AgentCrashed(crash) => self.state(crash.seat.agent, "restarting"),
             Event::AgentFailed { seat, .. } => self.state(seat.agent, "restarting"),
             Event::AgentQuarantined { seat, .. } => self.state(seat.agent, "quarantined"),

@@ -9,8 +9,9 @@ use commedia_domain::event::Sample;
 use commedia_domain::id::{AgentIx, MetricIx};
 use commedia_domain::message::Seat;
 use commedia_domain::run::crash::Restarts;
-use commedia_domain::run::{Run, Status};
+use commedia_domain::run::{Run, Status, UnknownStep};
 use commedia_domain::scenario::{Comparison, RUN_FIELDS, Scenario, Stat, Threshold, ThresholdOf};
+use commedia_domain::step::idempotency_key;
 use commedia_domain::value::timestamp_text;
 use serde_json::{Map, Value as Json, json};
 
@@ -45,8 +46,10 @@ pub struct Outcome {
     pub id: RunId,
     /// Where it stands.
     pub status: Status,
-    /// The word of that: `waiting` where it is only its time that has not come.
+    /// The word of that: `waiting` where its time has not come, or somebody has to say what became of a step.
     pub word: &'static str,
+    /// Steps of which nobody knows what became of them.
+    pub unknown: usize,
     seed: u64,
     /// Final metrics, in declaration order, of a run that completed.
     metrics: Vec<Option<f64>>,
@@ -68,6 +71,7 @@ impl Outcome {
             id: loaded.id.clone(),
             status: state.status.clone(),
             word: loaded.status_word(),
+            unknown: run.unknown_steps().len(),
             seed: state.created.seed,
             metrics: (0..run.scenario().metrics.len()).map(metric).collect(),
             facts: RUN_FIELDS.iter().map(|field| fact(run, field)).collect(),
@@ -79,7 +83,9 @@ impl Outcome {
     /// The exit code it stands for: its status, then its checks.
     pub fn exit(&self) -> Exit {
         match Exit::of_status(&self.status) {
-            // It waits for its time, and there is nobody to ask.
+            // Somebody has to be asked, and there is nobody.
+            Exit::Interrupted if self.unknown > 0 && self.word == "waiting" => Exit::Limit,
+            // It waits for its time only.
             Exit::Interrupted if self.status != Status::Created && self.word != self.status.word() => Exit::Ok,
             Exit::Ok if self.checks.contains(&false) => Exit::Missed,
             exit => exit,
@@ -193,7 +199,28 @@ pub fn run_json(loaded: &LoadedRun, verdicts: &[Verdict]) -> Json {
         json["waiting_for"] = "timer".into();
         json["waiting_until"] = timestamp_text(at).into();
     }
+    let unknown = unknown_steps(loaded);
+    if !unknown.is_empty() {
+        if json["status"] == "waiting" {
+            json["waiting_for"] = "reconciliation".into();
+        }
+        json["unknown_steps"] = unknown.into();
+    }
     json
+}
+
+/// The steps of which nobody knows what became of them.
+fn unknown_steps(loaded: &LoadedRun) -> Vec<Json> {
+    let run = &loaded.run;
+    let json = |step: &UnknownStep| {
+        let tool = run.scenario().tools.get(step.tool.at()).map_or("?", |t| &*t.name);
+        json!({
+            "step": step.step.to_string(), "agent": seat_name(run.scenario(), step.seat), "tool": tool,
+            "input": body_json(&step.input), "attempt": step.attempt,
+            "idempotency_key": idempotency_key(loaded.id.as_str(), step.step), "reason": &*step.reason,
+        })
+    };
+    run.unknown_steps().iter().map(json).collect()
 }
 
 /// Who was started again, how often, and why last.

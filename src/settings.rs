@@ -6,6 +6,7 @@ use std::time::Duration;
 use commedia_actors::clock::WallClock;
 use commedia_actors::runtime::Keep;
 use commedia_actors::store::{self, engine::Durability};
+use commedia_actors::tool::address::Allowed;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Which ended runs are kept.
     pub keep_ended: Keep,
+    /// What tools of kind `http` may reach besides public addresses.
+    pub http_allowed: Allowed,
     /// What is logged.
     pub log: String,
     /// The wall clock.
@@ -67,6 +70,7 @@ struct Layer {
     data: Option<PathBuf>,
     store: StoreLayer,
     runtime: RuntimeLayer,
+    tools: ToolsLayer,
     log: LogLayer,
 }
 
@@ -91,6 +95,18 @@ struct RuntimeLayer {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct ToolsLayer {
+    http: HttpLayer,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HttpLayer {
+    allow: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct LogLayer {
     filter: Option<String>,
 }
@@ -98,7 +114,7 @@ struct LogLayer {
 /// The variables of the environment, as a function so that tests need none.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 11] = [
     "COMMEDIA_STORE__URL",
     "COMMEDIA_STORE__DURABILITY",
     "COMMEDIA_RUNTIME__WORKERS",
@@ -108,6 +124,7 @@ const VARIABLES: [&str; 10] = [
     "COMMEDIA_RUNTIME__PASSIVATE_AFTER",
     "COMMEDIA_RUNTIME__DRAIN",
     "COMMEDIA_RUNTIME__KEEP_ENDED",
+    "COMMEDIA_TOOLS__HTTP__ALLOW",
     "COMMEDIA_LOG__FILTER",
 ];
 
@@ -159,6 +176,9 @@ impl Settings {
         let kept = (file.runtime.keep_ended.clone(), reference.runtime.keep_ended);
         let kept = env("COMMEDIA_RUNTIME__KEEP_ENDED").or(kept.0).or(kept.1);
         let keep_ended = keep(&kept.unwrap_or_default()).map_err(|e| Failure::usage(format!("runtime.keep_ended {e}")))?;
+        let listed = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        let allow = env("COMMEDIA_TOOLS__HTTP__ALLOW").map(listed).or(file.tools.http.allow.clone()).unwrap_or_default();
+        let http_allowed = Allowed::parse(&allow).map_err(|why| Failure::usage(format!("tools.http.allow: {why}")))?;
         let (data, store) = places(flags, env, file)?;
         let word = match flags.verbose {
             0 => env("COMMEDIA_LOG__FILTER").or(file.log.filter.clone()).or(reference.log.filter).unwrap_or_default(),
@@ -183,6 +203,7 @@ impl Settings {
             passivate_after,
             drain,
             keep_ended,
+            http_allowed,
             log: word,
             clock: WallClock::offset(offset_s),
         })
@@ -340,6 +361,11 @@ pub fn json_schema() -> Json {
                 "drain": {"type": "string", "default": "30s", "description": "How long a process that was asked to stop waits for live runs and for the store"},
                 "keep_ended": {"type": "string", "default": "all", "description": "Which ended runs are kept: all, so many of the newest, or those of a span such as 24h; the others are deleted"},
             })),
+            "tools": section("What tools may do outside the process", json!({
+                "http": section("Tools of kind `http`", json!({
+                    "allow": {"type": "array", "items": {"type": "string"}, "default": [], "description": "Hosts, addresses and CIDR ranges that may be reached though they are not on the public network"},
+                })),
+            })),
             "log": section("What is told on standard error", json!({
                 "filter": {"type": "string", "default": "warn", "description": "In the syntax of tracing's EnvFilter"},
             })),
@@ -396,6 +422,10 @@ mod tests {
             let variable = ("COMMEDIA_RUNTIME__KEEP_ENDED", word);
             assert_eq!(settings(&Flags::default(), &[home, variable], "").expect("settings").keep_ended, expect);
         }
+        assert_eq!(found.http_allowed, Allowed::default());
+        let allow = ("COMMEDIA_TOOLS__HTTP__ALLOW", "a.internal, 10.0.0.0/8");
+        let found = settings(&Flags::default(), &[home, allow], "[tools.http]\nallow = ['x']").expect("settings");
+        assert_eq!(Ok(found.http_allowed), Allowed::parse(&["a.internal", "10.0.0.0/8"]));
         for (word, expect) in [("0", Some(Duration::ZERO)), ("never", None), ("2m", Some(Duration::from_secs(120)))] {
             let variable = ("COMMEDIA_RUNTIME__PASSIVATE_AFTER", word);
             assert_eq!(settings(&Flags::default(), &[home, variable], "").expect("settings").passivate_after, expect);
@@ -414,6 +444,8 @@ mod tests {
         check(&[("HOME", "/h")], "[runtime]\npassivate_after = 'soon'", "not `soon`");
         check(&[("HOME", "/h")], "[runtime]\ndrain = 'never'", "runtime.drain is a span such as `30s`, not `never`");
         check(&[("HOME", "/h")], "[runtime]\nkeep_ended = 'some'", "runtime.keep_ended is `all`, a number");
+        check(&[("HOME", "/h")], "[tools.http]\nallow = ['10.0.0.0/99']", "tools.http.allow: `10.0.0.0/99`");
+        check(&[("HOME", "/h"), ("COMMEDIA_TOOLS__HTTP__ALLOW", "a.b,http://c")], "", "`http://c`");
         check(&[("HOME", "/h"), ("COMMEDIA_RUNTIME__WORKERS", "many")], "", "must be a whole number");
     }
 

@@ -1,6 +1,8 @@
 //! The actor of an agent (or of a shard of a population) while it has work. It performs the steps it is told and reports
 //! upward; it holds no truth: losing it loses nothing, the run names what it owed again.
 
+pub(crate) mod calls;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,9 +20,11 @@ use commedia_domain::tool::{self, Builtins};
 use commedia_domain::value::Value;
 use commedia_domain::world::World;
 use ractor::{Actor, ActorProcessingErr, ActorRef, DerivedActorRef};
-use tokio::task::JoinSet;
 
+pub(crate) use self::calls::CallOrder;
+use self::calls::Calls;
 use crate::model::{self, Model, stub};
+use crate::tool::http::HttpTools;
 
 /// How the words of a crash begin that a fault asked for.
 pub const INJECTED: &str = "injected fault: a crash";
@@ -36,6 +40,8 @@ pub(crate) enum AgentMsg {
     Struck { step: StepId, strike: Box<StepStrike>, limit_ms: u64, then: Box<AgentMsg> },
     /// Run a tool that needs nothing outside the process.
     Tool(Box<ToolOrder>),
+    /// Call a tool that leaves the process.
+    Call(Box<CallOrder>),
 }
 
 /// A tool step.
@@ -60,6 +66,27 @@ pub enum AgentReport {
         /// What came back.
         outcome: StepOutcome,
     },
+    /// Nobody knows what became of a step that has left the process.
+    StepLost {
+        /// Which.
+        step: StepId,
+        /// Why not.
+        reason: Arc<str>,
+    },
+    /// A step's `check` answered, or could not.
+    StepChecked {
+        /// Which.
+        step: StepId,
+        /// What it said.
+        answer: Result<Value, Arc<str>>,
+    },
+    /// A step's call panicked beside the mailbox; its actor lives.
+    StepCrashed {
+        /// Which.
+        step: StepId,
+        /// The panic's words.
+        reason: Arc<str>,
+    },
 }
 
 /// What an agent's actor is made from.
@@ -67,12 +94,13 @@ pub(crate) struct AgentArguments {
     pub(crate) reports: DerivedActorRef<AgentReport>,
     pub(crate) builtins: Arc<dyn Builtins>,
     pub(crate) model: Option<Arc<dyn Model>>,
+    pub(crate) http: Arc<HttpTools>,
     pub(crate) blobs: BlobKey,
 }
 
 pub(crate) struct AgentState {
     given: AgentArguments,
-    calls: JoinSet<()>,
+    calls: Calls,
 }
 
 pub(crate) struct AgentActor;
@@ -83,7 +111,7 @@ impl Actor for AgentActor {
     type Arguments = AgentArguments;
 
     async fn pre_start(&self, _myself: ActorRef<AgentMsg>, given: AgentArguments) -> Result<AgentState, ActorProcessingErr> {
-        Ok(AgentState { given, calls: JoinSet::new() })
+        Ok(AgentState { given, calls: Calls::default() })
     }
 
     async fn handle(
@@ -105,6 +133,10 @@ impl Actor for AgentActor {
                 state.struck(step, *strike, limit_ms, *then, myself)
             }
             AgentMsg::Ask(request) => state.ask(*request),
+            AgentMsg::Call(order) => {
+                state.call(*order);
+                Ok(())
+            }
             AgentMsg::Tool(order) => {
                 let report = AgentReport::StepEnded { step: order.step, outcome: state.tool(&order) };
                 state.report(report)
@@ -141,7 +173,7 @@ impl AgentState {
         if wait.is_zero() {
             return go_on().map_err(|()| "the run is gone".into());
         }
-        self.calls.spawn(async move {
+        self.calls.beside(async move {
             tokio::time::sleep(wait).await;
             if go_on().is_err() {
                 tracing::debug!(%step, "the run is gone; its step's outcome is dropped");
@@ -152,7 +184,6 @@ impl AgentState {
 
     /// The stub answers in place; a real model works beside the mailbox, and stops with the actor.
     fn ask(&mut self, request: ModelRequest) -> Result<(), ActorProcessingErr> {
-        while self.calls.try_join_next().is_some() {}
         let (step, blobs) = (request.step, self.given.blobs);
         let model = match (&request.binding, &self.given.model) {
             (ModelBinding::Provider { .. }, Some(model)) => model.clone(),
@@ -167,7 +198,7 @@ impl AgentState {
             }
         };
         let reports = self.given.reports.clone();
-        self.calls.spawn(async move {
+        self.calls.spawn(step, reports, async move {
             let limit = Duration::from_millis(request.timeout_ms);
             let outcome = match tokio::time::timeout(limit, model.answer(&request)).await {
                 Ok(answer) => model::outcome(answer, &blobs),
@@ -176,9 +207,7 @@ impl AgentState {
                     message: format!("the model did not answer within {} s", limit.as_secs_f64()).into(),
                 }),
             };
-            if reports.cast(AgentReport::StepEnded { step, outcome }).is_err() {
-                tracing::debug!(%step, "the run is gone; its step's outcome is dropped");
-            }
+            AgentReport::StepEnded { step, outcome }
         });
         Ok(())
     }

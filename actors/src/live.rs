@@ -25,6 +25,7 @@ use crate::runtime::StartOptions;
 use crate::store::{Head, Store};
 use crate::subscribers::Subscribers;
 use crate::timers::Timers;
+use crate::tool::http::HttpTools;
 
 /// What all actors of a runtime share.
 pub(crate) struct Shared {
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) builtins: Arc<dyn Builtins>,
     pub(crate) model: Option<Arc<dyn Model>>,
+    pub(crate) http: Arc<HttpTools>,
     pub(crate) clock: WallClock,
     pub(crate) timers: Timers,
     pub(crate) places: Places,
@@ -90,7 +92,7 @@ impl LoadedRun {
 
     /// The status' word: that of the machine, or `waiting`.
     pub fn status_word(&self) -> &'static str {
-        if self.waits().is_some() { WAITING } else { self.run.state().status.word() }
+        if self.waits().is_some() || self.run.is_unresolved() { WAITING } else { self.run.state().status.word() }
     }
 }
 

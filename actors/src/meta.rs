@@ -34,6 +34,9 @@ pub(crate) struct RunMeta {
     /// The moment of wall time it waits for. Stored behind the other fields, where an older release does not look.
     #[serde(skip)]
     pub(crate) waits: Option<i64>,
+    /// Whether it waits for an operator to say what became of a step.
+    #[serde(skip)]
+    pub(crate) unresolved: bool,
     #[serde(skip)]
     listed: Listed,
 }
@@ -96,6 +99,7 @@ impl RunMeta {
             events: 1,
             tick: 0,
             waits: None,
+            unresolved: false,
             listed: Listed::Unknown,
         }
     }
@@ -107,7 +111,7 @@ impl RunMeta {
 
     /// As of now: the row that lists show, and what becomes of the live index.
     pub(crate) fn update(&mut self, state: &State, waits: Option<i64>, now: i64) -> (Vec<u8>, LiveRow) {
-        let status = word(state, waits);
+        let status = self.word(state, waits);
         if self.status != status {
             status.clone_into(&mut self.status);
         }
@@ -125,6 +129,11 @@ impl RunMeta {
         (self.encode(), live)
     }
 
+    fn word(&self, state: &State, waits: Option<i64>) -> &'static str {
+        let waiting = (waits.is_some() || self.unresolved) && state.status == Status::Running;
+        if waiting { WAITING } else { state.status.word() }
+    }
+
     /// As of its quarantine, with so many events: nothing of its state is known.
     pub(crate) fn quarantine(&mut self, events: u64, now: i64) -> (Vec<u8>, LiveRow) {
         (self.status, self.waits, self.events, self.updated_ms) = (QUARANTINED.into(), None, events, now);
@@ -137,7 +146,7 @@ impl RunMeta {
 
     /// Whether what lists show is no longer so.
     pub(crate) fn is_outdated(&self, state: &State, waits: Option<i64>) -> bool {
-        self.waits != waits || self.status != word(state, waits)
+        self.waits != waits || self.status != self.word(state, waits)
     }
 
     /// Where the run stands; `None`: it is over.
@@ -165,10 +174,6 @@ impl RunMeta {
     }
 }
 
-fn word(state: &State, waits: Option<i64>) -> &'static str {
-    if waits.is_some() && state.status == Status::Running { WAITING } else { state.status.word() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +189,7 @@ mod tests {
             events: 3,
             tick: 4,
             waits,
+            unresolved: false,
             listed: Listed::Unknown,
         };
         let check = |status: &str, waits, expect: Option<Standing>| {

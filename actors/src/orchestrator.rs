@@ -3,6 +3,7 @@
 //! Pure work needs no barrier: events wait in one frame until something leaves the process (an answer somebody waits for, a
 //! follower's tick, the end), the frame is full, or 20 ms of its own work have passed. Nothing is visible before it is durable.
 
+mod outside;
 pub(crate) mod rest;
 
 use std::collections::{BTreeSet, HashMap};
@@ -142,7 +143,8 @@ struct Doing {
     agent: AgentIx,
     replicas: Vec<u32>,
     turn: TurnId,
-    step: Option<StepId>,
+    /// The steps it works on; none for rules.
+    steps: Vec<StepId>,
     at: Arc<AtomicU32>,
 }
 
@@ -174,7 +176,13 @@ impl Actor for Orchestrator {
         match message {
             OrchestratorMsg::Go => state.woken = None,
             OrchestratorMsg::RushOver => state.stands_still = false,
-            OrchestratorMsg::Report(report) => state.reported(report)?,
+            OrchestratorMsg::Report(report) => {
+                let from_outside = state.is_from_outside(&report);
+                state.reported(report)?;
+                if from_outside {
+                    Box::pin(state.flush()).await?;
+                }
+            }
             OrchestratorMsg::Command { command, principal, reply } => {
                 let answer = Box::pin(state.command(*command, principal)).await;
                 pass(Point::CommandDurable);
@@ -316,10 +324,14 @@ impl State {
                 }
                 Err(Refusal::Owed) => return self.perform(myself).await,
                 Err(Refusal::Wait(at)) => return self.wait(at, myself).await,
-                Err(Refusal::Over(_) | Refusal::Paused | Refusal::Quarantined) => {
+                Err(stop @ (Refusal::Over(_) | Refusal::Paused | Refusal::Quarantined | Refusal::Unresolved)) => {
+                    self.meta.unresolved = stop == Refusal::Unresolved;
                     self.agents.drain().for_each(|(_, actor)| actor.stop(None));
                     pass(Point::EndBefore);
                     self.flush().await?;
+                    if self.meta.unresolved {
+                        self.relist().await?;
+                    }
                     pass(Point::EndStored);
                     self.finish();
                     pass(Point::EndAfter);
@@ -377,6 +389,7 @@ impl State {
     /// Decided events: encoded behind what waits, and made true of the working state.
     fn take(&mut self, events: Vec<Event>) -> Result<(), AppendError> {
         self.go_on();
+        self.meta.unresolved = false;
         let refused = self.run.state().counts.refused;
         for event in events {
             let event = self.log.push(event, WORKSPACE)?;
@@ -471,15 +484,22 @@ impl State {
         if effects.is_empty() {
             return Err("the run waits and owes nothing".into());
         }
+        let mut outside = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Serve(order) if self.order != Some(order.turn) => self.serve(*order, myself).await?,
                 Effect::Perform { step, seat, work } if !self.steps.contains(&step) => {
                     self.step(step, seat, work, myself).await?;
                 }
+                Effect::Reach { step, seat, tool, input, next } if !self.steps.contains(&step) => {
+                    outside.push(outside::Owed { step, seat, tool, input, next });
+                }
                 Effect::Wake { at } => self.sleep_until(at).await?,
-                Effect::Serve(_) | Effect::Perform { .. } => {}
+                Effect::Serve(_) | Effect::Perform { .. } | Effect::Reach { .. } => {}
             }
+        }
+        if !outside.is_empty() {
+            self.reach(outside, myself).await?;
         }
         Ok(())
     }
@@ -490,8 +510,13 @@ impl State {
         let shard = first.replica / u32::try_from(SHARD).unwrap_or(1024);
         let actor = self.agent((first.agent, shard), myself).await?;
         let at = Arc::new(AtomicU32::new(0));
-        let doing =
-            Doing { agent: order.agent, replicas: order.replicas().collect(), turn: order.turn, step: None, at: at.clone() };
+        let doing = Doing {
+            agent: order.agent,
+            replicas: order.replicas().collect(),
+            turn: order.turn,
+            steps: Vec::new(),
+            at: at.clone(),
+        };
         self.doing.insert(actor.get_id(), doing);
         let crash = self.run.crash_in(&order);
         let dies_at = crash.map(|(place, _)| place);
@@ -558,16 +583,28 @@ impl State {
             None => message,
         };
         self.steps.insert(step);
+        self.order_step(seat, step, message, myself).await
+    }
+
+    /// Gives a step to the actor of its seat.
+    async fn order_step(
+        &mut self,
+        seat: Seat,
+        step: StepId,
+        message: AgentMsg,
+        myself: &ActorRef<OrchestratorMsg>,
+    ) -> Result<(), ActorProcessingErr> {
         // Models and tools of each replica run side by side: each has an actor, told apart from shards from the other end.
         let actor = self.agent((seat.agent, u32::MAX - seat.replica), myself).await?;
-        let doing = Doing {
+        let doing = self.doing.entry(actor.get_id()).or_insert_with(|| Doing {
             agent: seat.agent,
             replicas: vec![seat.replica],
             turn: step.turn,
-            step: Some(step),
+            steps: Vec::new(),
             at: Arc::new(AtomicU32::new(0)),
-        };
-        self.doing.insert(actor.get_id(), doing);
+        });
+        doing.turn = step.turn;
+        doing.steps.push(step);
         actor.cast(message)?;
         Ok(())
     }
@@ -586,6 +623,7 @@ impl State {
             reports: myself.get_derived(),
             builtins: self.shared.builtins.clone(),
             model: self.shared.model.clone(),
+            http: self.shared.http.clone(),
             blobs: blob_key(),
         };
         let (actor, _) = Actor::spawn_linked(None, AgentActor, arguments, myself.get_cell()).await?;
@@ -615,14 +653,22 @@ impl State {
                 if self.order == Some(served.turn) {
                     self.order = None;
                 }
-                self.doing.retain(|_, d| d.step.is_some() || d.turn != served.turn);
+                self.doing.retain(|_, d| !d.steps.is_empty() || d.turn != served.turn);
                 Command::Served(served)
             }
             AgentReport::StepEnded { step, outcome } => {
-                self.steps.remove(&step);
-                self.doing.retain(|_, d| d.step != Some(step));
+                self.is_done(step);
                 Command::StepEnded { step, outcome }
             }
+            AgentReport::StepLost { step, reason } => {
+                self.is_done(step);
+                Command::Lost { step, reason }
+            }
+            AgentReport::StepChecked { step, answer } => {
+                self.is_done(step);
+                Command::Checked { step, answer }
+            }
+            AgentReport::StepCrashed { step, reason } => return self.step_crashed(step, reason),
         };
         match self.run.decide(command) {
             Ok(events) => Ok(self.take(events)?),
@@ -639,22 +685,17 @@ impl State {
     fn crashed(&mut self, who: &ActorCell, reason: &str) -> Result<(), ActorProcessingErr> {
         self.agents.retain(|_, actor| actor.get_id() != who.get_id());
         let Some(doing) = self.doing.remove(&who.get_id()) else { return Ok(()) };
-        match doing.step {
+        if doing.steps.is_empty() {
+            self.order = None;
+        } else {
             // Whatever else of that turn was in its mailbox is gone with it, and owed again.
-            Some(_) => self.steps.retain(|s| s.turn != doing.turn),
-            None => self.order = None,
+            self.steps.retain(|s| s.turn != doing.turn);
         }
         let at = doing.at.load(Ordering::Relaxed);
         let replica = doing.replicas.get(at as usize).copied().unwrap_or_default();
         let seat = Seat { agent: doing.agent, replica };
         let turn = TurnId { wave: doing.turn.wave, index: doing.turn.index + at };
-        match self.run.decide(Command::Crashed { seat, turn, reason: reason.into(), wall: self.shared.clock.now_ms() }) {
-            Ok(events) => Ok(self.take(events)?),
-            Err(refusal) => {
-                tracing::warn!(run = %self.live.id, %refusal, %reason, "an agent crashed over nothing that is owed");
-                Ok(())
-            }
-        }
+        self.crashed_over(seat, turn, reason.into())
     }
 
     /// A command from outside: what is decided is durable before it is answered.
@@ -666,6 +707,7 @@ impl State {
             Command::Pause { .. } => "pause",
             Command::Resume => "resume",
             Command::Cancel { .. } => "cancel",
+            Command::Resolve { .. } => "resolve",
             _ => "command",
         };
         let events = self.run.decide(command).inspect_err(|refusal| {
@@ -677,24 +719,6 @@ impl State {
         self.take(events)?;
         self.flush().await?;
         Ok(self.log.head().seq)
-    }
-
-    /// A real clock's timer; one at a time, and asking again costs nothing.
-    async fn sleep_until(&mut self, at: i64) -> Result<(), ActorProcessingErr> {
-        if self.woken == Some(at) {
-            return Ok(());
-        }
-        self.flush().await?;
-        self.forget_timer();
-        self.woken = Some(at);
-        self.shared.timers.set(&self.live.id, at);
-        Ok(())
-    }
-
-    fn forget_timer(&mut self) {
-        if let Some(at) = self.woken.take() {
-            self.shared.timers.unset(&self.live.id, at);
-        }
     }
 
     /// The run for whoever waits for it; nothing of it is left here.

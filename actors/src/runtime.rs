@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use commedia_domain::message::Seat;
+use commedia_domain::message::{Seat, StepId};
 use commedia_domain::run::state::WORKSPACE;
 use commedia_domain::run::{Command, NewRun, RunInput};
 use commedia_domain::scenario::Scenario;
+use commedia_domain::step::Resolution;
 use commedia_domain::tool::Builtins;
 use commedia_domain::value::Value;
 use ractor::{Actor, ActorRef, call};
@@ -32,6 +33,8 @@ use crate::store::{CheckReport, OpenError, Options, ReadError, Stats, Store, Str
 use crate::subscribers::Follow;
 use crate::supervisor::{Supervisor, SupervisorMsg};
 use crate::timers::Timers;
+use crate::tool::address::Allowed;
+use crate::tool::http::{HttpTools, NoSecrets, Secrets};
 pub use crate::upkeep::{DeleteError, Keep};
 use crate::verify::{Verified, verify};
 
@@ -69,6 +72,10 @@ pub struct RuntimeOptions {
     pub builtins: Arc<dyn Builtins>,
     /// Who answers for providers.
     pub model: Option<Arc<dyn Model>>,
+    /// What tools of kind `http` may reach besides public addresses.
+    pub http_allowed: Allowed,
+    /// Where the secrets are that such tools name.
+    pub secrets: Arc<dyn Secrets>,
 }
 
 impl Default for RuntimeOptions {
@@ -86,6 +93,8 @@ impl Default for RuntimeOptions {
             clock: WallClock::default(),
             builtins: Arc::new(crate::tool::BuiltinTools),
             model: None,
+            http_allowed: Allowed::default(),
+            secrets: Arc::new(NoSecrets),
         }
     }
 }
@@ -205,6 +214,7 @@ impl Runtime {
             metrics,
             builtins: options.builtins,
             model: options.model,
+            http: Arc::new(HttpTools::new(options.http_allowed, options.secrets, options.clock)),
             clock: options.clock,
             timers: Timers::default(),
             places: Places::new(options.max_live_runs, options.max_queued_runs),
@@ -405,6 +415,11 @@ impl Runtime {
     /// Words of a person to an agent of a run, which is woken for them.
     pub async fn tell(&self, id: &RunId, seat: Seat, text: &str, data: Value) -> Result<u64, CommandFailed> {
         self.command(id, Command::Tell { seat, text: text.into(), data }).await
+    }
+
+    /// What became of a step of which nobody knew; the run goes on with it.
+    pub async fn resolve(&self, id: &RunId, step: StepId, resolution: Resolution) -> Result<u64, CommandFailed> {
+        self.command(id, Command::Resolve { step, resolution }).await
     }
 
     /// Ends a run.

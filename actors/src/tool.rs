@@ -1,6 +1,8 @@
 //! The tools built into the runtime: which there are, what they take and give. All are pure functions over values.
 
+pub mod address;
 pub mod forecast;
+pub mod http;
 mod numbers;
 pub mod statistics;
 

@@ -9,7 +9,7 @@ use commedia_domain::id::Hash32;
 use commedia_domain::message::StepId;
 use commedia_domain::rules;
 use commedia_domain::run::{Command, Effect, Refusal, Run};
-use commedia_domain::scenario::Scenario;
+use commedia_domain::scenario::{ClockMode, Scenario};
 use commedia_domain::tool::Builtins;
 
 use crate::log::StoredEvent;
@@ -43,7 +43,7 @@ pub struct Difference {
 
 /// Replays a log through `decide`.
 pub fn verify(scenario: &Arc<Scenario>, log: &[StoredEvent], engine: u16, builtins: &Arc<dyn Builtins>) -> Verified {
-    let mut replay = Replay::new(log);
+    let mut replay = Replay::new(log, scenario.clock.mode == ClockMode::Real);
     let mut verified = Verified {
         events: log.len() as u64,
         canonical: 0,
@@ -86,13 +86,19 @@ struct Replay {
     /// Canonical events still to come.
     expected: VecDeque<StoredEvent>,
     outcomes: BTreeMap<StepId, StepOutcome>,
+    /// On a real clock what befell steps, in its order: there the order in which they end is an outcome, too.
+    steps: VecDeque<StoredEvent>,
     crashes: VecDeque<Crash>,
     compared: u64,
     digest: Digest,
 }
 
 impl Replay {
-    fn new(log: &[StoredEvent]) -> Replay {
+    fn new(log: &[StoredEvent], real: bool) -> Replay {
+        let of_step = |e: &Event| {
+            matches!(e, Event::StepRecorded(_) | Event::StepDispatched { .. })
+                || matches!(e, Event::StepUnknown { .. } | Event::StepReconciled { .. })
+        };
         Replay {
             expected: log.iter().filter(|e| e.lane == Lane::Canonical).cloned().collect(),
             outcomes: (log.iter())
@@ -101,6 +107,7 @@ impl Replay {
                     _ => None,
                 })
                 .collect(),
+            steps: log.iter().filter(|e| real && of_step(&e.event)).cloned().collect(),
             crashes: log.iter().filter_map(|e| crash(&e.event)).collect(),
             compared: 0,
             digest: Digest::new(),
@@ -130,6 +137,16 @@ impl Replay {
 
     /// The next decision: a command from outside where the log says so, else what the run does by itself.
     fn next(&mut self, run: &Run, builtins: &dyn Builtins) -> Result<Vec<Event>, String> {
+        let seq = self.expected.front().map_or(u64::MAX, |e| e.seq);
+        if let Some(befell) = self.steps.pop_front_if(|e| e.seq < seq && is_due(run, &e.event)) {
+            return match &*befell.event {
+                Event::StepRecorded(recorded) => {
+                    let outcome = self.outcomes.remove(&recorded.step).unwrap_or_else(|| recorded.outcome.clone());
+                    run.decide(Command::StepEnded { step: recorded.step, outcome }).map_err(|e| e.to_string())
+                }
+                other => Ok(vec![other.clone()]),
+            };
+        }
         let next = self.expected.front().map(|e| (*e.event).clone());
         if run.state().status.is_paused() {
             return run.decide(Command::Resume).map_err(|e| e.to_string());
@@ -171,7 +188,7 @@ impl Replay {
                     let served = rules::serve(&order, builtins, |_| {});
                     return run.decide(Command::Served(served)).map_err(|e| e.to_string());
                 }
-                Effect::Perform { step, .. } => {
+                Effect::Perform { step, .. } | Effect::Reach { step, .. } => {
                     if let Some(outcome) = self.outcomes.remove(&step) {
                         return run.decide(Command::StepEnded { step, outcome }).map_err(|e| e.to_string());
                     }
@@ -184,6 +201,16 @@ impl Replay {
             _ => Err("the log has no outcome for what the replay owes".into()),
         }
     }
+}
+
+/// Whether the step that something befell is owed by now.
+fn is_due(run: &Run, event: &Event) -> bool {
+    let step = match event {
+        Event::StepRecorded(recorded) => recorded.step,
+        Event::StepDispatched { step, .. } | Event::StepUnknown { step, .. } | Event::StepReconciled { step, .. } => *step,
+        _ => return false,
+    };
+    run.state().turns.values().any(|turn| turn.owes(step))
 }
 
 /// The crash that an event tells of.

@@ -218,6 +218,39 @@ pub enum Event {
     },
     /// One strikes.
     FaultInjected(Injected),
+    /// A step is about to leave the process: nothing of it is sent before this is durable.
+    StepDispatched {
+        /// Which.
+        step: StepId,
+        /// Whose.
+        seat: Seat,
+        /// How often it was, this time included.
+        attempt: u32,
+    },
+    /// A step was dispatched, and nobody knows what became of it.
+    StepUnknown {
+        /// Which.
+        step: StepId,
+        /// Whose.
+        seat: Seat,
+        /// How often it was dispatched.
+        attempt: u32,
+        /// Why nobody knows.
+        reason: Arc<str>,
+        /// Whether its `check` tool was asked and could not tell.
+        checked: bool,
+    },
+    /// Somebody knows what became of a step; its outcome follows.
+    StepReconciled {
+        /// Which.
+        step: StepId,
+        /// Whose.
+        seat: Seat,
+        /// Who knows.
+        by: Reconciler,
+        /// What.
+        how: Reconciled,
+    },
 }
 
 /// A fault that strikes.
@@ -248,6 +281,47 @@ pub struct Crash {
     pub wall: i64,
     /// Wall time from which it is started again; `None`: it is not.
     pub until: Option<i64>,
+}
+
+/// Who knew what became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reconciler {
+    /// A person.
+    Operator,
+    /// The tool's `check`.
+    Check,
+}
+
+impl Reconciler {
+    /// The word users see.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reconciler::Operator => "operator",
+            Reconciler::Check => "check",
+        }
+    }
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reconciled {
+    /// It happened.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// It did not happen, and is performed again.
+    Retry,
+}
+
+impl Reconciled {
+    /// The word users see.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reconciled::Succeeded => "succeeded",
+            Reconciled::Failed => "failed",
+            Reconciled::Retry => "retry",
+        }
+    }
 }
 
 /// What a run is made from.
@@ -742,7 +816,10 @@ impl Event {
             | Event::FaultInjected(_)
             | Event::AgentQuarantined { .. }
             | Event::TimerFired { .. }
-            | Event::TurnDegraded { .. } => Lane::Operational,
+            | Event::TurnDegraded { .. }
+            | Event::StepDispatched { .. }
+            | Event::StepUnknown { .. }
+            | Event::StepReconciled { .. } => Lane::Operational,
             _ => Lane::Canonical,
         }
     }
@@ -782,6 +859,9 @@ impl Event {
             Event::RunReleased => "run.released",
             Event::FaultsSet { .. } => "faults.set",
             Event::FaultInjected(_) => "fault.injected",
+            Event::StepDispatched { .. } => "step.dispatched",
+            Event::StepUnknown { .. } => "step.unknown",
+            Event::StepReconciled { .. } => "step.reconciled",
         }
     }
 

@@ -17,6 +17,7 @@ pub mod rules;
 pub mod run;
 pub mod scenario;
 pub mod schema;
+pub mod step;
 pub mod template;
 pub mod tool;
 pub mod turn;

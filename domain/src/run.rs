@@ -12,6 +12,7 @@ mod commit;
 pub mod crash;
 mod finish;
 pub mod mailboxes;
+mod outside;
 mod quiet;
 pub mod ranges;
 mod request;
@@ -25,15 +26,19 @@ mod wave;
 
 use std::sync::Arc;
 
+use crate::body::Body;
 use crate::event::{Created, Event, Failure, Injected, StepOutcome, Work};
+use crate::id::ToolIx;
 use crate::message::{Seat, StepId, TurnId};
 use crate::names::{Facts, RunFacts};
 use crate::rules::{Order, Served, Shaped};
 use crate::scenario::{ClockMode, Scenario};
+use crate::step::{Next, Resolution};
 use crate::tool::{Builtins, NoBuiltins};
 use crate::value::Value;
 
 pub use begin::{NewRun, RunInput};
+pub use outside::UnknownStep;
 pub(crate) use request::offers;
 pub use request::{CallKind, ModelRequest, ToolDefinition};
 pub use state::{Counts, MetricState, State, Status};
@@ -54,6 +59,32 @@ pub enum Command {
         step: StepId,
         /// What came back.
         outcome: StepOutcome,
+    },
+    /// A step is about to leave the process. Nothing is sent before what this leads to is durable.
+    Dispatch {
+        /// Which.
+        step: StepId,
+    },
+    /// A dispatched step has no outcome, and there will be none: nobody knows what became of it.
+    Lost {
+        /// Which.
+        step: StepId,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The `check` tool of an unknown step answered, or could not.
+    Checked {
+        /// Which.
+        step: StepId,
+        /// What it said, or why it did not.
+        answer: Result<Value, Arc<str>>,
+    },
+    /// An operator says what became of an unknown step.
+    Resolve {
+        /// Which.
+        step: StepId,
+        /// What became of it.
+        resolution: Resolution,
     },
     /// An agent's actor crashed over an order.
     Crashed {
@@ -112,6 +143,19 @@ pub enum Effect {
         /// What to call.
         work: Work,
     },
+    /// A step of an `llm` turn that leaves the process, and that nobody works on.
+    Reach {
+        /// Which.
+        step: StepId,
+        /// Whose.
+        seat: Seat,
+        /// The tool.
+        tool: ToolIx,
+        /// Its input.
+        input: Body,
+        /// What is owed to it.
+        next: Next,
+    },
     /// Ask again at this moment of wall time.
     Wake {
         /// Milliseconds since 1970 UTC.
@@ -125,6 +169,9 @@ pub enum Refusal {
     /// Something is owed first; `pending` names it.
     #[error("the run waits for what it is owed")]
     Owed,
+    /// Nothing happens before an operator says what became of a step; [`Run::unknown_steps`] names them.
+    #[error("the run waits until somebody says what became of a step")]
+    Unresolved,
     /// Nothing happens before this moment of wall time.
     #[error("nothing happens before {0}")]
     Wait(i64),
@@ -228,6 +275,10 @@ impl Run {
             Command::Proceed { wall } => self.proceed(wall),
             Command::Served(served) => self.decide_served(served),
             Command::StepEnded { step, outcome } => self.decide_step(step, outcome),
+            Command::Dispatch { step } => self.decide_dispatch(step),
+            Command::Lost { step, reason } => self.decide_lost(step, reason),
+            Command::Checked { step, answer } => self.decide_checked(step, answer),
+            Command::Resolve { step, resolution } => self.decide_resolve(step, resolution),
             Command::Crashed { seat, turn, reason, wall } => self.decide_crash(seat, turn, reason, wall),
             Command::Tell { seat, text, data } => self.decide_tell(seat, &text, data),
             Command::Pause { reason } => match self.state.status {
@@ -263,15 +314,23 @@ impl Run {
         if self.state.status != Status::Running {
             return Vec::new();
         }
-        let mut effects: Vec<Effect> = Vec::new();
-        for turn in self.state.turns.values().filter(|turn| !self.is_down(turn.seat)) {
-            effects.extend(turn.pending().into_iter().map(|(step, work)| Effect::Perform { step, seat: turn.seat, work }));
-        }
-        let order = self.order();
-        let moment = if order.is_none() && self.is_real() { self.next_moment() } else { None };
-        effects.extend(order.map(|order| Effect::Serve(Box::new(order))));
+        let mut effects = self.owes();
+        let served = effects.iter().any(|e| matches!(e, Effect::Serve(_)));
+        let moment = if !served && self.is_real() { self.next_moment() } else { None };
         let wake = moment.into_iter().chain(self.next_restart()).min();
         effects.extend(wake.map(|at| Effect::Wake { at }));
+        effects
+    }
+
+    /// What is owed now, whatever the clock says.
+    fn owes(&self) -> Vec<Effect> {
+        let mut effects: Vec<Effect> = Vec::new();
+        for turn in self.state.turns.values().filter(|turn| !self.is_down(turn.seat)) {
+            effects.extend(turn.pending().into_iter().filter_map(|(step, work)| self.owed(step, turn.seat, work)));
+        }
+        if let Some(order) = self.order() {
+            effects.push(Effect::Serve(Box::new(order)));
+        }
         effects
     }
 
@@ -291,10 +350,21 @@ impl Run {
         match self.wave_at_hand() {
             Some(wave) => {
                 let begun = self.begin_turns(wave);
-                if begun.is_empty() { self.commit_next(wave) } else { Ok(begun) }
+                if !begun.is_empty() {
+                    return Ok(begun);
+                }
+                match self.commit_next(wave) {
+                    Err(Refusal::Owed) if self.only_unresolved() => self.unresolved(wall),
+                    committed => committed,
+                }
             }
             None => self.quiet(wall),
         }
+    }
+
+    /// Nothing but operators' words is owed: a real clock goes on meanwhile, a simulated one holds.
+    fn unresolved(&self, wall: i64) -> Result<Vec<Event>, Refusal> {
+        if self.is_real() { self.quiet(wall) } else { Err(Refusal::Unresolved) }
     }
 
     /// What all expressions see now.

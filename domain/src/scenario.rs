@@ -29,6 +29,7 @@ use crate::expression::{Program, Type};
 use crate::fault::Fault;
 use crate::id::{AgentIx, CollectionIx, Hash32, MetricIx, ModelIx, StateIx, ToolIx, ViewIx};
 use crate::message::{Message, MessageKind};
+use crate::tool::http::HttpTool;
 use crate::value::{Map, Value};
 
 /// The fields of `message` in expressions, in their declared order.
@@ -374,8 +375,17 @@ pub enum ToolKind {
         /// Its name.
         name: Arc<str>,
     },
-    /// Not run by this version: `http`, `mcp`.
+    /// A request to a server: leaves the process.
+    Http(Box<HttpTool>),
+    /// Not run by this version: `mcp`.
     Unbuilt,
+}
+
+impl Tool {
+    /// What it asks a server, if it leaves the process.
+    pub fn http(&self) -> Option<&HttpTool> {
+        if let ToolKind::Http(http) = &self.kind { Some(http) } else { None }
+    }
 }
 
 /// Something an agent may call.

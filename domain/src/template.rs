@@ -11,6 +11,7 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 
 use crate::expression::{Env, EvalError, Fault, Root, Scope, Type};
 use crate::scenario::faults::{closest, shorten, suggestion};
+use crate::tool::http::percent_encoded;
 use crate::value::Value;
 use scan::{Scan, Token, places, scan};
 
@@ -49,6 +50,15 @@ impl Template {
     /// Compiles a template; each name and each field of a known type it reads must be there. All faults are told at once;
     /// fields that a map may have without declaring them are warnings.
     pub fn compile(source: &str, env: &Env) -> Result<(Template, Vec<Fault>), Vec<Fault>> {
+        Template::compile_into(source, env, false)
+    }
+
+    /// The same for an address: each value is percent-encoded, unless it went through `| safe`.
+    pub fn compile_for_url(source: &str, env: &Env) -> Result<(Template, Vec<Fault>), Vec<Fault>> {
+        Template::compile_into(source, env, true)
+    }
+
+    fn compile_into(source: &str, env: &Env, url: bool) -> Result<(Template, Vec<Fault>), Vec<Fault>> {
         if !["{{", "{%", "{#"].iter().any(|open| source.contains(open)) {
             return Ok((Template::plain(source), Vec::new()));
         }
@@ -63,6 +73,9 @@ impl Template {
         engine.set_undefined_behavior(UndefinedBehavior::Strict);
         engine.set_fuel(Some(FUEL));
         engine.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        if url {
+            engine.set_formatter(within_url);
+        }
         if let Err(e) = engine.add_template_owned(NAME, source.to_owned()) {
             let at = e.line().and_then(|l| line_at(source, l)).unwrap_or(whole);
             let message = format!("template syntax: {}", e.detail().unwrap_or("it cannot be read"));
@@ -158,6 +171,21 @@ impl Template {
             }),
         }
     }
+}
+
+/// Writes a value into an address.
+fn within_url(
+    out: &mut minijinja::Output<'_>,
+    _state: &mut minijinja::State<'_, '_>,
+    value: &minijinja::Value,
+) -> Result<(), minijinja::Error> {
+    let text = value.to_string();
+    let refused = |what: &'static str| minijinja::Error::new(ErrorKind::InvalidOperation, what);
+    let text = match value.is_safe() {
+        true => text,
+        false => percent_encoded(&text).ok_or_else(|| refused("`.` and `..` cannot be put into an address"))?,
+    };
+    out.write_str(&text).map_err(|_| refused("the address cannot be written"))
 }
 
 fn words(error: &minijinja::Error) -> String {

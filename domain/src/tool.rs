@@ -1,6 +1,8 @@
 //! Tools that need nothing outside the process: records, views, expressions, state, messages, and the runtime's built-ins,
 //! which come in as a port and must be pure.
 
+pub mod http;
+
 use std::sync::Arc;
 
 use crate::body::Body;
@@ -83,6 +85,7 @@ pub fn perform(
                     ToolDone { value: Value::object([("sent", Value::Bool(true))]), writes: Vec::new(), sent: vec![sent] }
                 }
                 ToolKind::Builtin { name } => builtins.call(name, &input.plain())?.into(),
+                ToolKind::Http(_) => return Err(format!("`{}` leaves the process, and nothing here may", spec.name)),
                 ToolKind::Unbuilt => return Err(format!("tool `{}` is not available in this version", spec.name)),
             }
         }

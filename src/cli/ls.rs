@@ -57,9 +57,13 @@ fn row_json(run: &RunSummary) -> Json {
         "run_id": run.id.as_str(), "scenario": run.scenario, "status": run.status, "seed": run.seed, "events": run.events,
         "started_at": timestamp_text(run.started_ms), "ended_at": run.ended_ms.map(timestamp_text), "damage": run.damage,
     });
-    if let Some(at) = run.waits_ms {
-        row["waiting_for"] = "timer".into();
-        row["waiting_until"] = timestamp_text(at).into();
+    match run.waits_ms {
+        Some(at) => {
+            row["waiting_for"] = "timer".into();
+            row["waiting_until"] = timestamp_text(at).into();
+        }
+        None if run.status == "waiting" => row["waiting_for"] = "reconciliation".into(),
+        None => {}
     }
     row
 }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::drive::{Watch, say_resume};
-use super::run::sum_up;
+use super::run::{say_unknown, sum_up};
 use crate::app::{App, close, interrupted, load_failure, read_failure, start_failure};
 use crate::failure::{Exit, Failure};
 use crate::output::say;
@@ -162,6 +162,7 @@ fn none(app: &App) -> Exit {
 
 fn sum_up_all(app: &App, all: &[LoadedRun]) -> Exit {
     let outcomes: Vec<Outcome> = all.iter().map(Outcome::of).collect();
+    all.iter().for_each(|loaded| say_unknown(app, loaded));
     let runs: Vec<Json> = all.iter().map(|loaded| report::run_json(loaded, &[])).collect();
     let json = json!({"schema": "commedia.resumed/v1", "runs": runs});
     app.console.list(&json, &runs, || all.iter().map(|l| report::run_text(l, &[])).collect::<Vec<_>>().join("\n"));

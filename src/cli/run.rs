@@ -11,7 +11,7 @@ use commedia_actors::runtime::Runtime;
 use commedia_domain::diagnostic::Diagnostic;
 use commedia_domain::event::ModelBinding;
 use commedia_domain::run::{RunInput, Status};
-use commedia_domain::scenario::{AgentKind, ModelTarget, Scenario};
+use commedia_domain::scenario::{AgentKind, ModelTarget, Scenario, ToolRef};
 use commedia_domain::turn::by_rules;
 use commedia_domain::value::Value;
 use tokio::task::JoinSet;
@@ -233,7 +233,29 @@ fn who_answers(scenario: &Scenario, models: &[ModelBinding]) -> Option<String> {
     }
     let mode = if models.contains(&ModelBinding::Stub) { "stub" } else { "offline" };
     let parts: Vec<String> = by.iter().map(|(who, agents)| format!("{who} for {}", agents.join(", "))).collect();
-    Some(format!("{mode}: {}; nothing leaves this machine", parts.join("; ")))
+    let calls = tools_that_call(scenario, models);
+    let rest = if calls.is_empty() { "nothing leaves this machine".into() } else { format!("tools that call servers: {calls}") };
+    Some(format!("{mode}: {}; {rest}", parts.join("; ")))
+}
+
+/// The tools that leave the process, of agents that may call them in this run.
+fn tools_that_call(scenario: &Scenario, models: &[ModelBinding]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for agent in scenario.agents.iter().filter(|a| a.kind == AgentKind::Llm) {
+        let binding = agent.model.and_then(|m| models.get(m.at())).or(models.last());
+        if by_rules(agent, binding.is_none_or(|b| *b == ModelBinding::Offline)) {
+            continue;
+        }
+        for tool in &agent.tools {
+            if let ToolRef::Declared(ix) = tool
+                && let Some(tool) = scenario.tools.get(ix.at()).filter(|t| t.http().is_some())
+                && !names.contains(&&*tool.name)
+            {
+                names.push(&tool.name);
+            }
+        }
+    }
+    names.join(", ")
 }
 
 async fn one(app: &App, order: Order) -> Result<Exit, Failure> {
@@ -273,7 +295,17 @@ pub(super) fn sum_up(app: &App, loaded: &LoadedRun) -> Exit {
     if let Status::Paused { reason } = &outcome[0].status {
         app.console.note(&format!("paused: {reason}; go on with\n  commedia resume {}", loaded.id));
     }
+    say_unknown(app, loaded);
     report::exit_of(&outcome, &verdicts)
+}
+
+/// How to go on with a run that waits for an operator: a line for each step of which nobody knows what became of it.
+pub(super) fn say_unknown(app: &App, loaded: &LoadedRun) {
+    for step in loaded.run.unknown_steps() {
+        let tool = loaded.run.scenario().tools.get(step.tool.at()).map_or("?", |t| &*t.name);
+        let line = format!("commedia resolve {} {} --outcome succeeded|failed|retry", loaded.id, step.step);
+        app.console.note(&format!("nobody knows what became of `{tool}` in step {}; say it with\n  {line}", step.step));
+    }
 }
 
 /// A run of several: its place and what came of it.

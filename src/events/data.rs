@@ -83,6 +83,13 @@ fn operation(scenario: &Scenario, event: &Event) -> (Json, String) {
             (json!({"fault": injected.fault, "kind": injected.kind.word(), "attempt": injected.attempt}), text)
         }
         Event::AgentRestarted { restarts, .. } => (json!({"restarts": restarts}), format!("restart {restarts}")),
+        Event::StepDispatched { attempt, .. } => (json!({"attempt": attempt}), format!("attempt {attempt}")),
+        Event::StepUnknown { attempt, reason, checked, .. } => {
+            (json!({"attempt": attempt, "reason": &**reason, "checked": checked}), format!("unknown: {reason}"))
+        }
+        Event::StepReconciled { by, how, .. } => {
+            (json!({"outcome": how.word(), "by": by.word()}), format!("{}, says the {}", how.word(), by.word()))
+        }
         Event::TimerFired { at, .. } => (json!({"at": timestamp_text(*at)}), String::new()),
         _ => (json!({}), String::new()),
     }

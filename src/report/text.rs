@@ -87,6 +87,10 @@ pub fn run_text(loaded: &LoadedRun, verdicts: &[Verdict]) -> String {
     if let Status::Paused { reason } | Status::Quarantined { reason, .. } = &state.status {
         out += &format!("  because {reason}\n");
     }
+    section(&mut out, "Steps of which nobody knows what became of them", unknown_rows(run));
+    if let Some(first) = run.unknown_steps().first() {
+        out += &format!("  say it: commedia resolve {} {} --outcome succeeded|failed|retry\n", loaded.id, first.step);
+    }
     section(&mut out, "Parameters", parameter_rows(run));
     if let Some(ended) = &state.ended {
         let result = body_json(&ended.result);
@@ -121,6 +125,15 @@ fn result_text(result: &Json) -> String {
         other => crate::output::pretty(other),
     };
     text.lines().take(40).collect::<Vec<_>>().join("\n  ")
+}
+
+fn unknown_rows(run: &Run) -> Vec<Vec<String>> {
+    let row = |step: &commedia_domain::run::UnknownStep| {
+        let tool = run.scenario().tools.get(step.tool.at()).map_or("?", |t| &*t.name);
+        let call = format!("{tool} {}", shown(&body_json(&step.input)));
+        vec![step.step.to_string(), seat_name(run.scenario(), step.seat), call, step.reason.to_string()]
+    };
+    run.unknown_steps().iter().map(row).collect()
 }
 
 fn parameter_rows(run: &Run) -> Vec<Vec<String>> {

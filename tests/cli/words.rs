@@ -6,7 +6,8 @@ use std::process::Stdio;
 use crate::home::{Home, keys};
 
 const DAILY: [&str; 4] = ["init", "validate", "run", "show"];
-const REST: [&str; 11] = ["ls", "tail", "why", "resume", "tell", "replay", "store", "schema", "bench", "completions", "version"];
+const REST: [&str; 12] =
+    ["ls", "tail", "why", "resume", "resolve", "tell", "replay", "store", "schema", "bench", "completions", "version"];
 
 #[test]
 fn help_shows_the_daily_verbs_and_all_of_them_when_asked() {

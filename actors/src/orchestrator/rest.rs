@@ -53,8 +53,26 @@ impl State {
         Ok(())
     }
 
+    /// A real clock's timer; one at a time, and asking again costs nothing.
+    pub(super) async fn sleep_until(&mut self, at: i64) -> Result<(), ActorProcessingErr> {
+        if self.woken == Some(at) {
+            return Ok(());
+        }
+        self.flush().await?;
+        self.forget_timer();
+        self.woken = Some(at);
+        self.shared.timers.set(&self.live.id, at);
+        Ok(())
+    }
+
+    pub(super) fn forget_timer(&mut self) {
+        if let Some(at) = self.woken.take() {
+            self.shared.timers.unset(&self.live.id, at);
+        }
+    }
+
     /// What lists show where it changes without an event: a run that turns out to have nothing to do.
-    async fn relist(&mut self) -> Result<(), AppendError> {
+    pub(super) async fn relist(&mut self) -> Result<(), AppendError> {
         let waits = self.wait.map(|wait| wait.at);
         if !self.meta.is_outdated(self.run.state(), waits) {
             return Ok(());

@@ -61,7 +61,9 @@ pub(super) fn apply(run: &mut Run, event: &Event) {
             run.state.status = if begun { Status::Running } else { Status::Created };
         }
         Event::StepPlanned { step, seat, at, .. } => run.begun(*step, *seat, *at),
+        Event::StepDispatched { .. } | Event::StepUnknown { .. } | Event::StepReconciled { .. } => run.stepped(event),
         Event::StepRecorded(recorded) => {
+            run.stepped(event);
             if let Some(turn) = run.state.turns.values_mut().find(|t| t.id == recorded.step.turn) {
                 let fallback = &run.scenario.agents[turn.seat.agent.at()].fallback;
                 turn.apply(recorded, matches!(fallback, Some(Fallback::Stub)));
@@ -319,6 +321,9 @@ impl Run {
         let stranded = open.as_ref().is_some_and(|t| matches!(t.phase, Phase::Asking { .. }));
         let served = if stranded { None } else { self.consume(seat, open.as_ref().map_or(turn, |t| t.slot)) };
         self.state.turns.remove(&seat);
+        if let Some(open) = open.as_ref().filter(|_| !self.state.outside.is_empty()) {
+            self.state.outside.retain(|step, _| step.turn != open.id);
+        }
         self.settle_strikes(seat.agent, seat.replica, 1, false);
         self.count_turns(seat.agent, seat.replica, 1);
         if let Some(open) = &open {
@@ -475,6 +480,7 @@ impl Run {
     fn end(&mut self, status: Status, ended: &Ended) {
         self.state.status = status;
         self.state.turns.clear();
+        self.state.outside.clear();
         self.state.ended = Some(ended.clone());
         self.wave = None;
     }

@@ -20,8 +20,10 @@ impl Run {
             let failure = Self::failure(crate::event::FailureClass::Tool, "nobody is left to answer its questions");
             return Ok(vec![Event::TurnFailed { turn: turn.id, seat: turn.seat, at: self.state.now, failure }]);
         }
-        if !self.state.turns.is_empty() {
-            return Err(Refusal::Owed);
+        let unresolved = self.only_unresolved();
+        let goes_on = self.state.turns.is_empty() || unresolved && self.is_real();
+        if !goes_on {
+            return Err(if unresolved { Refusal::Unresolved } else { Refusal::Owed });
         }
         let (fired, fallen) = match self.conditions() {
             Ok(edges) => edges,
@@ -39,7 +41,9 @@ impl Run {
         if let Some(sampled) = self.sample_tick() {
             return Ok(vec![sampled]);
         }
-        let Some(next) = self.next_moment() else { return Ok(vec![self.completed()]) };
+        let Some(next) = self.next_moment() else {
+            return if unresolved { Err(Refusal::Unresolved) } else { Ok(vec![self.completed()]) };
+        };
         if let Some(sim) = self.scenario.limits.sim
             && next > step_from(self.state.created.start, sim)
         {

@@ -9,18 +9,19 @@ use crate::body::BlobKey;
 use crate::event::{Created, ModelBinding, Usage};
 use crate::fault::Fault;
 use crate::id::AgentIx;
-use crate::message::{MessageKind, Seat};
+use crate::message::{MessageKind, Seat, StepId};
 use crate::run::crash::{Crashes, Restarts};
 use crate::run::mailboxes::Mailboxes;
 use crate::run::sleep::Sleepers;
 use crate::run::struck::Strikes;
 use crate::scenario::{Agent, Scenario};
+use crate::step::Stage;
 use crate::turn::{Turn, by_rules};
 use crate::value::Value;
 use crate::world::World;
 
 /// The version of the snapshot's form.
-pub const STATE_VERSION: u16 = 3;
+pub const STATE_VERSION: u16 = 4;
 
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +191,8 @@ pub struct State {
     pub trace: Vec<Value>,
     /// The end, once it is there.
     pub ended: Option<crate::event::Ended>,
+    /// Steps that have left the process and have no outcome yet.
+    pub outside: BTreeMap<StepId, Stage>,
 }
 
 /// Why a run ends at its next decision.
@@ -234,6 +237,7 @@ impl State {
             ending: None,
             trace: Vec::new(),
             ended: None,
+            outside: BTreeMap::new(),
             created,
         }
     }

@@ -6,6 +6,7 @@ mod draws;
 mod env;
 mod graph;
 mod guards;
+mod http;
 mod measures;
 mod parameters;
 mod rules;

@@ -2,8 +2,8 @@
 
 use super::decode::{OneOrMany, Spanned, record};
 use super::scalars::{
-    Cel, Data, Factor, Free, Ident, Int, Iso, LateInt, LateTime, Named, NotNegative, Num, Pause, Raw, RawList, RawMap, RootName,
-    SchemaNode, Share, Text, Tpl, Wall, Words,
+    Cel, Data, Factor, Free, Header, Ident, Int, Iso, LateInt, LateTime, Named, NotNegative, Num, Pause, Raw, RawList, RawMap,
+    RootName, SchemaNode, Share, Text, Tpl, Wall, Words,
 };
 pub(crate) use super::words::*;
 use super::{Carry, ClockMode, Goal, MetricAt, OnExceed, OnExhausted, Overflow};
@@ -238,9 +238,9 @@ record! {
         /// The method of an `http` tool.
         "method" method: Option<HttpMethod>;
         /// The address of an `http` tool.
-        "url" url: Option<Text>;
+        "url" url: Option<Tpl>;
         /// The headers of an `http` tool.
-        "headers" headers: Option<Named<Words, Free>>;
+        "headers" headers: Option<Named<Header, Free>>;
         /// The body of an `http` tool.
         "body" body: Option<Raw>;
         /// The server of an `mcp` tool.

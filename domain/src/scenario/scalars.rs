@@ -396,6 +396,8 @@ macro_rules! nodes {
 nodes! {
     /// Text with `{{ … }}`.
     Tpl, |n| n.as_text().is_some(), "text (a string)", {"type": "string"};
+    /// The value of a header: a text, a number or truth.
+    Header, |n| n.scalar().is_some_and(|s| s.value != Plain::Null), "text (a string)", {"type": ["string", "number", "boolean"]};
     /// Anything built of expressions.
     Data, |n| !n.is_broken(), "a value", {};
     /// Anything.

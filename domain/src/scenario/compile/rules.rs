@@ -325,6 +325,7 @@ impl Compiler<'_> {
     fn call(&mut self, doc: &EmitDoc, env: &mut Env, frame: &mut Frame) -> Option<Emit> {
         let name = doc.call.as_ref()?;
         let tool = self.tool(name)?;
+        self.stays_inside(tool, "a rule", name.at);
         self.demand_tool(frame.agent, tool, name.at);
         let with = doc.with.as_ref().map(|w| {
             if let ToolRef::Put(collection) = tool {

@@ -180,6 +180,9 @@ impl Compiler<'_> {
                 misplaced(self, doc.message.as_ref().map(|m| m.0.owner()), "message", "tell");
                 misplaced(self, doc.input.as_ref().map(|i| i.0.owner()), "input", "tell");
                 let tool = self.tool(call);
+                if let Some(tool) = tool {
+                    self.stays_inside(tool, "a trigger", call.at);
+                }
                 let env = self.run.clone();
                 let with = doc.with.as_ref().map(|w| match tool {
                     Some(ToolRef::Put(collection)) => self.record_value(collection.at(), &w.0, &env, true),

@@ -1,7 +1,5 @@
 //! Declared tools, and the names under which anything may be called.
 
-use std::sync::Arc;
-
 use super::{Compiler, Want};
 use crate::expression::{Root, Type};
 use crate::id::{CollectionIx, StateIx, ToolIx, ViewIx};
@@ -27,18 +25,14 @@ impl Compiler<'_> {
             let compiled = self.declared(key, tool);
             self.tools.push(compiled);
         }
-        let names: Vec<Arc<str>> = self.tools.iter().map(|t| t.name.clone()).collect();
-        for (_, tool) in doc.tools.iter() {
-            if let Some(check) = &tool.check {
-                self.position(check, "unknown_tool", "tool", "tools", &names);
-            }
-        }
+        self.checks_of_tools(doc);
     }
 
     fn declared(&mut self, key: &Key, tool: &ToolDoc) -> Tool {
         self.belongs(tool);
         let input = tool.input.as_ref().map_or_else(Schema::any, |i| schema::compile(&i.0, &mut self.faults));
         let env = self.run.with("input", Root::Input, input.ty.clone());
+        self.pure_class(tool);
         let class = match (tool.effect, tool.kind) {
             (Some(EffectDoc::Read), _) | (None, ToolKindDoc::Expr | ToolKindDoc::Builtin) => EffectClass::Read,
             (Some(EffectDoc::Idempotent), _) | (None, ToolKindDoc::State | ToolKindDoc::Message) => EffectClass::Idempotent,
@@ -94,31 +88,39 @@ impl Compiler<'_> {
                     ToolKind::Unbuilt
                 }
             },
-            ToolKindDoc::Http | ToolKindDoc::Mcp => self.remote(key, tool, &missing),
+            ToolKindDoc::Http => {
+                if tool.url.is_none() {
+                    missing(self, "url");
+                }
+                self.http_tool(tool, &input)
+            }
+            ToolKindDoc::Mcp => self.mcp(key, tool, &missing),
         };
         let description = tool.description.as_ref().map(|d| d.it.to_string()).unwrap_or_default();
         Tool { name: key.text.clone(), description, input, kind, class, timeout_ms: tool.timeout.0 }
     }
 
-    fn remote(&mut self, key: &Key, tool: &ToolDoc, missing: &dyn Fn(&mut Self, &str)) -> ToolKind {
-        let http = tool.kind == ToolKindDoc::Http;
-        if http && tool.url.is_none() {
-            missing(self, "url");
-        }
-        if !http {
-            match &tool.server {
-                None => missing(self, "server"),
-                Some(server) if server.command.is_some() == server.url.is_some() => {
-                    self.faults.error("wrong_shape", server.at, "an MCP server has a `command` or a `url`, one of the two");
-                }
-                Some(_) => {}
+    fn mcp(&mut self, key: &Key, tool: &ToolDoc, missing: &dyn Fn(&mut Self, &str)) -> ToolKind {
+        match &tool.server {
+            None => missing(self, "server"),
+            Some(server) if server.command.is_some() == server.url.is_some() => {
+                self.faults.error("wrong_shape", server.at, "an MCP server has a `command` or a `url`, one of the two");
             }
+            Some(_) => {}
         }
         if !tool.optional {
-            let kind = if http { "http" } else { "mcp" };
-            self.unbuilt(key.at, format!("tool `{}` of kind `{kind}`", key.text));
+            self.unbuilt(key.at, format!("tool `{}` of kind `mcp`", key.text));
         }
         ToolKind::Unbuilt
+    }
+
+    /// Tells of a class that a tool within the process cannot have: what it does is part of the turn's event, once.
+    fn pure_class(&mut self, tool: &ToolDoc) {
+        let inside = !matches!(tool.kind, ToolKindDoc::Http | ToolKindDoc::Mcp);
+        if inside && tool.effect == Some(EffectDoc::Effect) {
+            let message = "a tool of this kind stays within the process: it is never an `effect`";
+            self.faults.warn("wrong_class", tool.at, message).help("leave `effect:` out");
+        }
     }
 
     fn builtin(&mut self, name: &Text) {
@@ -142,7 +144,7 @@ impl Compiler<'_> {
             ("type", text(&tool.type_), &[K::Message]),
             ("data", node(tool.data.as_ref().map(|d| &d.0)), &[K::Message]),
             ("use", text(&tool.builtin), &[K::Builtin]),
-            ("url", text(&tool.url), &[K::Http]),
+            ("url", node(tool.url.as_ref().map(|u| &u.0)), &[K::Http]),
             ("method", tool.method.map(|_| tool.at), &[K::Http]),
             ("headers", tool.headers.as_ref().and_then(|h| h.all.first().map(|f| f.0.at)), &[K::Http]),
             ("body", node(tool.body.as_ref().map(|b| &b.0)), &[K::Http]),

@@ -1,0 +1,121 @@
+//! Steps that leave the process. The intent of each is durable before its first byte leaves; what came of it is durable on
+//! arrival. One that was dispatched and that nobody works on is performed again, or its fate is unknown: the domain says which.
+
+use std::sync::Arc;
+
+use commedia_domain::body::Body;
+use commedia_domain::event::{AnsweredBy, StepOutcome};
+use commedia_domain::id::ToolIx;
+use commedia_domain::message::{Seat, StepId, TurnId};
+use commedia_domain::run::Command;
+use commedia_domain::scenario::ToolRef;
+use commedia_domain::step::{Next, check_input, idempotency_key};
+use ractor::{ActorProcessingErr, ActorRef};
+
+use super::{OrchestratorMsg, State};
+use crate::agent::{AgentMsg, AgentReport, CallOrder};
+
+/// Why nobody knows what became of a step that was found without an outcome.
+const NO_OUTCOME: &str = "it was dispatched, and whoever did so ended before an outcome was recorded";
+
+/// What is owed to a step that leaves the process.
+pub(super) struct Owed {
+    pub(super) step: StepId,
+    pub(super) seat: Seat,
+    pub(super) tool: ToolIx,
+    pub(super) input: Body,
+    pub(super) next: Next,
+}
+
+impl State {
+    /// Dispatches what may be, says of the rest that its fate is unknown, and asks about that where a tool can tell.
+    pub(super) async fn reach(&mut self, owed: Vec<Owed>, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
+        let mut orders: Vec<(Seat, StepId, AgentMsg)> = Vec::with_capacity(owed.len());
+        let mut changed = false;
+        for Owed { step, seat, tool, input, next } in owed {
+            let performed = (next == Next::Dispatch).then_some(ToolRef::Declared(tool));
+            let strike = performed.and_then(|tool| self.run.step_strike(step, seat, Some(tool)));
+            // What a fault ends before it begins never leaves the process.
+            let stays = strike.as_ref().is_some_and(|s| s.crash || s.failure.is_some());
+            let limit_ms = self.run.scenario().tools[tool.at()].timeout_ms;
+            let (command, tool, check) = match next {
+                Next::Dispatch => (Some(Command::Dispatch { step }), tool, false),
+                Next::Lost => (Some(Command::Lost { step, reason: NO_OUTCOME.into() }), tool, false),
+                Next::Check(check) => (None, check, true),
+            };
+            if let Some(strike) = &strike {
+                self.inject(strike.injected.clone())?;
+            }
+            if let Some(command) = command.filter(|_| !stays) {
+                let events = self.run.decide(command).map_err(|e| format!("step {step} cannot go on: {e}"))?;
+                self.take(events)?;
+            }
+            if next == Next::Lost {
+                changed = true;
+                continue;
+            }
+            let Some(turn) = self.run.state().turns.get(&seat) else { continue };
+            let key = idempotency_key(self.live.id.as_str(), step);
+            let input = if check { check_input(input.value(), &key) } else { input.value().clone() };
+            let (facts, world) = (self.run.facts(), self.run.turn_world(turn));
+            let call = AgentMsg::Call(Box::new(CallOrder { step, facts, world, tool, input, key, check }));
+            let order = match strike {
+                Some(strike) => AgentMsg::Struck { step, strike: Box::new(strike), limit_ms, then: Box::new(call) },
+                None => call,
+            };
+            orders.push((seat, step, order));
+        }
+        self.flush().await?;
+        for (seat, step, order) in orders {
+            self.steps.insert(step);
+            self.order_step(seat, step, order, myself).await?;
+        }
+        if changed {
+            myself.cast(OrchestratorMsg::Go)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an outcome came from outside the process: it is durable on arrival, so that nothing is asked twice.
+    pub(super) fn is_from_outside(&self, report: &AgentReport) -> bool {
+        match report {
+            AgentReport::StepEnded { step, outcome } => {
+                let model = matches!(outcome, StepOutcome::Answered { by: AnsweredBy::Model, .. });
+                model || self.run.state().outside.contains_key(step)
+            }
+            AgentReport::StepLost { .. } | AgentReport::StepChecked { .. } => true,
+            AgentReport::Served(_) | AgentReport::StepCrashed { .. } => false,
+        }
+    }
+
+    /// A call panicked: its step alone is owed again, and the crash counts against the message in hand.
+    pub(super) fn step_crashed(&mut self, step: StepId, reason: Arc<str>) -> Result<(), ActorProcessingErr> {
+        self.is_done(step);
+        let seat = self.run.state().turns.values().find(|turn| turn.owes(step)).map(|turn| turn.seat);
+        let Some(seat) = seat else { return Ok(()) };
+        self.crashed_over(seat, step.turn, reason)
+    }
+
+    /// Nobody works on a step any more.
+    pub(super) fn is_done(&mut self, step: StepId) {
+        self.steps.remove(&step);
+        self.doing.retain(|_, doing| match doing.steps.iter().position(|s| *s == step) {
+            Some(at) => {
+                doing.steps.swap_remove(at);
+                !doing.steps.is_empty()
+            }
+            None => true,
+        });
+    }
+
+    /// A crash counts against the message in hand.
+    pub(super) fn crashed_over(&mut self, seat: Seat, turn: TurnId, reason: Arc<str>) -> Result<(), ActorProcessingErr> {
+        match self.run.decide(Command::Crashed { seat, turn, reason: reason.clone(), wall: self.shared.clock.now_ms() }) {
+            Ok(events) => Ok(self.take(events)?),
+            Err(refusal) => {
+                tracing::warn!(run = %self.live.id, %refusal, %reason, "an agent crashed over nothing that is owed");
+                Ok(())
+            }
+        }
+    }
+}
