@@ -111,7 +111,7 @@ async fn one_agent_is_told_far_more_than_it_holds() {
                     Ok(_) => heard += 1,
                     Err(CommandFailed::Busy(_)) => busy += 1,
                     Err(CommandFailed::Command(e)) if e.to_string().contains("the mailbox of `slow` is full: it holds 10") => {
-                        full += 1
+                        full += 1;
                     }
                     Err(e) => panic!("{e}"),
                 }
