@@ -4,11 +4,12 @@
 //! follower's tick, the end), the frame is full, or 20 ms of its own work have passed. Nothing is visible before it is durable.
 
 mod outside;
+mod reports;
 pub(crate) mod rest;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use commedia_domain::event::{Created, Event, Failure, FailureClass, Injected, ModelBinding, StepOutcome, Work};
@@ -17,7 +18,7 @@ use commedia_domain::message::{Seat, StepId, TurnId};
 use commedia_domain::rules::{Order, SHARD};
 use commedia_domain::run::state::{STATE_VERSION, WORKSPACE, blob_key};
 use commedia_domain::run::{Command, Effect, Refusal, Run};
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
 use crate::agent::{AgentActor, AgentArguments, AgentMsg, AgentReport, ToolOrder};
 use crate::live::{Live, LoadedRun, Shared};
@@ -644,58 +645,6 @@ impl State {
             }
             busy
         });
-    }
-
-    fn reported(&mut self, report: AgentReport) -> Result<(), ActorProcessingErr> {
-        let command = match report {
-            AgentReport::Served(mut served) => {
-                self.run.expect(served.shaped.take());
-                if self.order == Some(served.turn) {
-                    self.order = None;
-                }
-                self.doing.retain(|_, d| !d.steps.is_empty() || d.turn != served.turn);
-                Command::Served(served)
-            }
-            AgentReport::StepEnded { step, outcome } => {
-                self.is_done(step);
-                Command::StepEnded { step, outcome }
-            }
-            AgentReport::StepLost { step, reason } => {
-                self.is_done(step);
-                Command::Lost { step, reason }
-            }
-            AgentReport::StepChecked { step, answer } => {
-                self.is_done(step);
-                Command::Checked { step, answer }
-            }
-            AgentReport::StepCrashed { step, reason } => return self.step_crashed(step, reason),
-        };
-        match self.run.decide(command) {
-            Ok(events) => Ok(self.take(events)?),
-            Err(refusal) => {
-                // The ghost of a restarted agent: counted, and the run goes on as if nothing had come.
-                self.shared.metrics.shed_total.with_label_values(&["stale_report"]).inc();
-                tracing::debug!(run = %self.live.id, %refusal, "a report was refused");
-                Ok(())
-            }
-        }
-    }
-
-    /// An agent's actor died: its step is owed again, and the crash counts against the message in hand.
-    fn crashed(&mut self, who: &ActorCell, reason: &str) -> Result<(), ActorProcessingErr> {
-        self.agents.retain(|_, actor| actor.get_id() != who.get_id());
-        let Some(doing) = self.doing.remove(&who.get_id()) else { return Ok(()) };
-        if doing.steps.is_empty() {
-            self.order = None;
-        } else {
-            // Whatever else of that turn was in its mailbox is gone with it, and owed again.
-            self.steps.retain(|s| s.turn != doing.turn);
-        }
-        let at = doing.at.load(Ordering::Relaxed);
-        let replica = doing.replicas.get(at as usize).copied().unwrap_or_default();
-        let seat = Seat { agent: doing.agent, replica };
-        let turn = TurnId { wave: doing.turn.wave, index: doing.turn.index + at };
-        self.crashed_over(seat, turn, reason.into())
     }
 
     /// A command from outside: what is decided is durable before it is answered.

@@ -1,12 +1,10 @@
 //! Steps that leave the process. The intent of each is durable before its first byte leaves; what came of it is durable on
 //! arrival. One that was dispatched and that nobody works on is performed again, or its fate is unknown: the domain says which.
 
-use std::sync::Arc;
-
 use commedia_domain::body::Body;
 use commedia_domain::event::{AnsweredBy, StepOutcome};
 use commedia_domain::id::ToolIx;
-use commedia_domain::message::{Seat, StepId, TurnId};
+use commedia_domain::message::{Seat, StepId};
 use commedia_domain::run::Command;
 use commedia_domain::scenario::ToolRef;
 use commedia_domain::step::{Next, check_input, idempotency_key};
@@ -85,37 +83,6 @@ impl State {
             }
             AgentReport::StepLost { .. } | AgentReport::StepChecked { .. } => true,
             AgentReport::Served(_) | AgentReport::StepCrashed { .. } => false,
-        }
-    }
-
-    /// A call panicked: its step alone is owed again, and the crash counts against the message in hand.
-    pub(super) fn step_crashed(&mut self, step: StepId, reason: Arc<str>) -> Result<(), ActorProcessingErr> {
-        self.is_done(step);
-        let seat = self.run.state().turns.values().find(|turn| turn.owes(step)).map(|turn| turn.seat);
-        let Some(seat) = seat else { return Ok(()) };
-        self.crashed_over(seat, step.turn, reason)
-    }
-
-    /// Nobody works on a step any more.
-    pub(super) fn is_done(&mut self, step: StepId) {
-        self.steps.remove(&step);
-        self.doing.retain(|_, doing| match doing.steps.iter().position(|s| *s == step) {
-            Some(at) => {
-                doing.steps.swap_remove(at);
-                !doing.steps.is_empty()
-            }
-            None => true,
-        });
-    }
-
-    /// A crash counts against the message in hand.
-    pub(super) fn crashed_over(&mut self, seat: Seat, turn: TurnId, reason: Arc<str>) -> Result<(), ActorProcessingErr> {
-        match self.run.decide(Command::Crashed { seat, turn, reason: reason.clone(), wall: self.shared.clock.now_ms() }) {
-            Ok(events) => Ok(self.take(events)?),
-            Err(refusal) => {
-                tracing::warn!(run = %self.live.id, %refusal, %reason, "an agent crashed over nothing that is owed");
-                Ok(())
-            }
         }
     }
 }
