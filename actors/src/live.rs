@@ -9,7 +9,7 @@ use commedia_domain::id::Hash32;
 use commedia_domain::run::{Command, Refusal, Run};
 use commedia_domain::scenario::Scenario;
 use commedia_domain::tool::Builtins;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::admission::{Ceiling, Commands, Place, Places};
 use crate::clock::WallClock;
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) http: Arc<HttpTools>,
     pub(crate) clock: WallClock,
     pub(crate) timers: Timers,
+    /// Whether the runtime closes.
+    pub(crate) closing: watch::Sender<bool>,
     pub(crate) places: Places,
     /// The ceiling of memory for new runs.
     pub(crate) memory: Ceiling,

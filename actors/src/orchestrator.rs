@@ -3,6 +3,7 @@
 //! Pure work needs no barrier: events wait in one frame until something leaves the process (an answer somebody waits for, a
 //! follower's tick, the end), the frame is full, or 20 ms of its own work have passed. Nothing is visible before it is durable.
 
+mod hands;
 mod outside;
 mod reports;
 pub(crate) mod rest;
@@ -16,11 +17,11 @@ use commedia_domain::event::{Created, Event, Failure, FailureClass, Injected, Mo
 use commedia_domain::id::AgentIx;
 use commedia_domain::message::{Seat, StepId, TurnId};
 use commedia_domain::rules::{Order, SHARD};
-use commedia_domain::run::state::{STATE_VERSION, WORKSPACE, blob_key};
+use commedia_domain::run::state::{STATE_VERSION, WORKSPACE};
 use commedia_domain::run::{Command, Effect, Refusal, Run};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
-use crate::agent::{AgentActor, AgentArguments, AgentMsg, AgentReport, ToolOrder};
+use crate::agent::{AgentMsg, AgentReport, ToolOrder};
 use crate::live::{Live, LoadedRun, Shared};
 use crate::log::{LogWriter, cause};
 use crate::meta::RunMeta;
@@ -38,8 +39,6 @@ const LEG: Duration = Duration::from_millis(1);
 const APPEND_AT_LAST: Duration = Duration::from_secs(1);
 /// Events after which a snapshot is taken.
 const SNAPSHOT_EVERY: u64 = 512;
-/// Idle actors of agents a run keeps at most.
-const IDLE_AGENTS: usize = 32;
 
 /// What an orchestrator is told.
 pub enum OrchestratorMsg {
@@ -585,66 +584,6 @@ impl State {
         };
         self.steps.insert(step);
         self.order_step(seat, step, message, myself).await
-    }
-
-    /// Gives a step to the actor of its seat.
-    async fn order_step(
-        &mut self,
-        seat: Seat,
-        step: StepId,
-        message: AgentMsg,
-        myself: &ActorRef<OrchestratorMsg>,
-    ) -> Result<(), ActorProcessingErr> {
-        // Models and tools of each replica run side by side: each has an actor, told apart from shards from the other end.
-        let actor = self.agent((seat.agent, u32::MAX - seat.replica), myself).await?;
-        let doing = self.doing.entry(actor.get_id()).or_insert_with(|| Doing {
-            agent: seat.agent,
-            replicas: vec![seat.replica],
-            turn: step.turn,
-            steps: Vec::new(),
-            at: Arc::new(AtomicU32::new(0)),
-        });
-        doing.turn = step.turn;
-        doing.steps.push(step);
-        actor.cast(message)?;
-        Ok(())
-    }
-
-    /// An agent's actor, started at its first order.
-    async fn agent(
-        &mut self,
-        key: (AgentIx, u32),
-        myself: &ActorRef<OrchestratorMsg>,
-    ) -> Result<ActorRef<AgentMsg>, ActorProcessingErr> {
-        if let Some(actor) = self.agents.get(&key) {
-            return Ok(actor.clone());
-        }
-        self.stop_idle();
-        let arguments = AgentArguments {
-            reports: myself.get_derived(),
-            builtins: self.shared.builtins.clone(),
-            model: self.shared.model.clone(),
-            http: self.shared.http.clone(),
-            blobs: blob_key(),
-        };
-        let (actor, _) = Actor::spawn_linked(None, AgentActor, arguments, myself.get_cell()).await?;
-        self.agents.insert(key, actor.clone());
-        Ok(actor)
-    }
-
-    /// An agent's actor exists while it has work: beyond a few, those without any are stopped.
-    fn stop_idle(&mut self) {
-        if self.agents.len() < IDLE_AGENTS {
-            return;
-        }
-        let doing = &self.doing;
-        self.agents.retain(|_, actor| {
-            let busy = doing.contains_key(&actor.get_id());
-            if !busy {
-                actor.stop(None);
-            }
-            busy
-        });
     }
 
     /// A command from outside: what is decided is durable before it is answered.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use commedia_domain::event::Event;
 use commedia_domain::run::state::WORKSPACE;
-use ractor::{ActorProcessingErr, ActorRef, ActorStatus};
+use ractor::{ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
 use crate::live::{Live, Shared};
@@ -101,25 +101,18 @@ pub(crate) fn rebuild(
     let (shared, scenarios) = (shared.clone(), scenarios.clone());
     tokio::spawn(async move {
         tokio::time::sleep(pause).await;
-        let origin = read(&shared, &scenarios, &live, &supervisor).await;
+        let origin = read(&shared, &scenarios, &live).await;
+        let awaited = live.clone();
         if supervisor.cast(SupervisorMsg::Again { live, deaths, origin }).is_err() {
-            tracing::debug!("the runtime is gone; the run goes on at the next start");
+            awaited.finish(Err(closing()));
         }
     });
 }
 
 /// The run as its log has it. What became durable without its orchestrator hearing of it is published first.
-async fn read(
-    shared: &Arc<Shared>,
-    scenarios: &Arc<Scenarios>,
-    live: &Arc<Live>,
-    supervisor: &ActorRef<SupervisorMsg>,
-) -> Result<Origin, LoadError> {
+async fn read(shared: &Arc<Shared>, scenarios: &Arc<Scenarios>, live: &Arc<Live>) -> Result<Origin, LoadError> {
     loop {
-        if supervisor.get_status() >= ActorStatus::Stopping {
-            return Err(LoadError::Stopped("the runtime is closing".into()));
-        }
-        shared.store.until_writable().await;
+        until_writable(shared).await?;
         match (recover_caught(&shared.store, scenarios, &live.id).await, live.created()) {
             (Err(LoadError::Store(ReadError::Unavailable(why))), _) => {
                 tracing::warn!(run = %live.id, %why, "the run cannot be read yet");
@@ -135,6 +128,21 @@ async fn read(
             }
         }
     }
+}
+
+/// Waits until the store takes writes, but not in a runtime that closes.
+async fn until_writable(shared: &Shared) -> Result<(), LoadError> {
+    let mut is_closing = shared.closing.subscribe();
+    tokio::select! {
+        biased;
+        // The sender is kept by what is shared: this ends only when it is so.
+        _ = is_closing.wait_for(|closing| *closing) => Err(closing()),
+        () = shared.store.until_writable() => Ok(()),
+    }
+}
+
+fn closing() -> LoadError {
+    LoadError::Stopped("the runtime is closing; the run goes on at the next start".into())
 }
 
 /// Like [`recover`]; a log over which the fold itself panics is told from one that cannot be read.
@@ -160,7 +168,9 @@ pub(crate) fn quarantine(shared: &Arc<Shared>, live: Arc<Live>, reason: String) 
     tokio::spawn(async move {
         tracing::error!(run = %live.id, reason, "the run crashes whenever it is to go on, and is quarantined");
         let recorded = loop {
-            shared.store.until_writable().await;
+            if let Err(closing) = until_writable(&shared).await {
+                break Err(closing);
+            }
             match record(&shared, &live, &reason).await {
                 Err(LoadError::Append(AppendError::Unavailable(_) | AppendError::Unknown | AppendError::Conflict { .. })) => {
                     tokio::time::sleep(LONGEST_PAUSE).await;

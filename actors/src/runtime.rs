@@ -11,7 +11,7 @@ use commedia_domain::step::Resolution;
 use commedia_domain::tool::Builtins;
 use commedia_domain::value::Value;
 use ractor::{Actor, ActorRef, call};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::admission::{Busy, Ceiling, Commands, Entry, Places};
 use crate::clock::WallClock;
@@ -217,6 +217,7 @@ impl Runtime {
             http: Arc::new(HttpTools::new(options.http_allowed, options.secrets, options.clock)),
             clock: options.clock,
             timers: Timers::default(),
+            closing: watch::Sender::new(false),
             places: Places::new(options.max_live_runs, options.max_queued_runs),
             memory: Ceiling::new(options.max_memory_bytes),
             commands: Commands::default(),
@@ -461,6 +462,7 @@ impl Runtime {
     }
 
     async fn drain(&self) -> Result<(), String> {
+        self.shared.closing.send_replace(true);
         self.shared.places.close();
         // Else each run that stops would let another one begin behind it.
         self.shared.first_legs.close();

@@ -65,3 +65,99 @@ async fn room_comes_back() {
         runtime.shutdown().await.unwrap();
     }
 }
+
+/// A shop with a crowd, a model's turn and a tool: what runs are made of.
+const MIXED: &str = r#"
+name: mixed
+clock: {tick: P1D, ticks: 5}
+models: {m: {use: stub}}
+world: {state: {cash: {type: number, default: 0}}}
+tools: {describe: {kind: builtin, use: describe}}
+agents:
+  crowd:
+    kind: rules
+    replicas: 20
+    handles: [tick]
+    draws: {buys: {bernoulli: {p: 0.3}}}
+    rules: [{when: draws.buys, emit: [{set: {cash: "state.cash + 3.5"}}, {tell: clerk, type: sale}]}]
+  clerk: {kind: rules, handles: [{tell: sale}], tools: [describe], rules: [{otherwise: true, emit: [{call: describe, with: {values: [1, 2]}, as: d}]}]}
+  planner: {kind: llm, model: m, instructions: Plan., handles: [tick], stub: [{text: planned}]}
+faults: [{crash: {agent: "*", p: 0.01}}]
+supervision: {backoff: {initial: 0ms}}
+"#;
+
+/// What a process holds that could leak.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    memory: u64,
+    handles: usize,
+    tasks: usize,
+    disk: u64,
+}
+
+fn held(dir: &std::path::Path) -> Option<Held> {
+    Some(Held {
+        memory: commedia_actors::admission::resident_bytes()?,
+        handles: std::fs::read_dir("/proc/self/fd").ok()?.count(),
+        tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+        disk: on_disk(dir),
+    })
+}
+
+/// `COMMEDIA_CHURN_SECONDS`: how long on each engine (3).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_grows_while_runs_come_and_go() {
+    let seconds = count_from_env("COMMEDIA_CHURN_SECONDS", 3);
+    for engine in ENGINES {
+        let dir = tempfile::tempdir().unwrap();
+        let options =
+            RuntimeOptions { store: url(engine, dir.path()), durability: Durability::Process, ..RuntimeOptions::default() };
+        let runtime = Runtime::open(options).await.unwrap();
+        let scenario = std::sync::Arc::new(load("mixed.yaml", MIXED.as_bytes(), &NoFiles).unwrap().scenario);
+        let round = async |runtime: &Runtime| {
+            let mut playing = tokio::task::JoinSet::new();
+            for seed in 0..50 {
+                let (runtime, scenario) = (runtime.clone(), scenario.clone());
+                playing.spawn(async move {
+                    let models = vec![commedia_domain::event::ModelBinding::Stub; 2];
+                    let start = StartOptions { follow: seed % 5 == 0, ..StartOptions::default() };
+                    let input = RunInput { params: Vec::new(), seed, now: 0, models };
+                    runtime.start_run(scenario, input, start).await.unwrap().done().await.unwrap();
+                });
+            }
+            playing.join_all().await.len() as u64
+        };
+        // What is kept for reuse is there after some rounds, and so are the engine's own files.
+        for _ in 0..5 {
+            round(&runtime).await;
+        }
+        runtime.prune(Keep::Newest(5)).await.unwrap();
+        runtime.compact().await.unwrap();
+        let Some(base) = held(dir.path()) else {
+            println!("skipped: this system does not say what a process holds");
+            return;
+        };
+        let (began, mut runs, mut most) = (std::time::Instant::now(), 0, base.disk);
+        while began.elapsed().as_secs() < seconds {
+            for _ in 0..5 {
+                runs += round(&runtime).await;
+            }
+            runtime.prune(Keep::Newest(5)).await.unwrap();
+            most = most.max(on_disk(dir.path()));
+            // As an operator's schedule would: what sled does not give back, a compaction does.
+            if most > base.disk + (32 << 20) {
+                runtime.compact().await.unwrap();
+            }
+        }
+        runtime.compact().await.unwrap();
+        let after = held(dir.path()).expect("said it before");
+        println!("{engine}: {runs} runs in {seconds} s; {base:?} before, {after:?} after, at most {most} bytes on disk");
+        assert!(after.handles <= base.handles + 4, "{engine}: file handles");
+        assert!(after.tasks <= base.tasks + 4, "{engine}: tasks");
+        assert!(after.memory < base.memory + (96 << 20), "{engine}: memory");
+        // Some hundred bytes stay of each deleted run for 30 days, so that its id is never written again.
+        assert!(after.disk < base.disk + (4 << 20) + 300 * runs, "{engine}: disk");
+        assert_eq!(runtime.live(), 0);
+        runtime.shutdown().await.unwrap();
+    }
+}

@@ -128,7 +128,7 @@ fn names_become_positions() {
     assert_eq!(s.thresholds[0].text, "mean(cash) > 5");
     assert_eq!(s.thresholds[1].of, ThresholdOf::Run(10));
     let unbuilt: Vec<&str> = s.unbuilt.iter().map(|u| &*u.what).collect();
-    assert_eq!(unbuilt, ["model `local` of provider `ollama:qwen3:8b`", "`faults`"]);
+    assert_eq!(unbuilt, ["model `local` of provider `ollama:qwen3:8b`"]);
     assert_eq!(s.unbuilt[0].span.line, 12);
 }
 

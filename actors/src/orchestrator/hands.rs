@@ -1,0 +1,78 @@
+//! The actors of a run's agents: started at their first order, given steps one after the other, stopped when there are many
+//! and they have nothing to do.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use commedia_domain::id::AgentIx;
+use commedia_domain::message::{Seat, StepId};
+use commedia_domain::run::state::blob_key;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::{Doing, OrchestratorMsg, State};
+use crate::agent::{AgentActor, AgentArguments, AgentMsg};
+
+/// Idle actors of agents a run keeps at most.
+const IDLE_AGENTS: usize = 32;
+
+impl State {
+    /// Gives a step to the actor of its seat.
+    pub(super) async fn order_step(
+        &mut self,
+        seat: Seat,
+        step: StepId,
+        message: AgentMsg,
+        myself: &ActorRef<OrchestratorMsg>,
+    ) -> Result<(), ActorProcessingErr> {
+        // Models and tools of each replica run side by side: each has an actor, told apart from shards from the other end.
+        let actor = self.agent((seat.agent, u32::MAX - seat.replica), myself).await?;
+        let doing = self.doing.entry(actor.get_id()).or_insert_with(|| Doing {
+            agent: seat.agent,
+            replicas: vec![seat.replica],
+            turn: step.turn,
+            steps: Vec::new(),
+            at: Arc::new(AtomicU32::new(0)),
+        });
+        doing.turn = step.turn;
+        doing.steps.push(step);
+        actor.cast(message)?;
+        Ok(())
+    }
+
+    /// An agent's actor, started at its first order.
+    pub(super) async fn agent(
+        &mut self,
+        key: (AgentIx, u32),
+        myself: &ActorRef<OrchestratorMsg>,
+    ) -> Result<ActorRef<AgentMsg>, ActorProcessingErr> {
+        if let Some(actor) = self.agents.get(&key) {
+            return Ok(actor.clone());
+        }
+        self.stop_idle();
+        let arguments = AgentArguments {
+            reports: myself.get_derived(),
+            builtins: self.shared.builtins.clone(),
+            model: self.shared.model.clone(),
+            http: self.shared.http.clone(),
+            blobs: blob_key(),
+        };
+        let (actor, _) = Actor::spawn_linked(None, AgentActor, arguments, myself.get_cell()).await?;
+        self.agents.insert(key, actor.clone());
+        Ok(actor)
+    }
+
+    /// An agent's actor exists while it has work: beyond a few, those without any are stopped.
+    pub(super) fn stop_idle(&mut self) {
+        if self.agents.len() < IDLE_AGENTS {
+            return;
+        }
+        let doing = &self.doing;
+        self.agents.retain(|_, actor| {
+            let busy = doing.contains_key(&actor.get_id());
+            if !busy {
+                actor.stop(None);
+            }
+            busy
+        });
+    }
+}
