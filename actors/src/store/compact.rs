@@ -26,8 +26,8 @@ use super::{Store, blocking};
 /// So much is copied at once, in bytes.
 const BATCH_BYTES: usize = 512 * 1024;
 
-/// A tombstone is kept so long: nothing asks for an id again that late.
-const TOMBSTONE_MS: i64 = 30 * 24 * 3600 * 1000;
+/// A tombstone is kept so long: ids are drawn at random, and a key that may ask for one again is good for a day.
+const TOMBSTONE_MS: i64 = 2 * 24 * 3600 * 1000;
 
 /// Where room must be worth the work: so much more than after the last time, and twice as much.
 const WORTH_BYTES: u64 = 64 * 1024 * 1024;
