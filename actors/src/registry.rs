@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use ractor::ActorRef;
+use ractor::{ActorId, ActorRef};
 
 use crate::live::Live;
 use crate::orchestrator::OrchestratorMsg;
@@ -37,6 +37,11 @@ impl Registry {
     /// A run is no longer live here.
     pub(crate) fn remove(&self, run: &RunId) {
         self.live.remove(run);
+    }
+
+    /// An orchestrator has died: the run is no longer live here, unless another one works on it by now.
+    pub(crate) fn remove_dead(&self, run: &RunId, actor: ActorId) {
+        self.live.remove_if(run, |_, registered| registered.get_id() == actor);
     }
 
     /// Somebody waits for a run that has no orchestrator for the time being.

@@ -125,6 +125,7 @@ impl Actor for Supervisor {
                 if who.get_id() == state.store {
                     state.revive_store(&reason.to_string(), myself);
                 } else if let Some((live, deaths)) = state.runs.remove(&who.get_id()) {
+                    state.shared.registry.remove_dead(&live.id, who.get_id());
                     state.died(live, deaths, &Death::of(&reason), myself);
                 }
                 Ok(())
@@ -175,7 +176,6 @@ impl SupervisorState {
 
     /// The working state is gone; the log is not. It is read beside the mailbox, then the run goes on from there.
     fn died(&mut self, live: Arc<Live>, mut deaths: Deaths, death: &Death, myself: ActorRef<SupervisorMsg>) {
-        self.shared.registry.remove(&live.id);
         live.end_first_leg();
         let next = deaths.next(death, self.shared.store.epoch());
         tracing::warn!(run = %live.id, ?death, ?next, "an orchestrator failed");

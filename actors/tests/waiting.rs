@@ -24,21 +24,7 @@ const HOUR_MS: i64 = 3_600_000;
 const START_MS: i64 = 1_800_000_000_000;
 
 /// Rings each hour, three times; words of a person count too.
-const BELL: &str = r#"
-name: bell
-clock: {mode: real}
-world: {state: {rung: {type: integer, default: 0}, told: {type: integer, default: 0}}}
-agents:
-  bell:
-    kind: rules
-    rules:
-      - {when: "message.kind == 'user'", emit: [{set: {told: "state.told + 1"}}]}
-      - {when: "state.rung < 2", emit: [{set: {rung: "state.rung + 1"}}]}
-      - {otherwise: true, emit: [{finish: "{'rung': state.rung + 1, 'told': state.told}"}]}
-triggers: [{name: hour, every: PT1H, tell: bell}]
-ends: [bell]
-result: bell
-"#;
+const BELL: &str = include_str!("stage/bell.scenario.yaml");
 
 const BELL_SEAT: Seat = Seat { agent: AgentIx(0), replica: 0 };
 const NOW: Option<Duration> = Some(Duration::ZERO);

@@ -14,21 +14,7 @@ const ATTEMPTS: u32 = 60;
 /// A high-water mark longer than this is written anew when the store is opened.
 const LONG_HIGH_WATER: usize = 64 * 1024;
 
-const BELL: &str = r#"
-name: bell
-clock: {mode: real}
-world: {state: {rung: {type: integer, default: 0}, told: {type: integer, default: 0}}}
-agents:
-  bell:
-    kind: rules
-    rules:
-      - {when: "message.kind == 'user'", emit: [{set: {told: "state.told + 1"}}]}
-      - {when: "state.rung < 2", emit: [{set: {rung: "state.rung + 1"}}]}
-      - {otherwise: true, emit: [{finish: "{'rung': state.rung + 1, 'told': state.told}"}]}
-triggers: [{name: hour, every: PT1H, tell: bell}]
-ends: [bell]
-result: bell
-"#;
+const BELL: &str = include_str!("../../actors/tests/stage/bell.scenario.yaml");
 
 /// Stands still once its turns are used up, and again each time it is resumed.
 const LIMITED: &str = r"
