@@ -1,17 +1,24 @@
 //! The composition root: settings become a runtime, a signal becomes a drain. Nothing else builds a runtime.
 
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 
 use commedia_actors::log::LoadError;
+use commedia_actors::metrics::Metrics;
+use commedia_actors::model::Model;
+use commedia_actors::model::cache::Cache;
+use commedia_actors::model::gateway::Gateway;
 use commedia_actors::orchestrator::CommandError;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{CommandFailed, Runtime, RuntimeOptions, StartError};
 use commedia_actors::store::{AppendError, OpenError, ReadError};
 
 use crate::failure::{Exit, Failure};
+use crate::models::Providers;
 use crate::output::{Console, say};
 use crate::settings::Settings;
 pub use crate::signals::interrupted;
+use crate::tape::Tape;
 
 /// The process: its settings and its streams. The runtime is opened by the commands that need one.
 #[derive(Debug)]
@@ -20,9 +27,30 @@ pub struct App {
     pub settings: Settings,
     /// Streams.
     pub console: Console,
+    /// Whoever answers for models outside the process, with the metrics it counts in; made when first wanted.
+    models: OnceLock<(Arc<Cache>, Arc<Metrics>)>,
 }
 
 impl App {
+    /// A process of these.
+    pub fn new(settings: Settings, console: Console) -> App {
+        App { settings, console, models: OnceLock::new() }
+    }
+
+    fn models(&self) -> &(Arc<Cache>, Arc<Metrics>) {
+        self.models.get_or_init(|| {
+            let metrics = Arc::new(Metrics::new());
+            let providers = Arc::new(Providers(self.settings.models.clone()));
+            let gateway = Arc::new(Gateway::new(providers, metrics.clone()));
+            (Arc::new(Cache::new(gateway, self.settings.clock)), metrics)
+        })
+    }
+
+    /// Whoever answers for models outside the process.
+    pub fn model(&self) -> Arc<dyn Model> {
+        self.models().0.clone()
+    }
+
     /// Opens the store and starts the runtime, with room for so many live runs at least.
     pub async fn open(&self, live: usize) -> Result<Runtime, Failure> {
         self.try_open(live).await.map_err(open_failure)
@@ -33,8 +61,18 @@ impl App {
         Runtime::open(RuntimeOptions { max_live_runs: self.settings.max_live_runs.max(live), ..self.options() }).await
     }
 
+    /// The same, with models' answers recorded or played.
+    pub async fn open_with(&self, live: usize, tape: &Tape) -> Result<Runtime, Failure> {
+        let model = Some(tape.model(self.model())?);
+        let options = RuntimeOptions { max_live_runs: self.settings.max_live_runs.max(live), model, ..self.options() };
+        Runtime::open(options).await.map_err(open_failure)
+    }
+
     fn options(&self) -> RuntimeOptions {
+        let (model, metrics) = self.models().clone();
         RuntimeOptions {
+            model: Some(model),
+            metrics,
             store: self.settings.store.clone(),
             durability: self.settings.durability,
             max_live_runs: self.settings.max_live_runs,
@@ -44,8 +82,11 @@ impl App {
             passivate_after: self.settings.passivate_after,
             drain: self.settings.drain,
             keep_ended: self.settings.keep_ended,
+            prices: Arc::new(self.settings.prices.clone()),
+            day_limits: self.settings.day_limits,
             http_allowed: self.settings.http_allowed.clone(),
-            secrets: std::sync::Arc::new(crate::secrets::ProcessSecrets),
+            mcp: self.settings.mcp.clone(),
+            secrets: Arc::new(crate::secrets::ProcessSecrets),
             ..RuntimeOptions::default()
         }
     }
@@ -182,7 +223,7 @@ pub fn load_failure(e: LoadError) -> Failure {
 pub fn start_failure(e: StartError) -> Failure {
     match e {
         StartError::Parameters(faults) => Failure::invalid(faults.join("\nerror: ")),
-        StartError::Unbuilt(_) => Failure::invalid(e),
+        StartError::Unbuilt(_) | StartError::Price(_) => Failure::invalid(e),
         StartError::Load(e) => load_failure(e),
         StartError::Live(_) | StartError::Ended(..) => Failure::usage(e),
         StartError::Busy(_) => Failure::new(Exit::Limit, e),

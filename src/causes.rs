@@ -117,6 +117,7 @@ impl Fold {
             Event::FaultInjected(injected) => {
                 of_turn(&injected.turn, "its last step").or_else(|| self.message(scenario, run, injected.seat))
             }
+            Event::ToolsDiscovered(_) => self.before("the run began"),
             Event::FaultsSet { .. } => Some(Because { seq: 1, how: "the run was created".into() }),
             Event::AgentCrashed(crash) => {
                 of_turn(&crash.turn, "its last step").or_else(|| self.message(scenario, run, crash.seat))
@@ -129,7 +130,13 @@ impl Fold {
                 let back = run.state().mail.answer(*seat)?;
                 self.sender(scenario, back)
             }
-            Event::ConversationSummarised { turn, .. } | Event::TurnDegraded { turn, .. } => of_turn(turn, "its last step"),
+            Event::ConversationSummarised { turn, .. }
+            | Event::HistorySummarised { turn, .. }
+            | Event::TurnDegraded { turn, .. } => of_turn(turn, "its last step"),
+            Event::BudgetReserved { step, .. } | Event::BudgetRefused { step, .. } => {
+                of_turn(&step.turn, "a model was to be asked")
+            }
+            Event::BudgetSettled { step, .. } => of_turn(&step.turn, "its model's answer was there, or would not come"),
             Event::AgentRestarted { .. } | Event::AgentQuarantined { .. } => self.before("the agent crashed"),
             Event::TriggerFired(fired) => match scenario.triggers.get(fired.trigger.at()) {
                 Some(trigger) if matches!(trigger.on, TriggerOn::When(_)) => self.before("its condition became true"),
@@ -153,6 +160,7 @@ impl Fold {
             | Event::RunReleased
             | Event::RunResumed
             | Event::RunCancelled(_)
+            | Event::BudgetGranted { .. }
             | Event::InputReceived { .. } => None,
         }
     }

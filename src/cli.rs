@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and to whom it goes. Words and exit codes are promises (docs/cli.md).
 
+mod ask;
 mod bench;
 mod completions;
 mod crash_points;
@@ -37,7 +38,7 @@ use crate::settings::{Flags, Settings};
     version,
     disable_help_subcommand = true,
     arg_required_else_help = true,
-    after_help = "Also: ls tail why resume resolve tell replay store schema bench completions version (commedia help --all).\nA first run: commedia run coin-shop"
+    after_help = "Also: ask ls tail why resume resolve tell replay store schema bench completions version (commedia help --all).\nA first run: commedia run coin-shop"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -88,6 +89,9 @@ enum Command {
     /// Tell all faults of scenario files at once
     #[command(visible_alias = "check")]
     Validate(validate::ValidateArgs),
+    /// Read parameters out of a text
+    #[command(hide = true)]
+    Ask(ask::AskArgs),
     /// Run a scenario
     Run(Box<run::RunArgs>),
     /// Show a run
@@ -172,6 +176,7 @@ impl Cli {
         match self.command {
             Command::Init(args) => init::init(app, &args),
             Command::Validate(args) => validate::validate(app, &args),
+            Command::Ask(args) => ask::ask(app, &args).await,
             Command::Run(args) => run::run(app, &args).await,
             Command::Show(args) => show::show(app, &args).await,
             Command::Ls(args) => ls::ls(app, &args).await,

@@ -188,6 +188,7 @@ impl Teller {
             | Event::DelegateAsked { turn, seat, .. }
             | Event::DelegateReturned { turn, seat, .. }
             | Event::GuardrailTripped { turn, seat, .. }
+            | Event::HistorySummarised { turn, seat, .. }
             | Event::AgentFailed { turn, seat, .. } => (name(seat), Some(*turn), None),
             Event::FaultInjected(injected) => (name(&injected.seat), Some(injected.turn), None),
             Event::AgentCrashed(crash) => (name(&crash.seat), Some(crash.turn), None),
@@ -198,7 +199,10 @@ impl Teller {
             Event::StepPlanned { step, seat, .. }
             | Event::StepDispatched { step, seat, .. }
             | Event::StepUnknown { step, seat, .. }
-            | Event::StepReconciled { step, seat, .. } => (name(seat), Some(step.turn), Some(*step)),
+            | Event::StepReconciled { step, seat, .. }
+            | Event::BudgetReserved { step, seat, .. }
+            | Event::BudgetSettled { step, seat, .. }
+            | Event::BudgetRefused { step, seat, .. } => (name(seat), Some(step.turn), Some(*step)),
             Event::StepRecorded(recorded) => (None, Some(recorded.step.turn), Some(recorded.step)),
             _ => (None, None, None),
         }

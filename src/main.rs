@@ -40,7 +40,7 @@ fn perform(cli: Cli) -> Result<Exit, Failure> {
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     let runtime = threads.worker_threads(settings.workers).enable_all().build();
     let runtime = runtime.map_err(|e| Failure::new(Exit::Internal, format!("threads cannot be started: {e}")))?;
-    let app = App { settings, console };
+    let app = App::new(settings, console);
     let exit = runtime.block_on(cli.perform(&app));
     // A read that is still blocked (standard input, a slow disk) must not hold the exit back.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

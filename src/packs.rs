@@ -43,6 +43,14 @@ pub const PACKS: &[Pack] = &[
         "data/stores.csv",
     ),
     pack!(
+        "startup-studio",
+        true,
+        "an idea to a pitch: market, product, plan, and a critic that sends work back",
+        "startup-studio.scenario.yaml",
+        "README.md",
+        "data/segments.csv",
+    ),
+    pack!(
         "fault-drill",
         true,
         "a shipping network in a storm of crashes, lost messages and failing models",

@@ -1,14 +1,17 @@
 //! How a run is seen while it works: bars on a terminal, a line per 10 % elsewhere, JSON lines for programs. Always on
 //! standard error, always after the acknowledgement of what is told. The only home of `indicatif`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use commedia_actors::log::StoredEvent;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::StartOptions;
-use commedia_domain::event::{Created, Event, Outcome, StepOutcome, Work};
+use commedia_actors::subscribers::Piece;
+use commedia_domain::event::{Created, Event, Outcome, Work};
 use commedia_domain::id::AgentIx;
+use commedia_domain::message::StepId;
 use commedia_domain::run::State;
 use commedia_domain::scenario::Scenario;
 use commedia_domain::value::timestamp_text;
@@ -20,6 +23,8 @@ use crate::output::{Console, say};
 
 /// Agents with a line of their own.
 const AGENT_LINES: usize = 16;
+/// Characters of an agent's last words.
+const LAST_WORDS: usize = 48;
 /// How often bars are drawn.
 const HERTZ: u8 = 12;
 
@@ -50,7 +55,8 @@ impl Mode {
 
     /// How a run is started that is shown so. Programs are told of every tick by itself.
     pub fn start(self) -> StartOptions {
-        StartOptions { follow: self == Mode::Json, watch: matches!(self, Mode::Bar | Mode::Plain), until_wait: false }
+        let seen = matches!(self, Mode::Bar | Mode::Plain);
+        StartOptions { follow: self == Mode::Json, watch: seen, until_wait: false, pieces: seen }
     }
 }
 
@@ -79,7 +85,7 @@ impl RunProgress {
                 RunProgress::Bars(Box::new(bars))
             }
             Mode::Plain => {
-                let mut plain = Plain { name: scenario.name.to_string(), ticks: None, told: 0 };
+                let mut plain = Plain { spoke: BTreeSet::new(), name: scenario.name.to_string(), ticks: None, told: 0 };
                 if let Some(state) = before {
                     plain.ticks = state.created.ticks;
                     plain.told = state.created.ticks.filter(|n| *n > 0).map_or(0, |n| state.tick * 10 / n);
@@ -115,17 +121,36 @@ impl RunProgress {
             RunProgress::None => {}
         }
     }
+
+    /// A model says a piece of its answer.
+    pub fn piece(&mut self, piece: &Piece) {
+        match self {
+            RunProgress::Bars(bars) => bars.piece(piece),
+            RunProgress::Plain(plain) => {
+                if let Some(line) = plain.piece(piece) {
+                    say(&line);
+                }
+            }
+            RunProgress::Json(_) | RunProgress::None => {}
+        }
+    }
 }
 
-/// A line per tenth of the clock.
+/// A line per tenth of the clock, and one for each agent whose model begins to speak.
 #[derive(Debug)]
 pub struct Plain {
+    spoke: BTreeSet<Arc<str>>,
     name: String,
     ticks: Option<u64>,
     told: u64,
 }
 
 impl Plain {
+    fn piece(&mut self, piece: &Piece) -> Option<String> {
+        let begins = self.spoke.len() < AGENT_LINES && self.spoke.insert(piece.agent.clone());
+        begins.then(|| format!("{}: {} speaks", self.name, piece.agent))
+    }
+
     fn event(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::RunCreated(created) => {
@@ -154,6 +179,8 @@ pub struct Bars {
     turns: Vec<u64>,
     tokens: u64,
     at: Option<i64>,
+    /// The last words of agents that speak, by place.
+    words: BTreeMap<usize, (StepId, String)>,
 }
 
 impl Bars {
@@ -169,7 +196,7 @@ impl Bars {
             .collect();
         let clock = all.add(ProgressBar::no_length().with_style(self::style("  {spinner} {elapsed} {msg}")));
         clock.enable_steady_tick(Duration::from_millis(120));
-        Bars { turns: vec![0; scenario.agents.len()], scenario, all, clock, agents, tokens: 0, at: None }
+        Bars { turns: vec![0; scenario.agents.len()], scenario, all, clock, agents, tokens: 0, at: None, words: BTreeMap::new() }
     }
 
     fn event(&mut self, event: &Event) {
@@ -179,13 +206,14 @@ impl Bars {
             Event::StepPlanned { seat, work, .. } => self.state(
                 seat.agent,
                 match work {
-                    Work::Model => "thinking",
+                    Work::Model | Work::Summary => "thinking",
+                    Work::Judge { .. } => "judging",
                     Work::Tool { .. } => "acting",
                 },
             ),
             Event::StepRecorded(recorded) => {
-                if let StepOutcome::Answered { usage, .. } = &recorded.outcome {
-                    self.tokens += usage.tokens_in + usage.tokens_out;
+                if let Some(answered) = recorded.outcome.answer() {
+                    self.tokens += answered.usage.tokens_in + answered.usage.tokens_out;
                     self.tell_clock();
                 }
             }
@@ -235,6 +263,22 @@ impl Bars {
         let at = self.at.map(short_time);
         let tokens = (self.tokens > 0).then(|| format!("{} tokens", self.tokens));
         self.clock.set_message(at.into_iter().chain(tokens).collect::<Vec<_>>().join(" · "));
+    }
+
+    /// The last words of who speaks.
+    fn piece(&mut self, piece: &Piece) {
+        let Some(at) = self.scenario.agents.iter().position(|a| a.name == piece.agent).filter(|at| *at < self.agents.len())
+        else {
+            return;
+        };
+        let words = self.words.entry(at).or_insert_with(|| (piece.step, String::new()));
+        if piece.text.is_empty() || words.0 != piece.step {
+            *words = (piece.step, String::new());
+        }
+        words.1.extend(piece.text.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        let all = words.1.chars().count();
+        words.1 = words.1.chars().skip(all.saturating_sub(LAST_WORDS)).collect();
+        self.agents[at].set_message(format!("“{}”", words.1));
     }
 
     fn state(&self, agent: AgentIx, words: &str) {
@@ -326,7 +370,7 @@ mod tests {
 
     #[test]
     fn plain_progress_is_a_line_per_tenth() {
-        let mut plain = Plain { name: "shop".into(), ticks: Some(30), told: 0 };
+        let mut plain = Plain { spoke: BTreeSet::new(), name: "shop".into(), ticks: Some(30), told: 0 };
         let lines: Vec<String> = (1..=30)
             .filter_map(|tick| {
                 plain.event(&Event::TickAdvanced { tick, at: 86_400_000 * i64::try_from(tick).unwrap_or(0), fallen: vec![] })

@@ -5,7 +5,7 @@ mod text;
 
 use commedia_actors::live::LoadedRun;
 use commedia_actors::run_id::RunId;
-use commedia_domain::event::Sample;
+use commedia_domain::event::{Sample, tool_name};
 use commedia_domain::id::{AgentIx, MetricIx};
 use commedia_domain::message::Seat;
 use commedia_domain::run::crash::Restarts;
@@ -213,7 +213,7 @@ pub fn run_json(loaded: &LoadedRun, verdicts: &[Verdict]) -> Json {
 fn unknown_steps(loaded: &LoadedRun) -> Vec<Json> {
     let run = &loaded.run;
     let json = |step: &UnknownStep| {
-        let tool = run.scenario().tools.get(step.tool.at()).map_or("?", |t| &*t.name);
+        let tool = tool_name(run.scenario(), step.tool);
         json!({
             "step": step.step.to_string(), "agent": seat_name(run.scenario(), step.seat), "tool": tool,
             "input": body_json(&step.input), "attempt": step.attempt,

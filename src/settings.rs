@@ -1,12 +1,19 @@
 //! Settings of the process: the embedded default ← a file ← the environment ← flags, checked once, here and nowhere else.
 
+pub mod models;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use commedia_actors::budget::DayLimits;
 use commedia_actors::clock::WallClock;
+use commedia_actors::prices::Prices;
 use commedia_actors::runtime::Keep;
 use commedia_actors::store::{self, engine::Durability};
 use commedia_actors::tool::address::Allowed;
+use commedia_actors::tool::mcp::McpOptions;
+use commedia_domain::run::budget::micro_usd;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -14,6 +21,9 @@ use crate::failure::Failure;
 
 /// Every key with its meaning and its default.
 pub const REFERENCE: &str = include_str!("../config/commedia.toml");
+
+/// What models cost, as far as it is known.
+const PRICES: &str = include_str!("../config/prices.toml");
 
 /// What the flags of a command say.
 #[derive(Clone, Debug, Default)]
@@ -57,11 +67,22 @@ pub struct Settings {
     pub keep_ended: Keep,
     /// What tools of kind `http` may reach besides public addresses.
     pub http_allowed: Allowed,
+    /// Where models are, with their limits and the places of their keys.
+    pub models: models::ModelSettings,
+    /// What models cost.
+    pub prices: Prices,
+    /// What the workspace's runs may spend on models together, a day.
+    pub day_limits: DayLimits,
+    /// What tools of kind `mcp` may start.
+    pub mcp: McpOptions,
     /// What is logged.
     pub log: String,
     /// The wall clock.
     pub clock: WallClock,
 }
+
+/// The variables of this process that a started MCP server gets: what any program needs, and no key.
+const INHERITED: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ"];
 
 /// One layer: what it does not say is the next one's.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -71,7 +92,24 @@ struct Layer {
     store: StoreLayer,
     runtime: RuntimeLayer,
     tools: ToolsLayer,
+    models: models::ModelsLayer,
+    budgets: BudgetsLayer,
+    prices: BTreeMap<String, PriceLayer>,
     log: LogLayer,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BudgetsLayer {
+    workspace_per_day_usd: Option<f64>,
+    workspace_per_day_tokens: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PriceLayer {
+    input: f64,
+    output: f64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -97,6 +135,13 @@ struct RuntimeLayer {
 #[serde(deny_unknown_fields, default)]
 struct ToolsLayer {
     http: HttpLayer,
+    mcp: McpLayer,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct McpLayer {
+    programs: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -114,7 +159,7 @@ struct LogLayer {
 /// The variables of the environment, as a function so that tests need none.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const VARIABLES: [&str; 11] = [
+const VARIABLES: [&str; 13] = [
     "COMMEDIA_STORE__URL",
     "COMMEDIA_STORE__DURABILITY",
     "COMMEDIA_RUNTIME__WORKERS",
@@ -125,6 +170,8 @@ const VARIABLES: [&str; 11] = [
     "COMMEDIA_RUNTIME__DRAIN",
     "COMMEDIA_RUNTIME__KEEP_ENDED",
     "COMMEDIA_TOOLS__HTTP__ALLOW",
+    "COMMEDIA_BUDGETS__WORKSPACE_PER_DAY_USD",
+    "COMMEDIA_BUDGETS__WORKSPACE_PER_DAY_TOKENS",
     "COMMEDIA_LOG__FILTER",
 ];
 
@@ -134,10 +181,10 @@ impl Settings {
         let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         let unknown = std::env::vars_os()
             .filter_map(|(name, _)| name.into_string().ok())
-            .find(|n| n.starts_with("COMMEDIA_") && n.contains("__") && !VARIABLES.contains(&n.as_str()));
+            .find(|n| n.starts_with("COMMEDIA_") && n.contains("__") && !VARIABLES.contains(&n.as_str()) && !models::is_known(n));
         if let Some(name) = unknown {
             return Err(Failure::usage(format!("the environment variable `{name}` means nothing"))
-                .help(format!("known are {}", VARIABLES.join(", "))));
+                .help(format!("known are {}, and COMMEDIA_MODELS__PROVIDER__KEY", VARIABLES.join(", "))));
         }
         if env("COMMEDIA_SERVER").is_some() {
             return Err(Failure::usage("COMMEDIA_SERVER is set, and this version acts on local data only").help("unset it"));
@@ -179,6 +226,10 @@ impl Settings {
         let listed = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
         let allow = env("COMMEDIA_TOOLS__HTTP__ALLOW").map(listed).or(file.tools.http.allow.clone()).unwrap_or_default();
         let http_allowed = Allowed::parse(&allow).map_err(|why| Failure::usage(format!("tools.http.allow: {why}")))?;
+        let (prices, day_limits) = (prices(file)?, day_limits(env, file)?);
+        let programs = env("COMMEDIA_TOOLS__MCP__PROGRAMS").map(listed).or(file.tools.mcp.programs.clone()).unwrap_or_default();
+        let programs = programs.iter().map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()).collect();
+        let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), env(name)?))).collect();
         let (data, store) = places(flags, env, file)?;
         let word = match flags.verbose {
             0 => env("COMMEDIA_LOG__FILTER").or(file.log.filter.clone()).or(reference.log.filter).unwrap_or_default(),
@@ -204,6 +255,10 @@ impl Settings {
             drain,
             keep_ended,
             http_allowed,
+            models: models::layered(env, &file.models)?,
+            prices,
+            day_limits,
+            mcp: McpOptions { programs, environment: inherited },
             log: word,
             clock: WallClock::offset(offset_s),
         })
@@ -218,6 +273,40 @@ impl Settings {
     pub fn in_memory(&self) -> bool {
         self.store == "memory:"
     }
+}
+
+/// What models cost: the file that comes with the program, and what the settings say of it.
+fn prices(file: &Layer) -> Result<Prices, Failure> {
+    let mut all: BTreeMap<String, PriceLayer> = toml::from_str(PRICES).expect("the embedded prices are read by a test");
+    all.extend(file.prices.iter().map(|(name, price)| (name.clone(), *price)));
+    let is_price = |usd: f64| usd.is_finite() && usd >= 0.0;
+    for (name, price) in &all {
+        if name.split_once(':').is_none_or(|(provider, model)| provider.is_empty() || model.is_empty()) {
+            return Err(Failure::usage(format!("`prices`: `{name}` names no model")).help("such as \"openai:gpt-4o-mini\""));
+        }
+        if !is_price(price.input) || !is_price(price.output) {
+            return Err(Failure::usage(format!("`prices.\"{name}\"`: a price is USD per million tokens, 0 or more")));
+        }
+    }
+    Ok(Prices::new(all.into_iter().map(|(name, price)| (name, (price.input, price.output)))))
+}
+
+/// What the workspace's runs may spend together a day; 0 is no bound.
+fn day_limits(env: Env<'_>, file: &Layer) -> Result<DayLimits, Failure> {
+    let wrong = |name: &str, what: &str, text: &str| Failure::usage(format!("{name} must be {what}, 0 or more, and is `{text}`"));
+    let (usd, tokens) = ("COMMEDIA_BUDGETS__WORKSPACE_PER_DAY_USD", "COMMEDIA_BUDGETS__WORKSPACE_PER_DAY_TOKENS");
+    let money = match env(usd) {
+        Some(text) => Some(text.parse::<f64>().map_err(|_| wrong(usd, "an amount of USD", &text))?),
+        None => file.budgets.workspace_per_day_usd,
+    };
+    if let Some(money) = money.filter(|m| !m.is_finite() || *m < 0.0) {
+        return Err(wrong("budgets.workspace_per_day_usd", "an amount of USD", &money.to_string()));
+    }
+    let count = match env(tokens) {
+        Some(text) => Some(text.parse::<u64>().map_err(|_| wrong(tokens, "a whole number of tokens", &text))?),
+        None => file.budgets.workspace_per_day_tokens,
+    };
+    Ok(DayLimits { tokens: count.filter(|n| *n > 0), micro_usd: money.map(micro_usd).filter(|n| *n > 0) })
 }
 
 /// A ceiling such as `512 MiB`, `4 GiB` or `none`.
@@ -365,7 +454,22 @@ pub fn json_schema() -> Json {
                 "http": section("Tools of kind `http`", json!({
                     "allow": {"type": "array", "items": {"type": "string"}, "default": [], "description": "Hosts, addresses and CIDR ranges that may be reached though they are not on the public network"},
                 })),
+                "mcp": section("Tools of kind `mcp`", json!({
+                    "programs": {"type": "array", "items": {"type": "string"}, "default": [], "description": "Programs that may be started as servers, as scenarios write them; *: any"},
+                })),
             })),
+            "models": section("Where models are; the same keys for each provider", models::json_schema()),
+            "budgets": section("What runs may spend on models together", json!({
+                "workspace_per_day_usd": {"type": "number", "minimum": 0, "default": 0, "description": "USD a day (UTC); 0: no bound"},
+                "workspace_per_day_tokens": {"type": "integer", "minimum": 0, "default": 0, "description": "Tokens a day (UTC); 0: no bound"},
+            })),
+            "prices": {"type": "object", "description": "What models cost, by provider:model; provider:* for all that are not named", "additionalProperties": {
+                "type": "object", "additionalProperties": false, "required": ["input", "output"],
+                "properties": {
+                    "input": {"type": "number", "minimum": 0, "description": "USD per million tokens read"},
+                    "output": {"type": "number", "minimum": 0, "description": "USD per million tokens answered"},
+                },
+            }},
             "log": section("What is told on standard error", json!({
                 "filter": {"type": "string", "default": "warn", "description": "In the syntax of tracing's EnvFilter"},
             })),
@@ -422,6 +526,12 @@ mod tests {
             let variable = ("COMMEDIA_RUNTIME__KEEP_ENDED", word);
             assert_eq!(settings(&Flags::default(), &[home, variable], "").expect("settings").keep_ended, expect);
         }
+        assert_eq!((found.prices.of("ollama", "any"), found.day_limits), (Some((0.0, 0.0)), DayLimits::default()));
+        let day = ("COMMEDIA_BUDGETS__WORKSPACE_PER_DAY_USD", "1.5");
+        let priced = "[budgets]\nworkspace_per_day_usd = 9.0\nworkspace_per_day_tokens = 7\n[prices]\n\"ollama:big\" = {input = 1.0, output = 2.0}";
+        let spends = settings(&Flags::default(), &[home, day], priced).expect("settings");
+        assert_eq!(spends.day_limits, DayLimits { tokens: Some(7), micro_usd: Some(1_500_000) });
+        assert_eq!((spends.prices.of("ollama", "big"), spends.prices.of("ollama", "x")), (Some((1.0, 2.0)), Some((0.0, 0.0))));
         assert_eq!(found.http_allowed, Allowed::default());
         let allow = ("COMMEDIA_TOOLS__HTTP__ALLOW", "a.internal, 10.0.0.0/8");
         let found = settings(&Flags::default(), &[home, allow], "[tools.http]\nallow = ['x']").expect("settings");
@@ -446,6 +556,10 @@ mod tests {
         check(&[("HOME", "/h")], "[runtime]\nkeep_ended = 'some'", "runtime.keep_ended is `all`, a number");
         check(&[("HOME", "/h")], "[tools.http]\nallow = ['10.0.0.0/99']", "tools.http.allow: `10.0.0.0/99`");
         check(&[("HOME", "/h"), ("COMMEDIA_TOOLS__HTTP__ALLOW", "a.b,http://c")], "", "`http://c`");
+        check(&[("HOME", "/h")], "[prices]\ngpt = {input = 1.0, output = 1.0}", "`gpt` names no model");
+        check(&[("HOME", "/h")], "[prices]\n\"a:b\" = {input = -1.0, output = 1.0}", "a price is USD per million tokens");
+        check(&[("HOME", "/h")], "[budgets]\nworkspace_per_day_usd = -1.0", "budgets.workspace_per_day_usd must be an amount");
+        check(&[("HOME", "/h"), ("COMMEDIA_BUDGETS__WORKSPACE_PER_DAY_TOKENS", "lots")], "", "a whole number of tokens");
         check(&[("HOME", "/h"), ("COMMEDIA_RUNTIME__WORKERS", "many")], "", "must be a whole number");
     }
 

@@ -4,6 +4,8 @@
 mod history;
 #[path = "packs/season.rs"]
 mod season;
+#[path = "packs/studio.rs"]
+mod studio;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +16,7 @@ use commedia_domain::value::Value;
 use season::{Folder, Season, int, pack, packs, play, text};
 use serde_json::json;
 
-const PACKS: [&str; 5] = ["coin-shop", "fault-drill", "handoff-4", "handoff-4-rules", "retail-season"];
+const PACKS: [&str; 6] = ["coin-shop", "fault-drill", "handoff-4", "handoff-4-rules", "retail-season", "startup-studio"];
 const SEEDS: u64 = 4;
 
 #[test]

@@ -23,8 +23,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, DerivedActorRef};
 
 pub(crate) use self::calls::CallOrder;
 use self::calls::Calls;
-use crate::model::{self, Model, stub};
+use crate::metrics::Metrics;
+use crate::model::{self, Deltas, Model, stub};
+use crate::prices::Prices;
+use crate::subscribers::{Listeners, Piece};
 use crate::tool::http::HttpTools;
+use crate::tool::mcp::McpServers;
 
 /// How the words of a crash begin that a fault asked for.
 pub const INJECTED: &str = "injected fault: a crash";
@@ -94,8 +98,12 @@ pub(crate) struct AgentArguments {
     pub(crate) reports: DerivedActorRef<AgentReport>,
     pub(crate) builtins: Arc<dyn Builtins>,
     pub(crate) model: Option<Arc<dyn Model>>,
+    pub(crate) prices: Arc<Prices>,
     pub(crate) http: Arc<HttpTools>,
+    pub(crate) mcp: Arc<McpServers>,
     pub(crate) blobs: BlobKey,
+    /// Who hears its models' answers while they come, if anybody; and where is counted what they miss.
+    pub(crate) listeners: Option<(Arc<Listeners>, Arc<Metrics>)>,
 }
 
 pub(crate) struct AgentState {
@@ -197,11 +205,15 @@ impl AgentState {
                 return self.report(AgentReport::StepEnded { step, outcome });
             }
         };
-        let reports = self.given.reports.clone();
+        let (reports, prices) = (self.given.reports.clone(), self.given.prices.clone());
+        let deltas = self.deltas(&request);
         self.calls.spawn(step, reports, async move {
             let limit = Duration::from_millis(request.timeout_ms);
-            let outcome = match tokio::time::timeout(limit, model.answer(&request)).await {
-                Ok(answer) => model::outcome(answer, &blobs),
+            let outcome = match tokio::time::timeout(limit, model.answer(&request, deltas.as_ref())).await {
+                Ok(mut answer) => {
+                    answer.iter_mut().for_each(|answer| prices.charge(&request, answer));
+                    model::outcome(answer, &blobs)
+                }
                 Err(_) => StepOutcome::Failed(Failure {
                     class: FailureClass::Timeout,
                     message: format!("the model did not answer within {} s", limit.as_secs_f64()).into(),
@@ -210,6 +222,21 @@ impl AgentState {
             AgentReport::StepEnded { step, outcome }
         });
         Ok(())
+    }
+
+    /// Where pieces of an answer are told; `None` where nobody listens.
+    fn deltas(&self, request: &ModelRequest) -> Option<Deltas> {
+        let (listeners, metrics) = self.given.listeners.clone()?;
+        if !listeners.are_there() {
+            return None;
+        }
+        let (agent, replica, step) = (request.agent.clone(), request.replica, request.step);
+        Some(Deltas::new(move |text| {
+            let missed = listeners.tell(&Piece { agent: agent.clone(), replica, step, text: text.into() });
+            if missed > 0 {
+                metrics.shed_total.with_label_values(&["piece"]).inc_by(missed as u64);
+            }
+        }))
     }
 
     fn tool(&self, order: &ToolOrder) -> StepOutcome {

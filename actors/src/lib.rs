@@ -9,7 +9,9 @@
 
 pub mod admission;
 pub mod agent;
+pub mod budget;
 pub mod clock;
+pub mod extraction;
 pub mod live;
 pub mod log;
 mod meta;
@@ -18,6 +20,7 @@ pub mod model;
 pub mod orchestrator;
 mod passive;
 pub mod points;
+pub mod prices;
 mod rebuild;
 mod recovery;
 pub mod registry;
@@ -28,5 +31,6 @@ pub mod subscribers;
 mod supervisor;
 mod timers;
 pub mod tool;
+mod transport;
 mod upkeep;
 pub mod verify;

@@ -12,6 +12,7 @@ use commedia_domain::tool::Builtins;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::admission::{Ceiling, Commands, Place, Places};
+use crate::budget::DayBudget;
 use crate::clock::WallClock;
 use crate::log::{LoadError, StoredEvent};
 use crate::meta::WAITING;
@@ -19,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::orchestrator::OrchestratorMsg;
 use crate::passive::Rush;
+use crate::prices::Prices;
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::runtime::StartOptions;
@@ -26,6 +28,7 @@ use crate::store::{Head, Store};
 use crate::subscribers::Subscribers;
 use crate::timers::Timers;
 use crate::tool::http::HttpTools;
+use crate::tool::mcp::McpServers;
 
 /// What all actors of a runtime share.
 pub(crate) struct Shared {
@@ -34,7 +37,12 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) builtins: Arc<dyn Builtins>,
     pub(crate) model: Option<Arc<dyn Model>>,
+    /// What models cost.
+    pub(crate) prices: Arc<Prices>,
+    /// What the workspace's runs may spend together.
+    pub(crate) day_budget: DayBudget,
     pub(crate) http: Arc<HttpTools>,
+    pub(crate) mcp: Arc<McpServers>,
     pub(crate) clock: WallClock,
     pub(crate) timers: Timers,
     /// Whether the runtime closes.

@@ -1,13 +1,19 @@
 //! Every series of the process, named here and nowhere else. Base units; never a run id as a label.
 
-use commedia_domain::event::{AnsweredBy, StepOutcome};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use commedia_domain::event::{AnsweredBy, StepOutcome, Usage};
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
+use crate::model::ModelErrorKind;
+
 /// The process' metrics; passed in, never global.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
     /// Ended runs.
@@ -52,13 +58,50 @@ pub struct Metrics {
     pub http_requests_total: IntCounterVec,
     /// Time of HTTP requests.
     pub http_request_seconds: HistogramVec,
+    /// Starts of MCP servers.
+    pub mcp_starts_total: IntCounterVec,
     /// Injected faults.
     pub faults_injected_total: IntCounterVec,
     usual: Usual,
+    /// Models with series of their own.
+    models: Arc<AtomicUsize>,
+}
+
+/// Models with series of their own; all others are `other`.
+const MAX_MODELS: usize = 256;
+
+/// The series of one model, looked up once.
+pub(crate) struct ModelSeries {
+    label: String,
+    requests: IntCounterVec,
+    ok: IntCounter,
+    tokens_in: IntCounter,
+    tokens_out: IntCounter,
+    seconds: Histogram,
+    cost_usd: prometheus::Counter,
+}
+
+impl ModelSeries {
+    /// A request was answered.
+    pub(crate) fn answered(&self, took: Duration, usage: &Usage) {
+        self.ok.inc();
+        self.seconds.observe(took.as_secs_f64());
+        self.tokens_in.inc_by(usage.tokens_in);
+        self.tokens_out.inc_by(usage.tokens_out);
+        if usage.cost_usd > 0.0 {
+            self.cost_usd.inc_by(usage.cost_usd);
+        }
+    }
+
+    /// A request failed, or was not sent.
+    pub(crate) fn failed(&self, kind: ModelErrorKind, took: Duration) {
+        self.requests.with_label_values(&[&self.label, kind.word()]).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
 }
 
 /// The series that count in every turn, looked up once.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Usual {
     turns: [IntCounter; 4],
     model_steps: IntCounter,
@@ -92,6 +135,7 @@ impl Metrics {
         let made = Metrics {
             registry: Registry::new(),
             usual: Usual::of(&turns_total, &steps_total),
+            models: Arc::default(),
             runs_total: counters("commedia_runs_total", "Ended runs", &["scenario", "status"]),
             runs_active: gauge("commedia_runs_active", "Live runs"),
             run_duration_seconds: histogram("commedia_run_duration_seconds", "Wall time of ended runs", &SECONDS),
@@ -123,6 +167,7 @@ impl Metrics {
                 HistogramOpts::new("commedia_http_request_seconds", "Time of HTTP requests").buckets(SECONDS.to_vec()),
                 &["route"],
             )),
+            mcp_starts_total: counters("commedia_mcp_starts_total", "Starts of MCP servers", &["outcome"]),
             faults_injected_total: counters("commedia_faults_injected_total", "Injected faults", &["kind"]),
         };
         made.register();
@@ -130,7 +175,7 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 22] = [
+        let all: [Box<dyn prometheus::core::Collector>; 23] = [
             Box::new(self.runs_total.clone()),
             Box::new(self.runs_active.clone()),
             Box::new(self.run_duration_seconds.clone()),
@@ -152,6 +197,7 @@ impl Metrics {
             Box::new(self.shed_total.clone()),
             Box::new(self.http_requests_total.clone()),
             Box::new(self.http_request_seconds.clone()),
+            Box::new(self.mcp_starts_total.clone()),
             Box::new(self.faults_injected_total.clone()),
         ];
         for collector in all {
@@ -170,10 +216,25 @@ impl Metrics {
         self.usual.turns[series].inc_by(turns);
     }
 
+    /// The series of a model, `provider:model`. Scenarios name models, so that beyond a number of them all others are one.
+    pub(crate) fn of_model(&self, model: &str) -> ModelSeries {
+        let known = self.models.fetch_add(1, Ordering::Relaxed) < MAX_MODELS;
+        let label = if known { model } else { "other" };
+        ModelSeries {
+            label: label.into(),
+            ok: self.model_requests_total.with_label_values(&[label, "ok"]),
+            tokens_in: self.model_tokens_total.with_label_values(&[label, "in"]),
+            tokens_out: self.model_tokens_total.with_label_values(&[label, "out"]),
+            requests: self.model_requests_total.clone(),
+            seconds: self.model_seconds.clone(),
+            cost_usd: self.model_cost_usd_total.clone(),
+        }
+    }
+
     /// Counts a step.
     pub(crate) fn step_ended(&self, outcome: &StepOutcome) {
         match outcome {
-            StepOutcome::Answered { .. } => self.usual.model_steps.inc(),
+            StepOutcome::Answered { .. } | StepOutcome::Replied(_) => self.usual.model_steps.inc(),
             StepOutcome::Done { .. } => self.usual.tool_steps.inc(),
             StepOutcome::Failed(failure) => self.steps_total.with_label_values(&[failure.class.word(), "failed"]).inc(),
         }

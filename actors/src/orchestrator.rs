@@ -4,6 +4,7 @@
 //! follower's tick, the end), the frame is full, or 20 ms of its own work have passed. Nothing is visible before it is durable.
 
 mod hands;
+mod models;
 mod outside;
 mod reports;
 pub(crate) mod rest;
@@ -13,12 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
-use commedia_domain::event::{Created, Event, Failure, FailureClass, Injected, ModelBinding, StepOutcome, Work};
-use commedia_domain::id::AgentIx;
+use commedia_domain::body::Body;
+use commedia_domain::event::{Created, Discovered, Event, Injected, Work};
+use commedia_domain::id::{AgentIx, ToolIx};
 use commedia_domain::message::{Seat, StepId, TurnId};
 use commedia_domain::rules::{Order, SHARD};
 use commedia_domain::run::state::{STATE_VERSION, WORKSPACE};
 use commedia_domain::run::{Command, Effect, Refusal, Run};
+use commedia_domain::scenario::ToolRef;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
 use crate::agent::{AgentMsg, AgentReport, ToolOrder};
@@ -59,6 +62,8 @@ pub enum OrchestratorMsg {
     GiveWay,
     /// Those that wanted to begin have begun.
     RushOver,
+    /// A server of tools said what it offers.
+    Discovered(Box<Discovered>),
     /// Stop at this point; everything decided becomes durable first.
     Drain(RpcReplyPort<()>),
 }
@@ -119,6 +124,8 @@ pub(crate) struct State {
     /// What each agent's actor works on: seats in order, the turn, the place of the mailbox being served.
     doing: HashMap<ActorId, Doing>,
     steps: BTreeSet<StepId>,
+    /// Servers of tools that are being asked what they offer.
+    discovering: BTreeSet<ToolIx>,
     order: Option<TurnId>,
     began: Instant,
     appended: Instant,
@@ -176,9 +183,20 @@ impl Actor for Orchestrator {
         match message {
             OrchestratorMsg::Go => state.woken = None,
             OrchestratorMsg::RushOver => state.stands_still = false,
+            OrchestratorMsg::Discovered(found) => {
+                state.discovered(found)?;
+                Box::pin(state.flush()).await?;
+            }
             OrchestratorMsg::Report(report) => {
                 let from_outside = state.is_from_outside(&report);
+                let of_model = matches!(&report, AgentReport::StepEnded { outcome, .. } if outcome.answer().is_some());
                 state.reported(report)?;
+                if from_outside && of_model {
+                    // What follows from a model's answer, up to the next request, goes into the same append as the answer:
+                    // it is durable before anything else leaves. A model is asked at least once, so no more is needed.
+                    Box::pin(state.go_ahead(&myself)).await?;
+                    return Ok(Box::pin(state.flush_answer()).await?);
+                }
                 if from_outside {
                     Box::pin(state.flush()).await?;
                 }
@@ -266,6 +284,7 @@ impl State {
             agents: HashMap::new(),
             doing: HashMap::new(),
             steps: BTreeSet::new(),
+            discovering: BTreeSet::new(),
             order: None,
             began: Instant::now(),
             appended: Instant::now(),
@@ -451,6 +470,11 @@ impl State {
         Ok(())
     }
 
+    /// A model's answer that nothing has made durable yet.
+    async fn flush_answer(&mut self) -> Result<(), AppendError> {
+        if self.log.is_dirty() { self.flush().await } else { Ok(()) }
+    }
+
     /// A snapshot every so many events, and not before the log has grown by as much as the last one took: all snapshots
     /// together stay in proportion to the log, and so does what is folded behind the newest.
     fn snapshot(&mut self, every: u64) {
@@ -484,19 +508,24 @@ impl State {
         if effects.is_empty() {
             return Err("the run waits and owes nothing".into());
         }
-        let mut outside = Vec::new();
+        let (mut outside, mut asked) = (Vec::new(), Vec::new());
         for effect in effects {
             match effect {
                 Effect::Serve(order) if self.order != Some(order.turn) => self.serve(*order, myself).await?,
-                Effect::Perform { step, seat, work } if !self.steps.contains(&step) => {
-                    self.step(step, seat, work, myself).await?;
-                }
+                Effect::Perform { step, seat, work } if !self.steps.contains(&step) => match work {
+                    Work::Tool { tool, input, .. } => self.step(step, seat, (tool, &input), myself).await?,
+                    Work::Model | Work::Judge { .. } | Work::Summary => asked.push((step, seat)),
+                },
                 Effect::Reach { step, seat, tool, input, next } if !self.steps.contains(&step) => {
                     outside.push(outside::Owed { step, seat, tool, input, next });
                 }
                 Effect::Wake { at } => self.sleep_until(at).await?,
+                Effect::Discover { server } => self.discover(server, myself),
                 Effect::Serve(_) | Effect::Perform { .. } | Effect::Reach { .. } => {}
             }
+        }
+        if !asked.is_empty() {
+            self.ask(asked, myself).await?;
         }
         if !outside.is_empty() {
             self.reach(outside, myself).await?;
@@ -534,46 +563,36 @@ impl State {
         Ok(self.take(events)?)
     }
 
+    /// A tool that needs nothing outside the process.
     async fn step(
         &mut self,
         step: StepId,
         seat: Seat,
-        work: Work,
+        (tool, input): (ToolRef, &Body),
         myself: &ActorRef<OrchestratorMsg>,
     ) -> Result<(), ActorProcessingErr> {
-        let tool = match &work {
-            Work::Model => None,
-            Work::Tool { tool, .. } => Some(*tool),
-        };
-        let message = match work {
-            Work::Model => match self.run.model_request(step) {
-                Ok(request) => {
-                    if matches!(request.binding, ModelBinding::Provider { .. }) {
-                        self.flush().await?;
-                    }
-                    AgentMsg::Ask(Box::new(request))
-                }
-                Err(e) => {
-                    let message = format!("its instructions: {}", e.message).into();
-                    let outcome = StepOutcome::Failed(Failure { class: FailureClass::Rule, message });
-                    myself.cast(OrchestratorMsg::Report(AgentReport::StepEnded { step, outcome }))?;
-                    self.steps.insert(step);
-                    return Ok(());
-                }
-            },
-            Work::Tool { tool, input, .. } => {
-                let Some(turn) = self.run.state().turns.get(&seat) else { return Ok(()) };
-                AgentMsg::Tool(Box::new(ToolOrder {
-                    step,
-                    agent: seat.agent,
-                    facts: self.run.facts(),
-                    world: self.run.turn_world(turn),
-                    message: turn.message.clone(),
-                    tool,
-                    input: input.value().clone(),
-                }))
-            }
-        };
+        let Some(turn) = self.run.state().turns.get(&seat) else { return Ok(()) };
+        let order = AgentMsg::Tool(Box::new(ToolOrder {
+            step,
+            agent: seat.agent,
+            facts: self.run.facts(),
+            world: self.run.turn_world(turn),
+            message: turn.message.clone(),
+            tool,
+            input: input.value().clone(),
+        }));
+        self.order_struck(seat, step, Some(tool), order, myself).await
+    }
+
+    /// Gives a step to its agent, with whatever faults strike it.
+    async fn order_struck(
+        &mut self,
+        seat: Seat,
+        step: StepId,
+        tool: Option<ToolRef>,
+        message: AgentMsg,
+        myself: &ActorRef<OrchestratorMsg>,
+    ) -> Result<(), ActorProcessingErr> {
         let message = match self.run.step_strike(step, seat, tool) {
             Some(strike) => {
                 self.inject(strike.injected.clone())?;
@@ -628,6 +647,7 @@ impl State {
         if let Some(status) = self.run.state().status.ended() {
             metrics.runs_total.with_label_values(&[&*self.run.scenario().name, status]).inc();
             metrics.run_duration_seconds.observe(self.began.elapsed().as_secs_f64());
+            self.give_back();
         }
         self.rest();
     }

@@ -14,6 +14,7 @@ use ractor::{Actor, ActorRef, call};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::admission::{Busy, Ceiling, Commands, Entry, Places};
+use crate::budget::{DayBudget, DayLimits};
 use crate::clock::WallClock;
 use crate::live::{Live, LoadedRun, Shared};
 use crate::log::{LoadError, StoredEvent};
@@ -24,17 +25,19 @@ use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
 pub use crate::passive::{CommandFailed, Standings};
 use crate::passive::{Loads, Rush, quarantined};
 use crate::points::{Point, pass};
+use crate::prices::Prices;
 use crate::rebuild::recover_caught;
 use crate::recovery::{Recovered, Scenarios, events};
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::store::engine::Durability;
 use crate::store::{CheckReport, OpenError, Options, ReadError, Stats, Store, StreamId, StreamKind};
-use crate::subscribers::Follow;
+use crate::subscribers::{Follow, Pieces};
 use crate::supervisor::{Supervisor, SupervisorMsg};
 use crate::timers::Timers;
 use crate::tool::address::Allowed;
 use crate::tool::http::{HttpTools, NoSecrets, Secrets};
+use crate::tool::mcp::{McpOptions, McpServers};
 pub use crate::upkeep::{DeleteError, Keep};
 use crate::verify::{Verified, verify};
 
@@ -72,10 +75,18 @@ pub struct RuntimeOptions {
     pub builtins: Arc<dyn Builtins>,
     /// Who answers for providers.
     pub model: Option<Arc<dyn Model>>,
+    /// The process' metrics, which the model may share.
+    pub metrics: Arc<Metrics>,
+    /// What models cost.
+    pub prices: Arc<Prices>,
+    /// What the workspace's runs may spend on models together, a day.
+    pub day_limits: DayLimits,
     /// What tools of kind `http` may reach besides public addresses.
     pub http_allowed: Allowed,
     /// Where the secrets are that such tools name.
     pub secrets: Arc<dyn Secrets>,
+    /// What tools of kind `mcp` may start.
+    pub mcp: McpOptions,
 }
 
 impl Default for RuntimeOptions {
@@ -93,8 +104,12 @@ impl Default for RuntimeOptions {
             clock: WallClock::default(),
             builtins: Arc::new(crate::tool::BuiltinTools),
             model: None,
+            metrics: Arc::new(Metrics::new()),
+            prices: Arc::default(),
+            day_limits: DayLimits::default(),
             http_allowed: Allowed::default(),
             secrets: Arc::new(NoSecrets),
+            mcp: McpOptions::default(),
         }
     }
 }
@@ -108,6 +123,8 @@ pub struct StartOptions {
     pub watch: bool,
     /// The handle is done when the run waits, too; its orchestrator goes then.
     pub until_wait: bool,
+    /// Somebody wants to hear answers while they come: models are asked for them piece by piece.
+    pub pieces: bool,
 }
 
 /// Why a run was not started.
@@ -119,6 +136,9 @@ pub enum StartError {
     /// The scenario asks for what this version does not run; nothing was stored.
     #[error("{0}")]
     Unbuilt(String),
+    /// A budget of money counts on a model whose price nobody knows; nothing was stored.
+    #[error("{0}")]
+    Price(String),
     /// The store or the actors.
     #[error("{0}")]
     Load(#[from] LoadError),
@@ -141,6 +161,8 @@ pub struct RunHandle {
     pub scenario: Arc<Scenario>,
     /// Its events as they become durable, where it is followed.
     pub events: Option<Follow>,
+    /// Pieces of models' answers as they come, where they were asked for.
+    pub pieces: Option<Pieces>,
     done: oneshot::Receiver<Result<LoadedRun, LoadError>>,
 }
 
@@ -195,7 +217,7 @@ pub struct Runtime {
 impl Runtime {
     /// Opens the store and starts the supervisor. Nothing that was interrupted goes on by itself: see [`Runtime::resume`].
     pub async fn open(options: RuntimeOptions) -> Result<Runtime, OpenError> {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = options.metrics.clone();
         let mut store_options = Options { observer: Some(metrics.clone()), ..Options::default() };
         store_options.cache_bytes = options.cache_bytes.unwrap_or(store_options.cache_bytes);
         let store = Store::open(&options.store, options.durability, store_options).await?;
@@ -204,14 +226,19 @@ impl Runtime {
 
     /// The runtime over a store that is open already, such as one that tests keep over two of them.
     pub async fn open_on(store: Store, options: RuntimeOptions) -> Result<Runtime, OpenError> {
-        Runtime::over(store, Arc::new(Metrics::new()), options).await
+        let metrics = options.metrics.clone();
+        Runtime::over(store, metrics, options).await
     }
 
     async fn over(store: Store, metrics: Arc<Metrics>, options: RuntimeOptions) -> Result<Runtime, OpenError> {
+        let mcp = McpServers::new(options.mcp, options.http_allowed.clone(), options.secrets.clone(), metrics.clone());
         let shared = Arc::new(Shared {
+            day_budget: DayBudget::new(options.day_limits, store.clone()),
+            prices: options.prices,
             store,
             registry: Registry::default(),
             metrics,
+            mcp: Arc::new(mcp),
             builtins: options.builtins,
             model: options.model,
             http: Arc::new(HttpTools::new(options.http_allowed, options.secrets, options.clock)),
@@ -249,6 +276,13 @@ impl Runtime {
             return Err(StartError::Unbuilt(format!("{} is not part of this version", unbuilt.what)));
         }
         let new = NewRun::new(&scenario, &input).map_err(StartError::Parameters)?;
+        let by_day = self.shared.day_budget.limits().micro_usd.is_some();
+        if let Some((name, model)) = self.shared.prices.missing(&scenario, &input.models, by_day) {
+            return Err(StartError::Price(format!(
+                "a budget in USD is set, and nobody knows what `{model}` costs (`{name}`): say `price: {{input, output}}` at the \
+                 alias, or set it under `[prices]` in the settings"
+            )));
+        }
         let place = self.shared.place(WORKSPACE, Entry::New).await?;
         self.scenarios.store(&self.shared.store, &scenario, self.shared.clock.now_ms()).await?;
         let created = Box::new(new.created);
@@ -328,8 +362,9 @@ impl Runtime {
     ) -> Result<RunHandle, StartError> {
         let (id, scenario) = (live.id.clone(), live.scenario.clone());
         let events = (live.start.follow || live.start.watch).then(|| live.subscribers.follow());
+        let pieces = live.start.pieces.then(|| live.subscribers.listeners.listen());
         self.start_live(live, origin, first).await?;
-        Ok(RunHandle { id, scenario, events, done })
+        Ok(RunHandle { id, scenario, events, pieces, done })
     }
 
     /// All runs, newest first.
@@ -479,6 +514,7 @@ impl Runtime {
         draining.join_all().await;
         pass(Point::DrainAfter);
         self.release_parked().await;
+        self.shared.mcp.stop().await;
         self.shared.store.close().await
     }
 }

@@ -1,8 +1,10 @@
 //! The tools built into the runtime: which there are, what they take and give. All are pure functions over values.
 
 pub mod address;
+pub(crate) mod attempt;
 pub mod forecast;
 pub mod http;
+pub mod mcp;
 mod numbers;
 pub mod statistics;
 

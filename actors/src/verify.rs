@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use commedia_domain::event::{Crash, ENGINE, Event, FailureClass, Lane, StepOutcome};
-use commedia_domain::id::Hash32;
+use commedia_domain::event::{Crash, Discovered, ENGINE, Event, FailureClass, Lane, StepOutcome};
+use commedia_domain::id::{Hash32, ToolIx};
 use commedia_domain::message::StepId;
 use commedia_domain::rules;
 use commedia_domain::run::{Command, Effect, Refusal, Run};
@@ -86,6 +86,8 @@ struct Replay {
     /// Canonical events still to come.
     expected: VecDeque<StoredEvent>,
     outcomes: BTreeMap<StepId, StepOutcome>,
+    /// What servers of tools offered.
+    discovered: BTreeMap<ToolIx, Box<Discovered>>,
     /// On a real clock what befell steps, in its order: there the order in which they end is an outcome, too.
     steps: VecDeque<StoredEvent>,
     crashes: VecDeque<Crash>,
@@ -104,6 +106,12 @@ impl Replay {
             outcomes: (log.iter())
                 .filter_map(|e| match &*e.event {
                     Event::StepRecorded(recorded) => Some((recorded.step, recorded.outcome.clone())),
+                    _ => None,
+                })
+                .collect(),
+            discovered: (log.iter())
+                .filter_map(|e| match &*e.event {
+                    Event::ToolsDiscovered(found) => Some((found.server, found.clone())),
                     _ => None,
                 })
                 .collect(),
@@ -191,6 +199,11 @@ impl Replay {
                 Effect::Perform { step, .. } | Effect::Reach { step, .. } => {
                     if let Some(outcome) = self.outcomes.remove(&step) {
                         return run.decide(Command::StepEnded { step, outcome }).map_err(|e| e.to_string());
+                    }
+                }
+                Effect::Discover { server } => {
+                    if let Some(found) = self.discovered.remove(&server) {
+                        return run.decide(Command::Discovered(found)).map_err(|e| e.to_string());
                     }
                 }
                 Effect::Wake { .. } => {}

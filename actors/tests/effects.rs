@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use commedia_actors::live::LoadedRun;
 use commedia_actors::log::StoredEvent;
-use commedia_actors::model::{Answer, Model, ModelError};
+use commedia_actors::model::{Answer, Deltas, Model, ModelError};
 use commedia_actors::runtime::{Runtime, RuntimeOptions, StartOptions};
 use commedia_actors::store::engine::Durability;
 use commedia_actors::tool::address::Allowed;
@@ -27,7 +27,7 @@ struct Caller(Vec<(&'static str, &'static str)>);
 
 #[async_trait]
 impl Model for Caller {
-    async fn answer(&self, request: &ModelRequest) -> Result<Answer, ModelError> {
+    async fn answer(&self, request: &ModelRequest, _deltas: Option<&Deltas>) -> Result<Answer, ModelError> {
         let call = |(n, (tool, input)): (usize, &(&str, &str))| {
             (format!("call-{n}"), (*tool).to_owned(), Value::from_json_text(input).expect("JSON"))
         };
@@ -35,7 +35,7 @@ impl Model for Caller {
             0 => (None, self.0.iter().enumerate().map(call).collect()),
             _ => (Some("done".to_owned()), Vec::new()),
         };
-        Ok(Answer { text, calls, usage: Usage::default(), by: AnsweredBy::Model })
+        Ok(Answer { text, calls, usage: Usage::default(), by: AnsweredBy::Model, source: None })
     }
 }
 
@@ -94,7 +94,7 @@ fn outcomes(events: &[StoredEvent]) -> Vec<String> {
                 StepOutcome::Failed(failure) => {
                     found.push((recorded.step, format!("{}: {}", failure.class.word(), failure.message)));
                 }
-                StepOutcome::Answered { .. } => {}
+                StepOutcome::Answered { .. } | StepOutcome::Replied(_) => {}
             }
         }
     }
@@ -329,13 +329,13 @@ struct Moody {
 
 #[async_trait]
 impl Model for Moody {
-    async fn answer(&self, request: &ModelRequest) -> Result<Answer, ModelError> {
+    async fn answer(&self, request: &ModelRequest, _deltas: Option<&Deltas>) -> Result<Answer, ModelError> {
         let left = self.panics.load(Ordering::Relaxed);
         if left > 0 {
             self.panics.store(left - 1, Ordering::Relaxed);
         }
         assert!(left == 0, "moody");
-        self.caller.answer(request).await
+        self.caller.answer(request, None).await
     }
 }
 

@@ -103,7 +103,7 @@ proptest! {
             let once_more = again.decide(Command::Dispatch { step: *step });
             for effect in again.pending() {
                 let Effect::Reach { step: owed, tool, next, .. } = effect else { continue };
-                let effect = scenario.tools[tool.at()].class == EffectClass::Effect;
+                let effect = again.class_of(tool) == EffectClass::Effect;
                 if owed == *step {
                     prop_assert_eq!(next, if effect { Next::Lost } else { Next::Dispatch });
                     prop_assert_eq!(once_more.is_err(), effect, "{}", step);

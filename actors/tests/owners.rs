@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use commedia_actors::clock::WallClock;
 use commedia_actors::live::LoadedRun;
-use commedia_actors::model::{Answer, Model, ModelError};
+use commedia_actors::model::{Answer, Deltas, Model, ModelError};
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{RunHandle, Runtime, RuntimeOptions, StartOptions};
 use commedia_actors::store::{Options, Store, StreamId, StreamKind};
@@ -48,10 +48,10 @@ impl Gated {
 
 #[async_trait]
 impl Model for Gated {
-    async fn answer(&self, request: &ModelRequest) -> Result<Answer, ModelError> {
-        self.0.acquire().await.map_err(|e| ModelError::Permanent(e.to_string()))?.forget();
+    async fn answer(&self, request: &ModelRequest, _deltas: Option<&Deltas>) -> Result<Answer, ModelError> {
+        self.0.acquire().await.map_err(|e| ModelError::refused(e.to_string()))?.forget();
         let text = Some(format!("Written in step {}.", request.step));
-        Ok(Answer { text, calls: Vec::new(), usage: Usage::default(), by: AnsweredBy::Model })
+        Ok(Answer { text, calls: Vec::new(), usage: Usage::default(), by: AnsweredBy::Model, source: None })
     }
 }
 

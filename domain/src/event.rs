@@ -2,6 +2,7 @@
 //! whenever `decide` may give other canonical events for the same inputs.
 
 mod bodies;
+mod step;
 
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use crate::id::{AgentIx, CollectionIx, Hash32, MetricIx, StateIx, ToolIx, Trigge
 use crate::message::{Call, Chat, Seat, StepId, TurnId};
 use crate::scenario::{Carry, ToolRef};
 use crate::value::Key;
+
+pub use step::{Answered, Recorded, Reply, StepOutcome, Then, Work};
 
 /// The version of `decide`: logs of another engine are folded, but not compared.
 pub const ENGINE: u16 = 1;
@@ -251,6 +254,98 @@ pub enum Event {
         /// What.
         how: Reconciled,
     },
+    // ── canonical once more ──
+    /// The older part of a conversation was replaced by a summary, for an agent whose `history` is bounded.
+    HistorySummarised {
+        /// In which turn.
+        turn: TurnId,
+        /// Whose.
+        seat: Seat,
+        /// How many messages, the oldest ones.
+        replaced: u32,
+        /// The summary.
+        summary: Body,
+    },
+    // ── operational once more ──
+    /// So much of the budgets is held for a step that is about to ask a model.
+    BudgetReserved {
+        /// Which.
+        step: StepId,
+        /// Whose.
+        seat: Seat,
+        /// How much at most.
+        amount: Amount,
+    },
+    /// What a step took of the budgets; the rest of what was held for it is free again.
+    BudgetSettled {
+        /// Which.
+        step: StepId,
+        /// Whose.
+        seat: Seat,
+        /// How much.
+        amount: Amount,
+        /// Whether nobody knows: then it counts with all that was held.
+        lost: bool,
+    },
+    /// A step is not performed: a budget has no room for it.
+    BudgetRefused {
+        /// Which.
+        step: StepId,
+        /// Whose.
+        seat: Seat,
+        /// How much it would have needed at most.
+        amount: Amount,
+        /// Which budget, and how much of it is left.
+        reason: Arc<str>,
+    },
+    /// The workspace gave the run a slice of its budget of the day, or took back what the run did not need.
+    BudgetGranted {
+        /// The day, from 1970-01-01, UTC.
+        day: i64,
+        /// How much the run may spend of it now, with what it spent before.
+        amount: Amount,
+    },
+    /// A server of tools was asked what it offers, for the whole run.
+    ToolsDiscovered(Box<Discovered>),
+}
+
+/// Tokens and money, exact: what budgets are counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Serialize, Deserialize)]
+pub struct Amount {
+    /// Tokens in and out.
+    pub tokens: u64,
+    /// Millionths of a USD.
+    pub micro_usd: u64,
+}
+
+/// What a server of tools offers, as far as the scenario allows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Discovered {
+    /// The server: a declared tool of kind `mcp`.
+    pub server: ToolIx,
+    /// Its own name and version; empty where it was not there.
+    pub by: Arc<str>,
+    /// What of the allowed tools it offers.
+    pub offered: Vec<Offered>,
+    /// Allowed tools that are left out, by position in `allow`, and why.
+    pub missing: Vec<(u16, Arc<str>)>,
+    /// Why it could not be asked.
+    pub failure: Option<Arc<str>>,
+}
+
+/// A tool that a server offers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Which of the allowed ones, by position.
+    pub tool: u16,
+    /// What it does, in the server's words.
+    pub description: Body,
+    /// The JSON Schema of its input, JSON text.
+    pub schema: Body,
+    /// The server says that it changes nothing.
+    pub read_only: bool,
+    /// The server says that twice is as good as once.
+    pub idempotent: bool,
 }
 
 /// A fault that strikes.
@@ -567,6 +662,8 @@ pub enum FailureClass {
     Crash,
     /// Time.
     Timeout,
+    /// A budget.
+    Budget,
 }
 
 impl FailureClass {
@@ -581,6 +678,7 @@ impl FailureClass {
             FailureClass::Steps => "steps",
             FailureClass::Crash => "crash",
             FailureClass::Timeout => "timeout",
+            FailureClass::Budget => "budget",
         }
     }
 }
@@ -701,103 +799,6 @@ impl Usage {
     }
 }
 
-/// What a step calls.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Work {
-    /// The model, with the conversation so far.
-    Model,
-    /// A tool.
-    Tool {
-        /// The call.
-        call_id: Arc<str>,
-        /// Which.
-        tool: ToolRef,
-        /// Its input.
-        input: Body,
-    },
-}
-
-/// A durable outcome, and what follows from it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Recorded {
-    /// Which step.
-    pub step: StepId,
-    /// What came back.
-    pub outcome: StepOutcome,
-    /// What follows.
-    pub then: Then,
-    /// Guardrails that were not met.
-    pub trips: Vec<Trip>,
-}
-
-/// What a step gave.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum StepOutcome {
-    /// A model's answer.
-    Answered {
-        /// Words; null where it only called.
-        text: Body,
-        /// Calls.
-        calls: Vec<Call>,
-        /// Who answered.
-        by: AnsweredBy,
-        /// Tokens and money.
-        usage: Usage,
-    },
-    /// A tool's result.
-    Done {
-        /// The value.
-        value: Body,
-        /// Its writes.
-        writes: Vec<Write>,
-        /// Its messages.
-        sent: Vec<Sent>,
-    },
-    /// It failed.
-    Failed(Failure),
-}
-
-/// What follows from an outcome.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Then {
-    /// Other steps of the same answer are still open.
-    Wait,
-    /// The model is asked again; these answers and words go to it first.
-    Again {
-        /// Calls answered without a step.
-        answers: Vec<(Arc<str>, Body)>,
-        /// Words to the model, such as a repair message.
-        words: Option<Body>,
-    },
-    /// Tools run; what is in `answers` needs none.
-    Tools {
-        /// Steps planned with this record, numbered from the turn's next step on: call, tool, input.
-        planned: Vec<(Arc<str>, ToolRef, Body)>,
-        /// Calls answered without a step.
-        answers: Vec<(Arc<str>, Body)>,
-        /// What follows once they are done, instead of the model.
-        after: Option<Box<Outcome>>,
-    },
-    /// Delegates are asked; the turn waits.
-    Ask {
-        /// The questions.
-        asks: Vec<Ask>,
-        /// Calls answered without a step.
-        answers: Vec<(Arc<str>, Body)>,
-    },
-    /// The turn is ready to commit.
-    Ready {
-        /// Calls answered without a step.
-        answers: Vec<(Arc<str>, Body)>,
-        /// How it ends.
-        outcome: Box<Outcome>,
-    },
-    /// The agent's fallback takes the whole turn.
-    Fallback,
-    /// The turn failed.
-    Failed(Failure),
-}
-
 impl Event {
     /// The event's lane.
     pub fn lane(&self) -> Lane {
@@ -819,7 +820,12 @@ impl Event {
             | Event::TurnDegraded { .. }
             | Event::StepDispatched { .. }
             | Event::StepUnknown { .. }
-            | Event::StepReconciled { .. } => Lane::Operational,
+            | Event::StepReconciled { .. }
+            | Event::BudgetReserved { .. }
+            | Event::BudgetSettled { .. }
+            | Event::BudgetRefused { .. }
+            | Event::BudgetGranted { .. }
+            | Event::ToolsDiscovered(_) => Lane::Operational,
             _ => Lane::Canonical,
         }
     }
@@ -838,7 +844,7 @@ impl Event {
             Event::TriggerFired(_) => "trigger.fired",
             Event::TickAdvanced { .. } => "tick.advanced",
             Event::MetricSampled { .. } => "metric.sampled",
-            Event::ConversationSummarised { .. } => "conversation.summarised",
+            Event::ConversationSummarised { .. } | Event::HistorySummarised { .. } => "conversation.summarised",
             Event::RunCompleted(_) => "run.completed",
             Event::RunFailed(_) => "run.failed",
             Event::RunTimedOut(_) => "run.timed_out",
@@ -862,6 +868,11 @@ impl Event {
             Event::StepDispatched { .. } => "step.dispatched",
             Event::StepUnknown { .. } => "step.unknown",
             Event::StepReconciled { .. } => "step.reconciled",
+            Event::BudgetReserved { .. } => "budget.reserved",
+            Event::BudgetSettled { .. } => "budget.settled",
+            Event::BudgetRefused { .. } => "budget.refused",
+            Event::BudgetGranted { .. } => "budget.granted",
+            Event::ToolsDiscovered(_) => "tools.discovered",
         }
     }
 
@@ -940,5 +951,6 @@ pub fn tool_name(scenario: &crate::scenario::Scenario, tool: ToolRef) -> String 
         ToolRef::Put(c) => format!("put_{}", collection(c)),
         ToolRef::Delete(c) => format!("delete_{}", collection(c)),
         ToolRef::View(v) => format!("view_{}", scenario.views[v.at()].name),
+        ToolRef::Served { .. } => scenario.served(tool).map_or_else(|| "?".to_owned(), |(_, one)| one.full.to_string()),
     }
 }

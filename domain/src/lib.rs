@@ -9,6 +9,7 @@ pub mod diagnostic;
 pub mod draw;
 pub mod event;
 pub mod expression;
+pub mod extraction;
 pub mod fault;
 pub mod id;
 pub mod message;

@@ -175,6 +175,13 @@ pub enum Chat {
         /// The result.
         content: Body,
     },
+    /// What a model thought, as its provider wants it back: kept for the same model, never read.
+    Reasoning {
+        /// Whose.
+        agent: AgentIx,
+        /// The provider's items, unchanged.
+        items: Body,
+    },
 }
 
 /// A call a model asks for: a tool, a handoff or a question to a delegate, by name.

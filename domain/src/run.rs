@@ -8,6 +8,7 @@
 
 mod apply;
 mod begin;
+pub mod budget;
 mod commit;
 pub mod crash;
 mod finish;
@@ -17,6 +18,7 @@ mod quiet;
 pub mod ranges;
 mod request;
 mod served;
+mod servers;
 pub mod sleep;
 pub mod state;
 pub mod struck;
@@ -27,17 +29,17 @@ mod wave;
 use std::sync::Arc;
 
 use crate::body::Body;
-use crate::event::{Created, Event, Failure, Injected, StepOutcome, Work};
+use crate::event::{Amount, Created, Discovered, Event, Failure, Injected, StepOutcome, Work};
 use crate::id::ToolIx;
 use crate::message::{Seat, StepId, TurnId};
 use crate::names::{Facts, RunFacts};
 use crate::rules::{Order, Served, Shaped};
-use crate::scenario::{ClockMode, Scenario};
+use crate::scenario::{ClockMode, Scenario, ToolRef};
 use crate::step::{Next, Resolution};
 use crate::tool::{Builtins, NoBuiltins};
 use crate::value::Value;
 
-pub use begin::{NewRun, RunInput};
+pub use begin::{NewRun, RunInput, defaults};
 pub use outside::UnknownStep;
 pub(crate) use request::offers;
 pub use request::{CallKind, ModelRequest, ToolDefinition};
@@ -127,6 +129,22 @@ pub enum Command {
     },
     /// Faults are about to strike; recorded before they do.
     Inject(Vec<Injected>),
+    /// Steps are about to ask models outside the process: each gets room in the budgets, waits, or is refused.
+    Reserve {
+        /// Which, and what each may need.
+        wanted: Vec<budget::Wanted>,
+        /// Whether the workspace has a budget of tokens, and one of money.
+        workspace: Option<(bool, bool)>,
+    },
+    /// The workspace gives a slice of its budget of a day.
+    Granted {
+        /// The day, from 1970-01-01, UTC.
+        day: i64,
+        /// How much more.
+        more: Amount,
+    },
+    /// A server of tools said what it offers, or could not be asked.
+    Discovered(Box<Discovered>),
 }
 
 /// What the world still owes a run.
@@ -150,11 +168,16 @@ pub enum Effect {
         /// Whose.
         seat: Seat,
         /// The tool.
-        tool: ToolIx,
+        tool: ToolRef,
         /// Its input.
         input: Body,
         /// What is owed to it.
         next: Next,
+    },
+    /// Ask a server of tools what it offers; nothing else happens before.
+    Discover {
+        /// The server.
+        server: ToolIx,
     },
     /// Ask again at this moment of wall time.
     Wake {
@@ -211,6 +234,8 @@ pub struct Run {
     wave: Option<wave::Wave>,
     /// What a shard made of the world, until its turn is made true; never stored.
     result: Option<Shaped>,
+    /// What servers of tools offered, made ready from the state; never stored.
+    ready: Arc<servers::Offers>,
     /// From how many replicas on a message to a whole block lies in one place.
     cast_from: u32,
 }
@@ -222,14 +247,20 @@ impl Run {
     /// A run of which nothing is known but its first event.
     pub fn new(scenario: Arc<Scenario>, created: Created) -> Run {
         let state = State::new(&scenario, created);
-        Run { scenario, state, builtins: Arc::new(NoBuiltins), wave: None, result: None, cast_from: CAST_FROM }
+        Run::of(scenario, state)
+    }
+
+    fn of(scenario: Arc<Scenario>, state: State) -> Run {
+        let (builtins, ready) = (Arc::new(NoBuiltins), Arc::default());
+        Run { scenario, state, builtins, wave: None, result: None, ready, cast_from: CAST_FROM }
     }
 
     /// The run as a snapshot has it.
     pub fn restore(scenario: Arc<Scenario>, snapshot: &[u8]) -> Result<Run, postcard::Error> {
         let state = postcard::from_bytes(snapshot)?;
-        let mut run = Run { scenario, state, builtins: Arc::new(NoBuiltins), wave: None, result: None, cast_from: CAST_FROM };
+        let mut run = Run::of(scenario, state);
         run.renew_wave();
+        run.renew_ready();
         Ok(run)
     }
 
@@ -250,7 +281,8 @@ impl Run {
     pub fn take(&mut self) -> Run {
         let scenario = self.scenario.clone();
         let (state, wave) = (std::mem::take(&mut self.state), self.wave.take());
-        Run { scenario, state, builtins: self.builtins.clone(), wave, cast_from: self.cast_from, result: self.result.take() }
+        let (builtins, ready) = (self.builtins.clone(), self.ready.clone());
+        Run { scenario, state, builtins, wave, ready, cast_from: self.cast_from, result: self.result.take() }
     }
 
     /// The scenario.
@@ -291,6 +323,9 @@ impl Run {
             },
             Command::Cancel { reason } => Ok(vec![Event::RunCancelled(Box::new(self.ended(Some(reason))))]),
             Command::Inject(injected) => Ok(self.decide_injected(injected)),
+            Command::Reserve { wanted, workspace } => self.decide_reserve(&wanted, workspace),
+            Command::Granted { day, more } => Ok(self.decide_granted(day, more)),
+            Command::Discovered(discovered) => self.decide_discovered(discovered),
             Command::WallUp => {
                 let cause = format!("`limits.wall` of {} s is used up", self.scenario.limits.wall_ms / 1000);
                 Ok(vec![Event::RunTimedOut(Box::new(self.ended(Some(cause.into()))))])
@@ -324,7 +359,10 @@ impl Run {
 
     /// What is owed now, whatever the clock says.
     fn owes(&self) -> Vec<Effect> {
-        let mut effects: Vec<Effect> = Vec::new();
+        let mut effects: Vec<Effect> = self.undiscovered().map(|server| Effect::Discover { server }).collect();
+        if !effects.is_empty() {
+            return effects;
+        }
         for turn in self.state.turns.values().filter(|turn| !self.is_down(turn.seat)) {
             effects.extend(turn.pending().into_iter().filter_map(|(step, work)| self.owed(step, turn.seat, work)));
         }
@@ -340,6 +378,9 @@ impl Run {
         }
         if let Some(end) = self.must_end() {
             return Ok(vec![end]);
+        }
+        if self.undiscovered().next().is_some() {
+            return Err(Refusal::Owed);
         }
         if !self.state.crashes.is_empty() {
             let restarts = self.restarts_due(wall);

@@ -7,8 +7,10 @@ pub(crate) mod faults;
 mod include;
 mod load;
 mod locate;
+mod models;
 mod naming;
 pub(crate) mod node;
+mod parameters;
 mod scalars;
 mod secrets;
 mod syntax;
@@ -23,6 +25,8 @@ use std::sync::Arc;
 pub use load::{
     FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, inside, json_schema, load, load_with_faults, read_data,
 };
+pub use models::{Api, ModelAlias, ModelTarget};
+pub use parameters::{Confirm, Extract, Extraction, OnMissing, Parameter, Preset, Reads};
 
 use crate::collection::Shape;
 use crate::expression::{Program, Type};
@@ -30,6 +34,7 @@ use crate::fault::Fault;
 use crate::id::{AgentIx, CollectionIx, Hash32, MetricIx, ModelIx, StateIx, ToolIx, ViewIx};
 use crate::message::{Message, MessageKind};
 use crate::tool::http::HttpTool;
+use crate::tool::mcp::{AllowedTool, McpTool};
 use crate::value::{Map, Value};
 
 /// The fields of `message` in expressions, in their declared order.
@@ -66,7 +71,7 @@ pub struct Scenario {
     /// Parameters, in declaration order.
     pub parameters: Vec<Parameter>,
     /// Model aliases, in declaration order.
-    pub models: Vec<ModelAlias>,
+    pub models: Vec<Arc<ModelAlias>>,
     /// The clock.
     pub clock: Clock,
     /// Collections, in declaration order.
@@ -95,8 +100,12 @@ pub struct Scenario {
     pub thresholds: Vec<Threshold>,
     /// Limits of a run.
     pub limits: Limits,
+    /// How parameters are read from language.
+    pub extraction: Extraction,
     /// What each agent's model may call: definitions of its tools, handoffs and delegates, in this order.
     pub offers: Vec<Vec<Arc<crate::run::ToolDefinition>>>,
+    /// The MCP servers that `llm` agents may call, and which these are.
+    pub servers: Vec<(ToolIx, Vec<AgentIx>)>,
     /// Faults to inject; no part of the version.
     pub faults: Vec<Fault>,
     /// What the document asks for and this version does not run, with its place; `run` refuses where any is there.
@@ -140,63 +149,6 @@ impl std::fmt::Debug for Schema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Schema({})", self.json)
     }
-}
-
-/// A parameter: a JSON Schema with a unit and a default.
-#[derive(Clone, Debug)]
-pub struct Parameter {
-    /// Its name.
-    pub name: Arc<str>,
-    /// What its values must be.
-    pub schema: Schema,
-    /// The value where none is given.
-    pub default: Option<Preset>,
-    /// The unit, for people.
-    pub unit: Option<String>,
-    /// What it means, for people.
-    pub description: Option<String>,
-}
-
-/// A default: a value, or an expression resolved once at the start (names: `now`, `seed`, and earlier `params`).
-#[derive(Clone, Debug)]
-pub enum Preset {
-    /// A value.
-    Value(Value),
-    /// An expression.
-    Program(Program),
-}
-
-/// A model alias.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelAlias {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Who answers.
-    pub target: ModelTarget,
-    /// Further targets, in order, in the same turn.
-    pub fallback: Vec<ModelTarget>,
-    /// Sampling temperature.
-    pub temperature: Option<f64>,
-    /// Bound of an answer.
-    pub max_output_tokens: Option<u32>,
-    /// USD per million input and output tokens.
-    pub price: Option<(f64, f64)>,
-}
-
-/// `use:` of a model alias.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ModelTarget {
-    /// Flag, then environment key, then local Ollama, then none: offline.
-    Auto,
-    /// The built-in stub.
-    Stub,
-    /// A provider and its model, such as `openai:gpt-4o-mini`.
-    Provider {
-        /// `openai azure ollama anthropic`.
-        provider: Arc<str>,
-        /// The provider's name of the model.
-        model: Arc<str>,
-    },
 }
 
 /// Text with `{{ … }}`.
@@ -377,14 +329,45 @@ pub enum ToolKind {
     },
     /// A request to a server: leaves the process.
     Http(Box<HttpTool>),
-    /// Not run by this version: `mcp`.
+    /// Stands in after a fault.
     Unbuilt,
+    /// A server of tools: each call leaves the process.
+    Mcp(Box<McpTool>),
 }
 
 impl Tool {
     /// What it asks a server, if it leaves the process.
     pub fn http(&self) -> Option<&HttpTool> {
         if let ToolKind::Http(http) = &self.kind { Some(http) } else { None }
+    }
+
+    /// The server of tools that it is.
+    pub fn mcp(&self) -> Option<&McpTool> {
+        if let ToolKind::Mcp(mcp) = &self.kind { Some(mcp) } else { None }
+    }
+}
+
+impl Scenario {
+    /// The server of a served tool, and the tool.
+    pub fn served(&self, tool: ToolRef) -> Option<(&McpTool, &AllowedTool)> {
+        let ToolRef::Served { server, tool } = tool else { return None };
+        let mcp = self.tools.get(server.at())?.mcp()?;
+        Some((mcp, mcp.allow.get(usize::from(tool))?))
+    }
+
+    /// The server a served tool belongs to, or the declared tool itself, where a call of it leaves the process.
+    pub fn leaves(&self, tool: ToolRef) -> Option<&Tool> {
+        match tool {
+            ToolRef::Declared(ix) => self.tools.get(ix.at()).filter(|tool| tool.http().is_some()),
+            ToolRef::Served { server, .. } => self.tools.get(server.at()).filter(|tool| tool.mcp().is_some()),
+            _ => None,
+        }
+    }
+
+    /// Wall time a call that leaves the process may take, milliseconds.
+    pub fn timeout_ms(&self, tool: ToolRef) -> u64 {
+        let whole = || self.leaves(tool).map_or(0, |tool| tool.timeout_ms);
+        self.served(tool).map_or_else(whole, |(_, one)| one.timeout_ms)
     }
 }
 
@@ -403,6 +386,13 @@ pub enum ToolRef {
     Delete(CollectionIx),
     /// `view_<view>`.
     View(ViewIx),
+    /// `<server>__<tool>`: a tool of an MCP server.
+    Served {
+        /// The server: a declared tool of kind `mcp`.
+        server: ToolIx,
+        /// Which of the tools it allows, by position.
+        tool: u16,
+    },
 }
 
 /// How an agent decides.
@@ -441,6 +431,8 @@ pub struct Agent {
     pub output: Option<Schema>,
     /// Checks on what goes in and out.
     pub guardrails: Vec<Guardrail>,
+    /// How much of a conversation its model sees.
+    pub history: HistoryBounds,
     /// What it subscribes to.
     pub handles: Handles,
     /// Its own state, per replica.
@@ -510,6 +502,15 @@ pub struct HandoffSpec {
     pub carry: Carry,
     /// Offered only where this is true.
     pub when: Option<Program>,
+}
+
+/// How much of what was said before a turn its model sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryBounds {
+    /// The last so many messages; all of them where absent.
+    pub keep: Option<u32>,
+    /// More messages than this are summarised but for the last `keep`.
+    pub summarise_at: Option<u32>,
 }
 
 /// How much of a conversation a handoff carries.
@@ -768,8 +769,19 @@ pub enum GuardrailCheck {
     Expr(Program),
     /// A pattern that must not be found in the text (of the value as JSON).
     DenyRegex(Arc<str>),
-    /// A model as judge: not run by this version.
-    Llm,
+    /// A model as judge.
+    Llm(Judge),
+}
+
+/// A model as judge.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    /// What it is to judge by.
+    pub instruction: Template,
+    /// The model alias; `None`: the agent's own.
+    pub model: Option<ModelIx>,
+    /// What the stub says in its place, each time it is asked in a turn; then that all is well.
+    pub stub: Vec<bool>,
 }
 
 /// What happens where a guardrail is not met.
@@ -982,7 +994,7 @@ pub enum OnExceed {
 }
 
 /// Bounds of an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AgentLimits {
     /// Model calls in one turn.
     pub steps: u32,
@@ -990,6 +1002,10 @@ pub struct AgentLimits {
     pub turns: Option<u64>,
     /// Wall time of one step, milliseconds.
     pub timeout_ms: u64,
+    /// Tokens in and out in a run, of models outside the process.
+    pub tokens: Option<u64>,
+    /// Money in a run.
+    pub cost_usd: Option<f64>,
 }
 
 /// Restarts of an agent.

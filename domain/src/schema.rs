@@ -59,6 +59,13 @@ impl Schema {
         Schema { json: Arc::new(json!({})), validator: ANY.clone(), quick: Some(Arc::default()), ty: Type::Dyn }
     }
 
+    /// A schema that is not part of a document, such as one of a server. Never fetches; the error says why it cannot be used.
+    pub fn of_json(json: Json) -> Result<Schema, String> {
+        let validator = options().build(&json).map_err(|e| shorten(&e.to_string()))?;
+        let (quick, ty) = (Quick::of(&json).map(Arc::new), type_of(&json));
+        Ok(Schema { quick, json: Arc::new(json), validator: Arc::new(validator), ty })
+    }
+
     /// Whether a value certainly meets the schema: cheap, and `false` where only the validator can tell.
     pub fn surely_holds(&self, value: &Value) -> bool {
         self.quick.as_ref().is_some_and(|quick| quick.passes(value))

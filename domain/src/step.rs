@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::ToolIx;
 use crate::message::StepId;
-use crate::scenario::{EffectClass, Tool};
+use crate::scenario::EffectClass;
 use crate::tool::http::KEY_FIELD;
 use crate::value::Value;
 
@@ -66,13 +66,13 @@ impl Stage {
     }
 }
 
-/// What is owed to a step of a tool; `None`: an operator's word.
-pub fn next(stage: Option<&Stage>, tool: &Tool) -> Option<Next> {
-    match (stage, tool.class) {
+/// What is owed to a step of a tool of a class, and of one that can tell what became of a call; `None`: an operator's word.
+pub fn next(stage: Option<&Stage>, class: EffectClass, check: Option<ToolIx>) -> Option<Next> {
+    match (stage, class) {
         (None | Some(Stage::Again { .. }), _) => Some(Next::Dispatch),
         (Some(Stage::Dispatched { .. }), EffectClass::Read | EffectClass::Idempotent) => Some(Next::Dispatch),
         (Some(Stage::Dispatched { .. }), EffectClass::Effect) => Some(Next::Lost),
-        (Some(Stage::Unknown { checked: false, .. }), _) => tool.http().and_then(|http| http.check).map(Next::Check),
+        (Some(Stage::Unknown { checked: false, .. }), _) => check.map(Next::Check),
         (Some(Stage::Unknown { checked: true, .. }), _) => None,
     }
 }
@@ -157,7 +157,8 @@ agents: {a: {kind: llm, tools: [read, same, pay, paid]}}
             (Some(unknown(true)), [None; 4]),
         ];
         for (stage, expect) in rows {
-            let found: Vec<Option<Next>> = tools.iter().map(|tool| next(stage.as_ref(), tool)).collect();
+            let found: Vec<Option<Next>> =
+                tools.iter().map(|t| next(stage.as_ref(), t.class, t.http().and_then(|http| http.check))).collect();
             assert_eq!(found, expect, "{stage:?}");
         }
     }

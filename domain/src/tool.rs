@@ -2,6 +2,7 @@
 //! which come in as a port and must be pure.
 
 pub mod http;
+pub mod mcp;
 
 use std::sync::Arc;
 
@@ -72,6 +73,9 @@ pub fn perform(
             ToolDone { value: Value::object([("deleted", Value::Bool(true))]), writes, sent: Vec::new() }
         }
         ToolRef::View(v) => names.facts.scenario.views[v.at()].value.eval(&names, names.facts.limit()).map_err(text)?.into(),
+        ToolRef::Served { .. } => {
+            return Err(format!("`{}` leaves the process, and nothing here may", tool_name(&names.facts.scenario, tool)));
+        }
         ToolRef::Declared(ix) => {
             let spec = names.facts.scenario.tools[ix.at()].clone();
             matches(input, &spec.input).map_err(|e| format!("input of `{}`: {e}", spec.name))?;
@@ -85,7 +89,9 @@ pub fn perform(
                     ToolDone { value: Value::object([("sent", Value::Bool(true))]), writes: Vec::new(), sent: vec![sent] }
                 }
                 ToolKind::Builtin { name } => builtins.call(name, &input.plain())?.into(),
-                ToolKind::Http(_) => return Err(format!("`{}` leaves the process, and nothing here may", spec.name)),
+                ToolKind::Http(_) | ToolKind::Mcp(_) => {
+                    return Err(format!("`{}` leaves the process, and nothing here may", spec.name));
+                }
                 ToolKind::Unbuilt => return Err(format!("tool `{}` is not available in this version", spec.name)),
             }
         }

@@ -1,11 +1,14 @@
 //! The machine of one `llm` turn: what a step's outcome leads to. Decides nothing outside itself; the run commits it.
 //!
 //! ```text
-//! Model ──answer──▶ Ready │ Tools ──all done──▶ Model │ Ready      Model ──ask_──▶ Asking ──all back──▶ Model
-//!   └──── repair, retry ───┘                                       any ──failure──▶ Fallback │ Failed
+//! (Judging: input) ──▶ (Summing: history) ──▶ Model
+//! Model ──answer──▶ (Judging) ──▶ Ready │ Tools ──all done──▶ (Judging) ──▶ Model │ Ready
+//!   └──── repair, retry ───┘      Ready with a handoff ──▶ (Summing) ──▶ Ready
+//! Model ──ask_──▶ Asking ──all back──▶ Model                  any ──failure──▶ Fallback │ Failed
 //! ```
 
 mod guardrails;
+mod judges;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,18 +16,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::body::Body;
-use crate::event::{
-    AnsweredBy, Ask, Failure, FailureClass, Outcome, Recorded, Sent, StepOutcome, Then, Trip, Usage, Work, Write,
-};
+use crate::event::{AnsweredBy, Ask, Failure, FailureClass, Outcome, Recorded, Sent, StepOutcome, Then, Trip, Usage, Write};
 use crate::id::AgentIx;
 use crate::message::{Call, Chat, History, MAX_DEPTH, Message, Seat, StepId, TurnId};
 use crate::names::{Facts, Names};
-use crate::scenario::{Agent, AgentKind, Carry, Fallback, GuardrailAt, OnExhausted, Scenario, ToolRef};
+use crate::scenario::{Agent, AgentKind, Carry, Fallback, GuardrailAt, OnExceed, OnExhausted, Scenario};
 use crate::schema::conform;
 use crate::value::Value;
 use crate::world::{World, matches};
 
-pub use guardrails::Verdict;
+pub use guardrails::{Checks, Verdict, input_of};
+pub use judges::{JudgeStep, Of, SUMMARY_CHARS, ToolDone, ToolStep, kept_from, last_words};
 
 /// How often an output that does not fit its schema is sent back.
 pub const MAX_REPAIRS: u32 = 2;
@@ -68,6 +70,20 @@ pub struct Turn {
     pub by: AnsweredBy,
     /// The stub answers instead of the model, which failed.
     pub stubbed: bool,
+    /// Somebody answered instead of the configured model, which failed.
+    pub degraded: bool,
+    /// Judges that are to see what came in, before anything else.
+    pub inputs: Vec<u16>,
+    /// How often each guardrail's judge was asked.
+    pub judges: BTreeMap<u16, u32>,
+    /// What judges said of what is judged now, by guardrail and place: `None` where all is well, else why not.
+    pub verdicts: BTreeMap<(u16, u32), Option<Arc<str>>>,
+    /// How many messages of the conversation so far are to be summarised first, the oldest ones.
+    pub sums: u32,
+    /// How many messages a summary has replaced, and the summary.
+    pub summed: Option<(u32, Body)>,
+    /// The summary that goes along with a handoff.
+    pub summary: Option<Body>,
 }
 
 /// Where a turn stands.
@@ -104,21 +120,20 @@ pub enum Phase {
     Fallback,
     /// It can be committed as failed.
     Failed(Failure),
-}
-
-/// A tool step of a turn.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ToolStep {
-    /// The step.
-    pub step: StepId,
-    /// The call it answers.
-    pub call_id: Arc<str>,
-    /// The tool.
-    pub tool: ToolRef,
-    /// Its input.
-    pub input: Body,
-    /// Its result, once it is there: the content for the model, writes, messages.
-    pub done: Option<(Body, Vec<Write>, Vec<Sent>)>,
+    /// Judges are asked, side by side.
+    Judging {
+        /// Which.
+        judges: Vec<JudgeStep>,
+        /// About what.
+        of: Of,
+    },
+    /// A model summarises the conversation.
+    Summing {
+        /// The step.
+        step: StepId,
+        /// The handoff it is for; without one it is for the turn's own model.
+        outcome: Option<Box<Outcome>>,
+    },
 }
 
 /// What a turn needs to see to decide.
@@ -127,6 +142,8 @@ pub struct TurnView<'a> {
     pub facts: &'a Facts,
     /// The world it reads.
     pub world: &'a World,
+    /// Whether a model outside the process answers for the agent.
+    pub live: bool,
 }
 
 impl TurnView<'_> {
@@ -168,51 +185,77 @@ impl Turn {
             usage: Usage::default(),
             by: AnsweredBy::Model,
             stubbed: false,
-        }
-    }
-
-    /// The steps that are owed.
-    pub fn pending(&self) -> Vec<(StepId, Work)> {
-        match &self.phase {
-            Phase::Model { step } => vec![(*step, Work::Model)],
-            Phase::Tools { steps, .. } => (steps.iter().filter(|s| s.done.is_none()))
-                .map(|s| (s.step, Work::Tool { call_id: s.call_id.clone(), tool: s.tool, input: s.input.clone() }))
-                .collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    /// Whether a step is owed.
-    pub fn owes(&self, step: StepId) -> bool {
-        match &self.phase {
-            Phase::Model { step: s } => *s == step,
-            Phase::Tools { steps, .. } => steps.iter().any(|s| s.step == step && s.done.is_none()),
-            _ => false,
+            degraded: false,
+            inputs: Vec::new(),
+            judges: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            sums: 0,
+            summed: None,
+            summary: None,
         }
     }
 
     /// What a step's outcome leads to. The caller has checked that the step is owed.
     pub fn decide(&self, view: &TurnView<'_>, step: StepId, outcome: StepOutcome) -> Recorded {
-        let mut trips = Vec::new();
+        let mut checks = Checks::default();
         let then = match (&self.phase, &outcome) {
             (_, StepOutcome::Failed(failure)) if failure.class == FailureClass::Crash => self.give_up(view, failure.clone()),
-            (Phase::Model { .. }, StepOutcome::Answered { text, calls, .. }) => self.answered(view, text, calls, &mut trips),
-            (Phase::Model { .. }, StepOutcome::Failed(failure)) => self.give_up(view, failure.clone()),
-            (Phase::Model { .. }, StepOutcome::Done { .. }) => Then::Failed(Failure {
-                class: FailureClass::Model,
-                message: "a tool's result came back for a model's step".into(),
-            }),
-            (Phase::Tools { steps, after }, outcome) => {
-                let last = steps.iter().filter(|s| s.done.is_none()).count() <= 1;
-                self.tool_verdict(view, step, outcome).unwrap_or_else(|| match (last, after) {
-                    (false, _) => Then::Wait,
-                    (true, Some(after)) => Then::Ready { answers: Vec::new(), outcome: after.clone() },
-                    (true, None) => self.again(view, Vec::new(), None),
-                })
+            (Phase::Model { .. } | Phase::Judging { .. }, StepOutcome::Failed(failure))
+                if failure.class == FailureClass::Budget =>
+            {
+                self.give_up(view, failure.clone())
             }
+            (Phase::Model { .. }, StepOutcome::Failed(failure)) => self.give_up(view, failure.clone()),
+            (Phase::Model { .. }, outcome) => match outcome.answer() {
+                Some(answer) => self.answered(view, answer.text, answer.calls, &mut checks),
+                None => Then::Failed(Failure {
+                    class: FailureClass::Model,
+                    message: "a tool's result came back for a model's step".into(),
+                }),
+            },
+            (Phase::Tools { steps, .. }, _) if steps.iter().filter(|s| s.done.is_none()).count() > 1 => Then::Wait,
+            (Phase::Tools { steps, after }, outcome) => {
+                self.tools_done(view, (steps, after.as_deref()), Some((step, outcome)), &mut checks)
+            }
+            (Phase::Judging { judges, .. }, _) if judges.iter().filter(|j| !j.done).count() > 1 => Then::Wait,
+            (Phase::Judging { of, .. }, outcome) => {
+                let mut judged = self.clone();
+                judged.heard(step, outcome);
+                judged.judged(view, of, &mut checks)
+            }
+            (Phase::Summing { outcome: Some(handoff), .. }, _) => Then::Ready { answers: Vec::new(), outcome: handoff.clone() },
+            (Phase::Summing { outcome: None, .. }, _) => Then::Again { answers: Vec::new(), words: None },
             _ => Then::Wait,
         };
-        Recorded { step, outcome: self.withheld(view, step, outcome, &mut trips), then, trips }
+        let then = self.first(view, then, &mut checks);
+        Recorded { step, outcome, then, trips: checks.trips }
+    }
+
+    /// Judges that are wanted are asked first, and a summary is made before the floor goes with one.
+    fn first(&self, view: &TurnView<'_>, then: Then, checks: &mut Checks) -> Then {
+        if !checks.wanted.is_empty() && !matches!(then, Then::Failed(_) | Then::Fallback) {
+            checks.trips.clear();
+            let (steps, planned) = (self.agent(view).limits.steps, std::mem::take(&mut checks.wanted));
+            let calls = self.asked_now() + u32::try_from(planned.len()).unwrap_or(u32::MAX);
+            if calls > steps {
+                let message = format!(
+                    "judges would be call {calls} of a model in one turn, and {steps} are allowed (`limits.steps`, judges included)"
+                );
+                return self.give_up(view, Failure { class: FailureClass::Steps, message: message.into() });
+            }
+            return Then::Judge { planned };
+        }
+        match then {
+            Then::Ready { answers, outcome }
+                if view.live
+                    && !self.stubbed
+                    && !matches!(self.phase, Phase::Summing { .. })
+                    && matches!(*outcome, Outcome::Handoff { carry: Carry::Summary, .. }) =>
+            {
+                Then::Summarise { answers, outcome }
+            }
+            then => then,
+        }
     }
 
     /// The model is asked again, unless the turn has used up its calls.
@@ -225,9 +268,9 @@ impl Turn {
         Then::Again { answers, words }
     }
 
-    /// Calls of the model so far, the open one included.
+    /// Calls of the model and of judges so far, the open ones included.
     fn asked_now(&self) -> u32 {
-        self.asked + u32::from(matches!(self.phase, Phase::Model { .. }))
+        self.asked + self.judge_calls() + u32::from(matches!(self.phase, Phase::Model { .. }))
     }
 
     fn agent<'a>(&self, view: &'a TurnView<'_>) -> &'a Agent {
@@ -238,6 +281,7 @@ impl Turn {
         let agent = self.agent(view);
         let mendable = match failure.class {
             FailureClass::Model | FailureClass::Timeout => true,
+            FailureClass::Budget => view.scenario().limits.on_exceed == OnExceed::Fallback,
             FailureClass::Crash => agent.supervision.on_exhausted == Some(OnExhausted::Fallback),
             _ => false,
         };
@@ -249,28 +293,28 @@ impl Turn {
         }
     }
 
-    fn answered(&self, view: &TurnView<'_>, text: &Body, calls: &[Call], trips: &mut Vec<Trip>) -> Then {
+    fn answered(&self, view: &TurnView<'_>, text: &Body, calls: &[Call], checks: &mut Checks) -> Then {
         if calls.is_empty() {
-            return self.final_output(view, text, trips);
+            return self.final_output(view, text, checks);
         }
         let agent = self.agent(view);
         let scenario = view.scenario();
         let (mut planned, mut asks, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         let mut handoff: Option<Outcome> = None;
         let reply = |text: &str| Body::new(Value::text(text), &view.facts.blobs);
-        for (n, call) in calls.iter().enumerate() {
+        for (call, slot) in calls.iter().zip(0_u32..) {
             let name = &*call.name;
-            if n >= MAX_CALLS {
+            if slot as usize >= MAX_CALLS {
                 answers.push((call.id.clone(), reply("Too many calls in one answer; this one was ignored.")));
             } else if let Some(spec) = agent.handoffs.iter().find(|h| handoff_name(&scenario.agents[h.to.at()].name) == name) {
-                answers.push((call.id.clone(), self.handoff(view, spec, call, text, &mut handoff, trips)));
+                answers.push((call.id.clone(), self.handoff(view, spec, (call, slot), text, &mut handoff, checks)));
             } else if let Some(to) = agent.delegates.iter().find(|d| ask_name(&scenario.agents[d.at()].name) == name) {
                 match self.may_ask(*to) {
                     Ok(()) => asks.push(Ask { call_id: call.id.clone(), to: *to, text: question(call, view) }),
                     Err(why) => answers.push((call.id.clone(), reply(why))),
                 }
             } else if let Some(tool) = agent.tools.iter().find(|t| crate::event::tool_name(scenario, **t) == name) {
-                match self.check(view, &GuardrailAt::Tool(*tool), call.input.value(), trips) {
+                match self.check(view, &GuardrailAt::Tool(*tool), slot, call.input.value(), checks) {
                     Ok(()) => planned.push((call.id.clone(), *tool, call.input.clone())),
                     Err(Verdict::Reject(words)) => answers.push((call.id.clone(), reply(&words))),
                     Err(Verdict::Fail(failure)) => return Then::Failed(failure),
@@ -301,10 +345,10 @@ impl Turn {
         &self,
         view: &TurnView<'_>,
         spec: &crate::scenario::HandoffSpec,
-        call: &Call,
+        (call, slot): (&Call, u32),
         text: &Body,
         taken: &mut Option<Outcome>,
-        trips: &mut Vec<Trip>,
+        checks: &mut Checks,
     ) -> Body {
         let scenario = view.scenario();
         let reply = |text: String| Body::new(Value::text(text), &view.facts.blobs);
@@ -316,7 +360,7 @@ impl Turn {
         }
         let name = scenario.agents[spec.to.at()].name.clone();
         let input = Value::object([("to", Value::Text(name.clone())), ("input", call.input.value().clone())]);
-        match self.check(view, &GuardrailAt::Handoff, &input, trips) {
+        match self.check(view, &GuardrailAt::Handoff, slot, &input, checks) {
             Err(Verdict::Reject(words)) => return reply(words),
             Err(Verdict::Fail(failure)) => return reply(failure.message.to_string()),
             Ok(()) => {}
@@ -334,7 +378,7 @@ impl Turn {
         if stack.len() + 1 > MAX_DEPTH { Err("Refused: questions nest too deep.") } else { Ok(()) }
     }
 
-    fn final_output(&self, view: &TurnView<'_>, text: &Body, trips: &mut Vec<Trip>) -> Then {
+    fn final_output(&self, view: &TurnView<'_>, text: &Body, checks: &mut Checks) -> Then {
         let agent = self.agent(view);
         let output = match &agent.output {
             None => text.value().clone(),
@@ -359,12 +403,12 @@ impl Turn {
                 }
             }
         };
-        match self.check(view, &GuardrailAt::Output, &output, trips) {
+        match self.check(view, &GuardrailAt::Output, 0, &output, checks) {
             Ok(()) => {
                 let output = Body::new(output, &view.facts.blobs);
                 Then::Ready { answers: Vec::new(), outcome: Box::new(Outcome::Final { output }) }
             }
-            Err(Verdict::Reject(words)) if trips.last().is_some_and(|t| &*t.then == "retry") => {
+            Err(Verdict::Reject(words)) if checks.trips.last().is_some_and(|t| &*t.then == "retry") => {
                 self.again(view, Vec::new(), Some(Body::new(Value::text(words), &view.facts.blobs)))
             }
             Err(Verdict::Reject(words)) => {
@@ -372,13 +416,6 @@ impl Turn {
                 Then::Ready { answers: Vec::new(), outcome: Box::new(Outcome::Final { output }) }
             }
             Err(Verdict::Fail(failure)) => Then::Failed(failure),
-        }
-    }
-
-    fn tool_of(&self, step: StepId) -> Option<ToolRef> {
-        match &self.phase {
-            Phase::Tools { steps, .. } => steps.iter().find(|s| s.step == step).map(|s| s.tool),
-            _ => None,
         }
     }
 
@@ -390,25 +427,35 @@ impl Turn {
             }
         }
         self.trips.extend(recorded.trips.iter().cloned());
-        match &recorded.outcome {
-            StepOutcome::Answered { text, calls, by, usage } => {
-                self.asked += 1;
-                self.usage.add(usage);
-                self.by = *by;
-                self.said.push(Chat::Assistant { agent: self.seat.agent, text: text.clone(), calls: calls.clone() });
+        if let Some(answered) = recorded.outcome.answer() {
+            self.usage.add(answered.usage);
+        }
+        match (&self.phase, &recorded.outcome) {
+            (Phase::Judging { .. }, outcome) => self.heard(recorded.step, outcome),
+            (Phase::Summing { .. }, outcome) => self.summed_up(outcome),
+            (_, StepOutcome::Answered { .. } | StepOutcome::Replied(_)) => self.answer(&recorded.outcome),
+            (_, StepOutcome::Done { value, writes, sent }) => {
+                let (content, writes, sent) = (value.clone(), writes.clone(), sent.clone());
+                self.tool_done(recorded.step, ToolDone { content, writes, sent, failed: false });
             }
-            StepOutcome::Done { value, writes, sent } => {
-                self.tool_done(recorded.step, (value.clone(), writes.clone(), sent.clone()));
-            }
-            StepOutcome::Failed(failure) => {
-                let value = Body::small(Value::object([("error", Value::Text(failure.message.clone()))]));
-                self.tool_done(recorded.step, (value, Vec::new(), Vec::new()));
+            (_, StepOutcome::Failed(failure)) => {
+                let content = Body::small(Value::object([("error", Value::Text(failure.message.clone()))]));
+                self.tool_done(recorded.step, ToolDone { content, writes: Vec::new(), sent: Vec::new(), failed: true });
             }
         }
         match recorded.then {
             Then::Fallback if by_stub => self.start_over(),
             _ => self.follow(&recorded.then),
         }
+    }
+
+    fn answer(&mut self, outcome: &StepOutcome) {
+        let Some(answered) = outcome.answer() else { return };
+        let agent = self.seat.agent;
+        self.asked += 1;
+        self.by = answered.by;
+        self.said.extend(answered.reasoning.map(|items| Chat::Reasoning { agent, items: items.clone() }));
+        self.said.push(Chat::Assistant { agent, text: answered.text.clone(), calls: answered.calls.to_vec() });
     }
 
     /// The stub takes the whole turn: nothing of what the model and its tools did stays.
@@ -418,11 +465,14 @@ impl Turn {
         self.sent.clear();
         self.trips.clear();
         self.retries.clear();
+        self.judges.clear();
+        self.verdicts.clear();
+        self.summary = None;
         (self.repairs, self.asked, self.stubbed) = (0, 0, true);
-        self.phase = Phase::Model { step: self.step() };
+        self.open();
     }
 
-    fn tool_done(&mut self, step: StepId, result: (Body, Vec<Write>, Vec<Sent>)) {
+    fn tool_done(&mut self, step: StepId, result: ToolDone) {
         if let Phase::Tools { steps, .. } = &mut self.phase
             && let Some(found) = steps.iter_mut().find(|s| s.step == step)
         {
@@ -431,21 +481,43 @@ impl Turn {
     }
 
     fn follow(&mut self, then: &Then) {
-        if !matches!(then, Then::Wait) {
-            self.gather();
-        }
         match then {
-            Then::Wait => {}
-            Then::Again { answers, words } => {
-                self.reply(answers);
+            Then::Wait => return,
+            Then::Judge { planned } => {
+                let of = match std::mem::replace(&mut self.phase, Phase::Fallback) {
+                    Phase::Tools { steps, after } => Of::Tools { steps, after },
+                    Phase::Judging { of, .. } => of,
+                    _ => Of::Answer,
+                };
+                return self.judge(planned, of);
+            }
+            _ => self.verdicts.clear(),
+        }
+        let answered = match then {
+            Then::Again { answers, .. }
+            | Then::Tools { answers, .. }
+            | Then::Ask { answers, .. }
+            | Then::Ready { answers, .. }
+            | Then::Summarise { answers, .. } => self.gather(answers),
+            _ => self.gather(&[]),
+        };
+        let begins = matches!(self.phase, Phase::Judging { of: Of::Input, .. });
+        match then {
+            Then::Wait | Then::Judge { .. } => {}
+            Then::Again { .. } if begins => {
+                self.inputs.clear();
+                self.open();
+            }
+            Then::Again { words, .. } => {
+                self.reply(&answered);
                 if let Some(text) = words {
                     self.repairs += 1;
                     self.said.push(Chat::User { text: text.clone() });
                 }
                 self.phase = Phase::Model { step: self.step() };
             }
-            Then::Tools { planned, answers, after } => {
-                self.reply(answers);
+            Then::Tools { planned, after, .. } => {
+                self.reply(&answered);
                 let steps = (planned.iter())
                     .map(|(call_id, tool, input)| ToolStep {
                         step: self.step(),
@@ -457,13 +529,17 @@ impl Turn {
                     .collect();
                 self.phase = Phase::Tools { steps, after: after.clone() };
             }
-            Then::Ask { asks, answers } => {
-                self.reply(answers);
+            Then::Ask { asks, .. } => {
+                self.reply(&answered);
                 self.phase = Phase::WillAsk { asks: asks.clone() };
             }
-            Then::Ready { answers, outcome } => {
-                self.reply(answers);
+            Then::Ready { outcome, .. } => {
+                self.reply(&answered);
                 self.phase = Phase::Ready { outcome: outcome.clone() };
+            }
+            Then::Summarise { outcome, .. } => {
+                self.reply(&answered);
+                self.phase = Phase::Summing { step: self.step(), outcome: Some(outcome.clone()) };
             }
             Then::Fallback => self.phase = Phase::Fallback,
             Then::Failed(failure) => self.phase = Phase::Failed(failure.clone()),
@@ -477,16 +553,23 @@ impl Turn {
         step
     }
 
-    /// Tool results join the conversation in the order of their calls, whatever order they came in.
-    fn gather(&mut self) {
-        let Phase::Tools { steps, .. } = &mut self.phase else { return };
-        for step in std::mem::take(steps) {
-            let Some((content, writes, sent)) = step.done else { continue };
+    /// Tool results join the conversation in the order of their calls, whatever order they came in; what stands for one that
+    /// is withheld is in `answers`. The answers that are left come back.
+    fn gather(&mut self, answers: &[(Arc<str>, Body)]) -> Vec<(Arc<str>, Body)> {
+        let steps = match &mut self.phase {
+            Phase::Tools { steps, .. } | Phase::Judging { of: Of::Tools { steps, .. }, .. } => std::mem::take(steps),
+            _ => return answers.to_vec(),
+        };
+        let withheld = |id: &Arc<str>| answers.iter().find(|(call, _)| call == id).map(|(_, words)| words.clone());
+        for step in &steps {
+            let Some(done) = &step.done else { continue };
             let name = self.called(&step.call_id);
-            self.said.push(Chat::Tool { call_id: step.call_id, name, content });
-            self.writes.extend(writes);
-            self.sent.extend(sent);
+            let content = withheld(&step.call_id).unwrap_or_else(|| done.content.clone());
+            self.said.push(Chat::Tool { call_id: step.call_id.clone(), name, content });
+            self.writes.extend(done.writes.iter().cloned());
+            self.sent.extend(done.sent.iter().cloned());
         }
+        answers.iter().filter(|(id, _)| !steps.iter().any(|s| s.call_id == *id)).cloned().collect()
     }
 
     /// A delegate's answer.

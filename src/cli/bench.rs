@@ -232,7 +232,7 @@ impl Folder {
         if let Some((_, url)) = &self.0 {
             settings.store.clone_from(url);
         }
-        App { settings, console: crate::output::Console::new(app.console.format, app.console.quiet) }
+        App::new(settings, crate::output::Console::new(app.console.format, app.console.quiet))
     }
 }
 

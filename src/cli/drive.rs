@@ -5,6 +5,7 @@ use std::sync::Arc;
 use commedia_actors::live::LoadedRun;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{RunHandle, Runtime};
+use commedia_actors::subscribers::{Piece, Pieces};
 use commedia_domain::scenario::Scenario;
 
 use crate::app::{App, load_failure};
@@ -30,10 +31,20 @@ impl Watch<'_> {
         let id = handle.id.clone();
         let mut progress = RunProgress::new(self.mode, &id, self.scenario, self.before.map(|b| b.run.state()));
         let mut told = self.before.map_or(0, |b| b.head.seq);
+        let mut pieces = handle.pieces.take();
         if let Some(mut events) = handle.events.take() {
-            while let Some(event) = events.next().await {
-                told = event.seq;
-                progress.event(&event);
+            loop {
+                tokio::select! {
+                    biased;
+                    event = events.next() => match event {
+                        Some(event) => {
+                            told = event.seq;
+                            progress.event(&event);
+                        }
+                        None => break,
+                    },
+                    piece = next_piece(&mut pieces) => progress.piece(&piece),
+                }
             }
         }
         let loaded = handle.done().await.map_err(load_failure);
@@ -48,6 +59,18 @@ impl Watch<'_> {
         drop(progress);
         loaded
     }
+}
+
+/// The next piece of an answer; none comes where nobody speaks.
+async fn next_piece(pieces: &mut Option<Pieces>) -> Piece {
+    if let Some(piece) = match pieces {
+        Some(pieces) => pieces.recv().await,
+        None => None,
+    } {
+        return piece;
+    }
+    *pieces = None;
+    std::future::pending().await
 }
 
 /// What to say when a run was interrupted: how to go on.

@@ -4,8 +4,9 @@ use clap::{Args, ValueEnum};
 use commedia_actors::live::LoadedRun;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{Runtime, StartOptions};
+use commedia_domain::event::tool_name;
 use commedia_domain::message::StepId;
-use commedia_domain::run::{Command, Run};
+use commedia_domain::run::{Command, Run, UnknownStep};
 use commedia_domain::step::Resolution;
 use commedia_domain::value::Value;
 
@@ -121,7 +122,7 @@ fn step(id: &RunId, run: &Run, args: &ResolveArgs) -> Result<StepId, Failure> {
         None => "which step?".to_owned(),
         Some(word) => format!("no step `{word}` of run `{id}` waits for a resolution"),
     };
-    let tool = |ix: commedia_domain::id::ToolIx| run.scenario().tools.get(ix.at()).map_or("?", |t| &*t.name);
-    let all: Vec<String> = open.iter().map(|s| format!("{} ({})", s.step, tool(s.tool))).collect();
+    let named = |s: &UnknownStep| format!("{} ({})", s.step, tool_name(run.scenario(), s.tool));
+    let all: Vec<String> = open.iter().map(named).collect();
     Err(Failure::usage(message).help(format!("it waits for {}", all.join(", "))))
 }

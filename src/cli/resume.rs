@@ -61,6 +61,8 @@ pub(super) async fn resume(app: &App, args: &ResumeArgs) -> Result<Exit, Failure
 async fn one(app: &App, runtime: &Runtime, id: &RunId, mode: Mode, until_wait: bool) -> Result<Exit, Failure> {
     let going = async {
         let before = runtime.load(id).await.map_err(load_failure)?;
+        let state = before.run.state();
+        crate::models::check(before.run.scenario(), &state.created.models, &app.settings.models)?;
         let start = StartOptions { until_wait, ..mode.start() };
         let handle = runtime.resume(id, start).await.map_err(start_failure)?;
         let scenario = before.run.scenario().clone();

@@ -1,6 +1,7 @@
 //! `commedia run`: one run or many of a scenario, seen while they work, summed up at their end.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,22 +10,28 @@ use commedia_actors::live::LoadedRun;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::Runtime;
 use commedia_domain::diagnostic::Diagnostic;
-use commedia_domain::event::ModelBinding;
+use commedia_domain::event::{ModelBinding, tool_name};
 use commedia_domain::run::{RunInput, Status};
-use commedia_domain::scenario::{AgentKind, ModelTarget, Scenario, ToolRef};
+use commedia_domain::scenario::{AgentKind, ModelTarget, Scenario};
+use commedia_domain::tool::mcp::Server;
 use commedia_domain::turn::by_rules;
 use commedia_domain::value::Value;
 use tokio::task::JoinSet;
 
+use super::ask::{reader, reading};
 use super::drive::{Watch, say_resume};
 use crate::app::{App, close, interrupted, start_failure};
 use crate::diagnostics::{Texts, render};
+use crate::extraction::{self, Person};
 use crate::failure::{Exit, Failure};
+use crate::models::{self, Bound, Wanted};
 use crate::output::say;
 use crate::parameters;
 use crate::progress::{ManyProgress, Mode};
 use crate::report::{self, Outcome};
+use crate::settings::models::ModelSettings;
 use crate::source::{Source, values};
+use crate::tape::Tape;
 
 /// Runs at most.
 const MAX_RUNS: u32 = 1_000_000;
@@ -42,7 +49,7 @@ pub(super) struct RunArgs {
     /// The seed of all random draws; of several runs the first one's
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Who answers for every model: stub
+    /// Who answers for every model: PROVIDER:NAME such as openai:gpt-4o-mini, stub, or auto
     #[arg(long, value_name = "MODEL", conflicts_with = "offline")]
     model: Option<String>,
     /// No model: rules answer, and where there are none the stub
@@ -69,8 +76,17 @@ pub(super) struct RunArgs {
     /// Inject the faults of a file, instead of the scenario's own
     #[arg(long, value_name = "FILE")]
     faults: Option<String>,
-    /// Start without asking
-    #[arg(long, hide = true)]
+    /// Record what models answer, a lane per agent, in a folder that is made for it
+    #[arg(long, value_name = "DIR", conflicts_with = "cassette")]
+    record: Option<PathBuf>,
+    /// Have models' answers from a recording: none is called, and a request it does not know fails its run
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "offline"])]
+    cassette: Option<PathBuf>,
+    /// Read parameters out of a text, - is standard input; --set goes before it
+    #[arg(long, value_name = "TEXT")]
+    ask: Option<String>,
+    /// Start with what --ask read without asking, where it is settled
+    #[arg(long)]
     yes: bool,
     #[command(flatten)]
     unbuilt: Unbuilt,
@@ -88,23 +104,12 @@ enum Approvals {
 #[derive(Debug, Args)]
 struct Unbuilt {
     #[arg(long, hide = true)]
-    ask: Option<String>,
-    #[arg(long, hide = true)]
-    record: Option<PathBuf>,
-    #[arg(long, hide = true)]
-    cassette: Option<PathBuf>,
-    #[arg(long, hide = true)]
     detach: bool,
 }
 
 impl Unbuilt {
     fn refuse(&self) -> Result<(), Failure> {
-        let given = [
-            ("--ask", self.ask.is_some(), "give parameters with --set or --params"),
-            ("--record", self.record.is_some(), "leave it out"),
-            ("--cassette", self.cassette.is_some(), "leave it out"),
-            ("--detach", self.detach, "leave it out: the run is followed here"),
-        ];
+        let given = [("--detach", self.detach, "leave it out: the run is followed here")];
         match given.into_iter().find(|(_, given, _)| *given) {
             Some((flag, _, help)) => Err(Failure::usage(format!("`{flag}` is not part of this version")).help(help)),
             None => Ok(()),
@@ -116,20 +121,33 @@ pub(super) async fn run(app: &App, args: &RunArgs) -> Result<Exit, Failure> {
     args.unbuilt.refuse()?;
     let mode = Mode::chosen(args.live.then_some(Mode::Bar).or(args.progress), &app.console);
     let scenario = Arc::new(load(app, &args.scenario, args.faults.as_deref(), mode)?);
-    let input = RunInput {
-        params: given(&scenario, args)?,
-        seed: args.seed,
-        now: now(app, args)?,
-        models: bindings(&scenario, args.model.as_deref(), args.offline)?,
+    let played = args.cassette.as_deref().map_or(Ok(Tape::None), Tape::play)?;
+    let bound = match played.bindings(&scenario)? {
+        Some(models) => Bound { models, found_by: None, notes: Vec::new() },
+        None => {
+            let wanted = Wanted { model: args.model.as_deref(), offline: args.offline };
+            models::bind(&scenario, wanted, &app.settings.models).await?
+        }
     };
+    let tape = match &args.record {
+        Some(dir) => Tape::record(dir, &scenario, &bound.models)?,
+        None => played,
+    };
+    if mode != Mode::Json {
+        let line = tape.says().or_else(|| who_answers(&scenario, &bound, &app.settings.models));
+        line.iter().for_each(|line| app.console.note(line));
+        bound.notes.iter().for_each(|note| app.console.note(&format!("note: {note}")));
+    }
+    let params = asked(app, &scenario, args, &bound, &tape).await?;
+    let input = RunInput { params, seed: args.seed, now: now(app, args)?, models: bound.models.clone() };
     // Parameters are checked before a store is opened: nothing is created for a run that cannot be.
     commedia_domain::run::NewRun::new(&scenario, &input).map_err(|faults| Failure::invalid(faults.join("\nerror: ")))?;
     if mode != Mode::Json
-        && let Some(line) = who_answers(&scenario, &input.models)
+        && let Some(estimate) = crate::estimate::of_run(&scenario, &input.models, &app.settings.prices)
     {
-        app.console.note(&line);
+        app.console.note(&estimate.line());
     }
-    let order = Order { scenario, input, mode };
+    let order = Order { scenario, input, mode, tape };
     match args.runs {
         None => one(app, order).await,
         Some(runs) => {
@@ -144,10 +162,34 @@ struct Order {
     scenario: Arc<Scenario>,
     input: RunInput,
     mode: Mode,
+    tape: Tape,
+}
+
+/// Parameters: what a text says, once it is confirmed, then those of the file and of the command line.
+async fn asked(
+    app: &App,
+    scenario: &Arc<Scenario>,
+    args: &RunArgs,
+    bound: &Bound,
+    tape: &Tape,
+) -> Result<Vec<(String, Value)>, Failure> {
+    let given = given(scenario, args)?;
+    let Some(text) = &args.ask else { return Ok(given) };
+    let mut found = reading(app, scenario, text, args.today, reader(app, scenario, bound, tape)?.as_ref()).await?.parameters;
+    extraction::overrule(&mut found, &given);
+    let terminal = app.console.terminal && std::io::stdin().is_terminal() && text != "-";
+    let mut input = std::io::stdin().lock();
+    let person = match () {
+        () if args.yes => Person::SaidYes,
+        () if terminal => Person::There(&mut input, &say),
+        () => Person::Nobody,
+    };
+    let found = extraction::confirm(scenario, found, person)?;
+    Ok(extraction::values(&found).into_iter().chain(given).collect())
 }
 
 /// Reads a scenario; its faults are told as `validate` tells them, and what is not built is refused with its place.
-fn load(app: &App, name: &str, faults: Option<&str>, mode: Mode) -> Result<Scenario, Failure> {
+pub(super) fn load(app: &App, name: &str, faults: Option<&str>, mode: Mode) -> Result<Scenario, Failure> {
     let tell = |source: Option<&Source>, faults: &[Diagnostic]| {
         let texts = Texts::of(source, faults);
         faults.iter().for_each(|fault| say(render(fault, &texts, app.console.colour_err).trim_end()));
@@ -187,71 +229,73 @@ fn given(scenario: &Scenario, args: &RunArgs) -> Result<Vec<(String, Value)>, Fa
     Ok(params)
 }
 
+/// The day a person writes on.
+pub(super) fn today(app: &App, given: Option<jiff::civil::Date>) -> Result<jiff::civil::Date, Failure> {
+    let now = jiff::Timestamp::from_millisecond(app.settings.clock.now_ms());
+    let clock = now.map(|t| t.to_zoned(jiff::tz::TimeZone::UTC).date());
+    given.map_or_else(|| clock.map_err(|e| Failure::new(Exit::Internal, e)), Ok)
+}
+
 fn now(app: &App, args: &RunArgs) -> Result<i64, Failure> {
     let Some(date) = args.today else { return Ok(app.settings.clock.now_ms()) };
     let midnight = date.to_zoned(jiff::tz::TimeZone::UTC);
     midnight.map(|z| z.timestamp().as_millisecond()).map_err(|e| Failure::usage(format!("--today {date}: {e}")))
 }
 
-/// Who answers for each alias of the scenario, then for agents without one.
-fn bindings(scenario: &Scenario, model: Option<&str>, offline: bool) -> Result<Vec<ModelBinding>, Failure> {
-    let count = scenario.models.len() + 1;
-    match model {
-        _ if offline => return Ok(vec![ModelBinding::Offline; count]),
-        Some("stub") => return Ok(vec![ModelBinding::Stub; count]),
-        Some("auto") | None => {}
-        Some(other) => return Err(no_provider(other)),
-    }
-    let mut bindings = Vec::with_capacity(count);
-    for alias in &scenario.models {
-        bindings.push(match &alias.target {
-            ModelTarget::Auto => ModelBinding::Offline,
-            ModelTarget::Stub => ModelBinding::Stub,
-            ModelTarget::Provider { provider, model } => return Err(no_provider(&format!("{provider}:{model}"))),
-        });
-    }
-    bindings.push(ModelBinding::Offline);
-    Ok(bindings)
-}
-
-fn no_provider(target: &str) -> Failure {
-    let provider = target.split(':').next().unwrap_or(target);
-    Failure::invalid(format!("the model `{target}` cannot be used: provider `{provider}` is not part of this version"))
-        .help("use `--model stub` or `--offline`")
-}
-
 /// Who answers for the agents that want a model, in one line; `None` where none does.
-fn who_answers(scenario: &Scenario, models: &[ModelBinding]) -> Option<String> {
-    let mut by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+fn who_answers(scenario: &Scenario, bound: &Bound, settings: &ModelSettings) -> Option<String> {
+    let mut by: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for agent in scenario.agents.iter().filter(|a| a.kind == AgentKind::Llm) {
-        let binding = agent.model.and_then(|m| models.get(m.at())).or(models.last());
-        let offline = binding.is_none_or(|b| *b == ModelBinding::Offline);
-        by.entry(if by_rules(agent, offline) { "rules answer" } else { "the stub answers" }).or_default().push(&agent.name);
+        let binding = agent.model.and_then(|m| bound.models.get(m.at())).or(bound.models.last());
+        let who = match binding {
+            Some(ModelBinding::Provider { provider, model }) => {
+                let alias = agent.model.and_then(|m| scenario.models.get(m.at()));
+                let target = ModelTarget::Provider { provider: provider.clone(), model: model.clone() };
+                let alias = alias.filter(|a| a.target == target || a.target == ModelTarget::Auto).map(|a| &**a);
+                format!("{provider}:{model} at {} answers", models::host(settings, provider, alias))
+            }
+            other if by_rules(agent, other.is_none_or(|b| *b == ModelBinding::Offline)) => "rules answer".into(),
+            _ => "the stub answers".into(),
+        };
+        by.entry(who).or_default().push(&agent.name);
     }
     if by.is_empty() {
         return None;
     }
-    let mode = if models.contains(&ModelBinding::Stub) { "stub" } else { "offline" };
-    let parts: Vec<String> = by.iter().map(|(who, agents)| format!("{who} for {}", agents.join(", "))).collect();
-    let calls = tools_that_call(scenario, models);
-    let rest = if calls.is_empty() { "nothing leaves this machine".into() } else { format!("tools that call servers: {calls}") };
-    Some(format!("{mode}: {}; {rest}", parts.join("; ")))
+    let is_live = bound.models.iter().any(|b| matches!(b, ModelBinding::Provider { .. }));
+    let found_by = bound.found_by.as_ref().filter(|_| is_live).map(|by| format!(" (by {by})")).unwrap_or_default();
+    let mode = if is_live {
+        "live"
+    } else if bound.models.contains(&ModelBinding::Stub) {
+        "stub"
+    } else {
+        "offline"
+    };
+    let mut parts: Vec<String> = by.iter().map(|(who, agents)| format!("{who} for {}", agents.join(", "))).collect();
+    let calls = tools_that_call(scenario, &bound.models);
+    if !calls.is_empty() {
+        parts.push(format!("tools that call servers: {calls}"));
+    } else if !is_live {
+        parts.push("nothing leaves this machine".into());
+    }
+    Some(format!("{mode}{found_by}: {}", parts.join("; ")))
 }
 
 /// The tools that leave the process, of agents that may call them in this run.
 fn tools_that_call(scenario: &Scenario, models: &[ModelBinding]) -> String {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for agent in scenario.agents.iter().filter(|a| a.kind == AgentKind::Llm) {
         let binding = agent.model.and_then(|m| models.get(m.at())).or(models.last());
         if by_rules(agent, binding.is_none_or(|b| *b == ModelBinding::Offline)) {
             continue;
         }
-        for tool in &agent.tools {
-            if let ToolRef::Declared(ix) = tool
-                && let Some(tool) = scenario.tools.get(ix.at()).filter(|t| t.http().is_some())
-                && !names.contains(&&*tool.name)
-            {
-                names.push(&tool.name);
+        for tool in agent.tools.iter().filter_map(|tool| scenario.leaves(*tool)) {
+            let kind = tool
+                .mcp()
+                .map_or("", |mcp| if matches!(mcp.server, Server::Command { .. }) { " (MCP, started here)" } else { " (MCP)" });
+            let name = format!("{}{kind}", tool.name);
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
     }
@@ -259,7 +303,7 @@ fn tools_that_call(scenario: &Scenario, models: &[ModelBinding]) -> String {
 }
 
 async fn one(app: &App, order: Order) -> Result<Exit, Failure> {
-    let runtime = app.open(1).await?;
+    let runtime = app.open_with(1, &order.tape).await?;
     let stop = interrupted();
     tokio::pin!(stop);
     let started = tokio::select! {
@@ -281,7 +325,7 @@ async fn one(app: &App, order: Order) -> Result<Exit, Failure> {
         }
     };
     close(&runtime).await;
-    Ok(sum_up(app, &loaded))
+    Ok(Exit::of_all(order.tape.close().into_iter().chain([sum_up(app, &loaded)])))
 }
 
 /// Prints a run that has ended or stands still, and says what it means for the process.
@@ -302,7 +346,7 @@ pub(super) fn sum_up(app: &App, loaded: &LoadedRun) -> Exit {
 /// How to go on with a run that waits for an operator: a line for each step of which nobody knows what became of it.
 pub(super) fn say_unknown(app: &App, loaded: &LoadedRun) {
     for step in loaded.run.unknown_steps() {
-        let tool = loaded.run.scenario().tools.get(step.tool.at()).map_or("?", |t| &*t.name);
+        let tool = tool_name(loaded.run.scenario(), step.tool);
         let line = format!("commedia resolve {} {} --outcome succeeded|failed|retry", loaded.id, step.step);
         app.console.note(&format!("nobody knows what became of `{tool}` in step {}; say it with\n  {line}", step.step));
     }
@@ -312,7 +356,7 @@ pub(super) fn say_unknown(app: &App, loaded: &LoadedRun) {
 type Ended = (usize, RunId, Result<Outcome, Failure>);
 
 async fn many(app: &App, order: Order, runs: u32, parallel: usize) -> Result<Exit, Failure> {
-    let runtime = app.open(parallel).await?;
+    let runtime = app.open_with(parallel, &order.tape).await?;
     let mut progress = ManyProgress::new(order.mode, u64::from(runs), parallel);
     let mut working: JoinSet<Result<Ended, Failure>> = JoinSet::new();
     let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
@@ -369,7 +413,7 @@ async fn many(app: &App, order: Order, runs: u32, parallel: usize) -> Result<Exi
     app.console.document(&json, || report::runs_text(&order.scenario, &outcomes, &verdicts));
     failures.iter().for_each(|(id, failure)| say(&format!("run {id}: {failure}")));
     let failed = failures.iter().map(|(_, f)| f.exit);
-    Ok(Exit::of_all(failed.chain([report::exit_of(&outcomes, &verdicts)])))
+    Ok(Exit::of_all(failed.chain(order.tape.close()).chain([report::exit_of(&outcomes, &verdicts)])))
 }
 
 /// One of several runs: the seed is the first one's and its place.
@@ -393,35 +437,64 @@ mod tests {
     use commedia_domain::scenario::{NoFiles, load};
 
     fn scenario(models: &str) -> Scenario {
+        let more = if models.is_empty() { "" } else { "  m: {kind: llm, model: m, instructions: hi}\n" };
         let source = format!(
-            "name: s\n{models}agents:\n  a: {{kind: llm, instructions: hi, fallback: {{rules: [{{otherwise: true, emit: [{{finish: 1}}]}}]}}}}\n  \
+            "name: s\n{models}agents:\n{more}  a: {{kind: llm, instructions: hi, fallback: {{rules: [{{otherwise: true, emit: [{{finish: 1}}]}}]}}}}\n  \
              b: {{kind: llm, instructions: hi}}\n  c: {{kind: rules, rules: []}}\n"
         );
         let loaded = load("s.yaml", source.as_bytes(), &NoFiles).map_err(|d| d[0].to_string());
         loaded.expect("a scenario").scenario
     }
 
-    #[test]
-    fn who_answers_is_said_once() {
-        let check = |model: Option<&str>, offline: bool, expect: &str| {
-            let scenario = scenario("");
-            let bound = bindings(&scenario, model, offline).expect("bindings");
-            assert_eq!(who_answers(&scenario, &bound).as_deref(), Some(expect));
-        };
-        check(None, false, "offline: rules answer for a; the stub answers for b; nothing leaves this machine");
-        check(None, true, "offline: rules answer for a; the stub answers for b; nothing leaves this machine");
-        check(Some("stub"), false, "stub: the stub answers for a, b; nothing leaves this machine");
+    /// The settings of a process with these variables.
+    fn settings(env: &[(&str, &str)]) -> ModelSettings {
+        let find = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        // Nobody listens there.
+        let find = |name: &str| if name == "OLLAMA_HOST" { Some("127.0.0.1:1".into()) } else { find(name) };
+        crate::settings::models::layered(&find, &Default::default()).expect("settings")
     }
 
-    #[test]
-    fn providers_are_refused_with_the_remedy() {
-        let real = scenario("models: {m: {use: 'openai:gpt-4o-mini'}}\n");
-        for (scenario, model) in [(&real, None), (&scenario(""), Some("openai:gpt-4o"))] {
-            let failure = bindings(scenario, model, false).expect_err("no provider is built");
-            assert_eq!(failure.exit, Exit::Invalid);
-            assert!(failure.message.contains("provider `openai` is not part of this version"), "{failure}");
+    #[tokio::test]
+    async fn who_answers_is_said_once() {
+        let all = "rules answer for a; the stub answers for b; nothing leaves this machine";
+        let rows = [
+            (None, false, "", format!("offline: {all}")),
+            (None, true, "", format!("offline: {all}")),
+            (Some("stub"), false, "", "stub: the stub answers for a, b; nothing leaves this machine".into()),
+            (Some("ollama:q"), false, "", "live (by --model): ollama:q at 127.0.0.1:1 answers for a, b".into()),
+            (None, true, "models: {m: {use: 'openai:gpt'}}\n", format!("offline: {}", all.replace("for b", "for m, b"))),
+            (
+                None,
+                false,
+                "models: {m: {use: 'openai:q', base_url: 'http://127.0.0.1:9/v1'}}\n",
+                format!("live: openai:q at 127.0.0.1:9 answers for m; {all}").replace("; nothing leaves this machine", ""),
+            ),
+        ];
+        for (model, offline, models, expect) in rows {
+            let scenario = scenario(models);
+            let settings = settings(&[]);
+            let bound = models::bind(&scenario, Wanted { model, offline }, &settings).await.expect("bound");
+            assert_eq!(bound.models.len(), scenario.models.len() + 1);
+            assert_eq!(who_answers(&scenario, &bound, &settings).unwrap_or_default(), expect);
         }
-        assert_eq!(bindings(&real, None, true).map(|b| b.len()).ok(), Some(2));
-        assert_eq!(bindings(&real, Some("stub"), false).ok(), Some(vec![ModelBinding::Stub; 2]));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_answer_is_refused_with_the_remedy() {
+        let own = "models: {m: {use: 'openai:gpt'}}\n";
+        let rows = [
+            (own, None, "there is no key for `openai`: set OPENAI_API_KEY"),
+            ("", Some("anthropic:claude"), "there is no key for `anthropic`: set ANTHROPIC_API_KEY"),
+            ("", Some("azure:mine"), "where `azure` is is not known: set AZURE_OPENAI_ENDPOINT"),
+            ("", Some("gpt-4o"), "`gpt-4o` is no model"),
+            ("", Some("mistral:x"), "there is no provider `mistral`"),
+            ("", Some("openai:"), "`openai:` names no model"),
+        ];
+        for (models, model, words) in rows {
+            let wanted = Wanted { model, offline: false };
+            let failure = models::bind(&scenario(models), wanted, &settings(&[])).await.expect_err(words);
+            assert_eq!((failure.exit, failure.message.contains(words)), (Exit::Invalid, true), "{failure}");
+            assert!(failure.help.is_some(), "{failure}");
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! `commedia validate`: all faults of scenario files at once, with their source lines. Starts nothing, stores nothing.
 
 use clap::{Args, ValueEnum};
+use commedia_actors::prices::Prices;
 use commedia_domain::diagnostic::{Diagnostic, Severity};
 use commedia_domain::scenario::Scenario;
 use serde_json::{Value as Json, json};
 
 use crate::app::App;
 use crate::diagnostics::{Texts, render, to_json};
+use crate::estimate::{self, Estimate};
 use crate::failure::{Exit, Failure};
 use crate::graph;
 use crate::output::{Format, pretty, say, yaml};
@@ -40,23 +42,26 @@ struct Checked {
     scenario: Option<Scenario>,
     faults: Vec<Diagnostic>,
     texts: Texts,
+    /// What its models may be asked at most, where it names any.
+    estimate: Option<Estimate>,
 }
 
 impl Checked {
-    fn of(name: &str) -> Checked {
+    fn of(name: &str, prices: &Prices) -> Checked {
         // A pack's name is as good as a path, where there is no such file.
         let read = Source::named(name);
         let file = name.to_owned();
         let source = match read {
             Ok(source) => source,
-            Err(fault) => return Checked { file, scenario: None, faults: vec![*fault], texts: Texts::default() },
+            Err(fault) => return Checked { file, scenario: None, faults: vec![*fault], texts: Texts::default(), estimate: None },
         };
         let (scenario, faults) = match source.load() {
             Ok(loaded) => (Some(loaded.scenario), loaded.warnings),
             Err(faults) => (None, faults),
         };
         let texts = Texts::of(Some(&source), &faults);
-        Checked { file: source.name, scenario, faults, texts }
+        let estimate = scenario.as_ref().and_then(|s| estimate::of_scenario(s, prices));
+        Checked { file: source.name, scenario, faults, texts, estimate }
     }
 
     fn count(&self, severity: Severity) -> usize {
@@ -77,14 +82,18 @@ impl Checked {
             let own = || self.faults.iter().filter(|f| f.file == **file);
             let ok = if n == 0 { ok(Box::new(self.faults.iter())) } else { ok(Box::new(own())) };
             let diagnostics: Vec<Json> = own().map(|f| to_json(f, &self.texts)).collect();
-            json!({"file": file, "ok": ok, "diagnostics": diagnostics})
+            let mut json = json!({"file": file, "ok": ok, "diagnostics": diagnostics});
+            if let (0, Some(estimate), Some(map)) = (n, &self.estimate, json.as_object_mut()) {
+                map.insert("estimate".into(), estimate.to_json());
+            }
+            json
         };
         files.iter().enumerate().map(one).collect()
     }
 }
 
 pub(super) fn validate(app: &App, args: &ValidateArgs) -> Result<Exit, Failure> {
-    let checked: Vec<Checked> = args.files.iter().map(|name| Checked::of(name)).collect();
+    let checked: Vec<Checked> = args.files.iter().map(|name| Checked::of(name, &app.settings.prices)).collect();
     let errors: usize = checked.iter().map(|c| c.count(Severity::Error)).sum();
     let warnings: usize = checked.iter().map(|c| c.count(Severity::Warning)).sum();
     let document = args.resolved || args.graph.is_some();
@@ -151,6 +160,11 @@ fn summary(checked: &[Checked], errors: usize, warnings: usize) -> String {
             "note: `run` refuses {}: {} is not part of this version (line {})\n",
             scenario.name, first.what, first.span.line
         );
+    }
+    for one in checked {
+        if let (Some(scenario), Some(estimate)) = (&one.scenario, &one.estimate) {
+            text += &format!("note: {}: {}\n", scenario.name, estimate.line());
+        }
     }
     text
 }

@@ -1,11 +1,11 @@
 //! What each stored event says: `data` for programs, a few words for people.
 
 use commedia_domain::event::{
-    Ask, Created, Ended, Event, Fired, FiredAction, ModelBinding, Outcome, Recorded, Sample, Sent, StepOutcome, Then, Usage,
-    WakeAt, Work, Write, tool_name,
+    Amount, Ask, Created, Discovered, Ended, Event, Fired, FiredAction, ModelBinding, Offered, Outcome, Recorded, Reply, Sample,
+    Sent, StepOutcome, Then, Usage, WakeAt, Work, Write, tool_name,
 };
 use commedia_domain::message::Call;
-use commedia_domain::scenario::{Carry, Scenario};
+use commedia_domain::scenario::{Carry, Scenario, ToolRef};
 use commedia_domain::value::timestamp_text;
 use serde_json::{Map, Value as Json, json};
 
@@ -47,6 +47,9 @@ pub(super) fn of(scenario: &Scenario, event: &Event) -> (Json, String) {
             let values = samples(scenario, values);
             let text = shown(&values);
             (json!({"tick": tick, "values": values}), text)
+        }
+        Event::HistorySummarised { replaced, summary, .. } => {
+            (json!({"summary": body_json(summary), "replaced": replaced}), shown(&body_json(summary)))
         }
         Event::ConversationSummarised { summary, .. } => (json!({"summary": body_json(summary)}), shown(&body_json(summary))),
         Event::RunCompleted(e)
@@ -90,9 +93,62 @@ fn operation(scenario: &Scenario, event: &Event) -> (Json, String) {
         Event::StepReconciled { by, how, .. } => {
             (json!({"outcome": how.word(), "by": by.word()}), format!("{}, says the {}", how.word(), by.word()))
         }
+        Event::BudgetReserved { amount, .. } => (amount_json(*amount), format!("at most {}", amount_text(*amount))),
+        Event::BudgetSettled { amount, lost, .. } => {
+            let mut data = amount_json(*amount);
+            merge(&mut data, json!({"lost": lost}));
+            let text = if *lost { "no answer; all that was held counts: " } else { "" };
+            (data, format!("{text}{}", amount_text(*amount)))
+        }
+        Event::BudgetRefused { amount, reason, .. } => {
+            let mut data = amount_json(*amount);
+            merge(&mut data, json!({"reason": &**reason}));
+            (data, reason.to_string())
+        }
+        Event::BudgetGranted { day, amount } => {
+            let mut data = amount_json(*amount);
+            merge(&mut data, json!({"day": day}));
+            (data, format!("of the workspace's day: {}", amount_text(*amount)))
+        }
+        Event::ToolsDiscovered(found) => discovered_data(scenario, found),
         Event::TimerFired { at, .. } => (json!({"at": timestamp_text(*at)}), String::new()),
         _ => (json!({}), String::new()),
     }
+}
+
+fn amount_json(amount: Amount) -> Json {
+    json!({"tokens": amount.tokens, "micro_usd": amount.micro_usd})
+}
+
+fn amount_text(amount: Amount) -> String {
+    let money = match amount.micro_usd {
+        0 => String::new(),
+        micros => format!(", ${}.{:06}", micros / 1_000_000, micros % 1_000_000),
+    };
+    format!("{} tokens{money}", amount.tokens)
+}
+
+/// What a server of tools offers: `{server, by, tools: [{name, description, schema, read_only, idempotent}], missing, failure}`.
+fn discovered_data(scenario: &Scenario, found: &Discovered) -> (Json, String) {
+    let name = |tool: u16| tool_name(scenario, ToolRef::Served { server: found.server, tool });
+    let offered = |tool: &Offered| {
+        json!({
+            "name": name(tool.tool), "description": body_json(&tool.description), "schema": body_json(&tool.schema),
+            "read_only": tool.read_only, "idempotent": tool.idempotent,
+        })
+    };
+    let missing: Vec<Json> = found.missing.iter().map(|(tool, why)| json!({"name": name(*tool), "why": &**why})).collect();
+    let server = scenario.tools.get(found.server.at()).map_or("?", |tool| &*tool.name);
+    let text = match (&found.failure, missing.len()) {
+        (Some(why), _) => format!("{server}: {why}"),
+        (None, 0) => format!("{server}: {} tools of {}", found.offered.len(), found.by),
+        (None, n) => format!("{server}: {} tools of {}, and {n} are missing", found.offered.len(), found.by),
+    };
+    let data = json!({
+        "server": server, "by": &*found.by, "tools": found.offered.iter().map(offered).collect::<Vec<_>>(), "missing": missing,
+        "failure": found.failure.as_deref(),
+    });
+    (data, text)
 }
 
 fn created_json(scenario: &Scenario, created: &Created) -> Json {
@@ -173,6 +229,11 @@ pub(crate) fn samples(scenario: &Scenario, samples: &[Sample]) -> Json {
 fn work_data(scenario: &Scenario, work: &Work) -> (Json, String) {
     match work {
         Work::Model => (json!({"call": "model"}), "model".into()),
+        Work::Summary => (json!({"call": "summary"}), "summary".into()),
+        Work::Judge { guardrail, value } => {
+            let text = format!("judge of guardrail {guardrail}: {}", shown(&body_json(value)));
+            (json!({"call": "judge", "guardrail": guardrail, "input": body_json(value)}), text)
+        }
         Work::Tool { call_id, tool, input } => {
             let name = tool_name(scenario, *tool);
             let text = format!("{name} {}", shown(&body_json(input)));
@@ -181,8 +242,22 @@ fn work_data(scenario: &Scenario, work: &Work) -> (Json, String) {
     }
 }
 
+fn replied_data(reply: &Reply) -> (Json, String) {
+    let calls: Vec<Json> = reply.calls.iter().map(call_json).collect();
+    let words = answer_text(&body_json(&reply.text), &calls);
+    let mut data = json!({
+        "outcome": "answered", "text": body_json(&reply.text), "calls": calls, "answered_by": reply.by.word(),
+        "usage": usage_json(&reply.usage), "model": &*reply.model, "finish": &*reply.finish, "cached_tokens": reply.cached_tokens,
+    });
+    if let Some(age) = reply.age_ms {
+        merge(&mut data, json!({"age_ms": age}));
+    }
+    (data, words)
+}
+
 fn recorded_data(scenario: &Scenario, recorded: &Recorded) -> (Json, String) {
     let (mut data, text) = match &recorded.outcome {
+        StepOutcome::Replied(reply) => replied_data(reply),
         StepOutcome::Answered { text, calls, by, usage } => {
             let calls: Vec<Json> = calls.iter().map(call_json).collect();
             let words = answer_text(&body_json(text), &calls);
@@ -208,6 +283,8 @@ fn recorded_data(scenario: &Scenario, recorded: &Recorded) -> (Json, String) {
         Then::Ready { .. } => "ready",
         Then::Fallback => "fallback",
         Then::Failed(_) => "failed",
+        Then::Judge { .. } => "judge",
+        Then::Summarise { .. } => "summarise",
     };
     merge(&mut data, json!({"then": then}));
     (data, text)

@@ -17,7 +17,7 @@ pub(super) fn turn(scenario: &Scenario, completed: &Completed, whole: Told) -> V
     parts.push("turn.started", agent.as_deref(), whole.turn, json!({"served": served, "answered_by": by}), String::new());
     for chat in &completed.said {
         match chat {
-            Chat::User { .. } => {}
+            Chat::User { .. } | Chat::Reasoning { .. } => {}
             Chat::Assistant { text, calls, .. } => {
                 let calls: Vec<Json> = calls.iter().map(call_json).collect();
                 let words = answer_text(&body_json(text), &calls);

@@ -40,7 +40,12 @@ const TYPES: &[(&str, char, &str, &[&str])] = &[
     ),
     ("tick.advanced", 'c', "Time went on by a tick", &["tick"]),
     ("metric.sampled", 'c', "Metrics were read", &["tick", "values"]),
-    ("conversation.summarised", 'c', "A conversation was summarised for a handoff", &["summary"]),
+    (
+        "conversation.summarised",
+        'c',
+        "A conversation was summarised, for a handoff or because it was long",
+        &["summary", "replaced"],
+    ),
     ("run.completed", 'c', "The run did what it should", ENDED),
     ("run.failed", 'c', "The run could not go on", ENDED),
     ("run.timed_out", 'c', "Its time was up", ENDED),
@@ -49,7 +54,7 @@ const TYPES: &[(&str, char, &str, &[&str])] = &[
     ("run.queued", 'o', "It waits for capacity", &[]),
     ("run.paused", 'o', "It stands still", &["reason"]),
     ("run.resumed", 'o', "It goes on", &[]),
-    ("step.planned", 'o', "A step was planned", &["call", "call_id", "tool", "input"]),
+    ("step.planned", 'o', "A step was planned", &["call", "call_id", "tool", "input", "guardrail"]),
     (
         "step.recorded",
         'o',
@@ -61,6 +66,10 @@ const TYPES: &[(&str, char, &str, &[&str])] = &[
     ("agent.quarantined", 'o', "It takes no more messages", &["reason"]),
     ("timer.fired", 'o', "Time went on to a delayed message", &["at"]),
     ("turn.degraded", 'o', "A turn fell back from a configured model", &["reason"]),
+    ("budget.reserved", 'o', "So much of the budgets is held for a step that is about to ask a model", &["tokens", "micro_usd"]),
+    ("budget.settled", 'o', "What a step took of the budgets", &["tokens", "micro_usd", "lost"]),
+    ("budget.refused", 'o', "A budget has no room for a step", &["tokens", "micro_usd", "reason"]),
+    ("budget.granted", 'o', "What the workspace gave the run of its budget of a day", &["tokens", "micro_usd", "day"]),
 ];
 
 const ENDED: &[&str] = &["result", "metrics", "checks", "cause"];

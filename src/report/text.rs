@@ -1,6 +1,7 @@
 //! The summary people read: aligned columns, short numbers, verdicts as marks. The only home of `comfy-table`.
 
 use commedia_actors::live::LoadedRun;
+use commedia_domain::event::tool_name;
 use commedia_domain::id::{AgentIx, MetricIx};
 use commedia_domain::message::Seat;
 use commedia_domain::run::crash::Restarts;
@@ -129,7 +130,7 @@ fn result_text(result: &Json) -> String {
 
 fn unknown_rows(run: &Run) -> Vec<Vec<String>> {
     let row = |step: &commedia_domain::run::UnknownStep| {
-        let tool = run.scenario().tools.get(step.tool.at()).map_or("?", |t| &*t.name);
+        let tool = tool_name(run.scenario(), step.tool);
         let call = format!("{tool} {}", shown(&body_json(&step.input)));
         vec![step.step.to_string(), seat_name(run.scenario(), step.seat), call, step.reason.to_string()]
     };

@@ -1,9 +1,11 @@
 //! The program as users and scripts have it: run as a process, with files, signals and exit codes.
 
+mod ask;
 mod backup;
 mod home;
 #[cfg(not(feature = "failpoints"))]
 mod points;
+mod recordings;
 mod run;
 mod store;
 mod storm;

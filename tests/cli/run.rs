@@ -164,9 +164,9 @@ fn what_is_not_built_is_refused_and_nothing_stored() {
         "{}",
         said.err
     );
-    for arguments in [&["--model", "openai:gpt-4o-mini"][..], &["--model", "llama"]] {
-        let said = home.run(&[&["run", "coin-shop"], arguments].concat()).exits(3);
-        assert!(said.err.contains("--model stub"), "{}", said.err);
+    for (model, remedy) in [("openai:gpt-4o-mini", "set OPENAI_API_KEY"), ("llama", "`--offline`")] {
+        let said = home.run(&["run", "handoff-4", "--model", model]).exits(3);
+        assert!(said.err.contains(remedy), "{}", said.err);
     }
     assert!(!home.data().exists(), "nothing was created");
 }

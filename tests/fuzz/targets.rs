@@ -6,11 +6,12 @@
 mod stage;
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use commedia_actors::store::frame::Frame;
 use commedia_domain::event::{Event, ModelBinding};
 use commedia_domain::expression::{CollectionType, Env, EvalError, ObjectType, Root, Scope, Type, compile};
+use commedia_domain::extraction::Extractor;
 use commedia_domain::id::Hash32;
 use commedia_domain::run::{NewRun, Run, RunInput};
 use commedia_domain::scenario::{ClockMode, NoFiles, load};
@@ -21,13 +22,14 @@ use commedia_domain::value::Value;
 pub(crate) type Target = fn(&[u8]);
 
 /// Each target with its name, which is that of its corpus too.
-pub(crate) const TARGETS: [(&str, Target); 6] = [
+pub(crate) const TARGETS: [(&str, Target); 7] = [
     ("scenario", scenario),
     ("play", play),
     ("expression", expression),
     ("template", template),
     ("frame", frame),
     ("event", event),
+    ("words", words),
 ];
 
 /// Any bytes as a scenario: compiled, or refused with errors that name places in the text.
@@ -185,4 +187,25 @@ fn event(data: &[u8]) {
     let bytes = event.encode();
     let again = Event::decode(&bytes).expect("what was written is read").encode();
     assert_eq!(bytes, again);
+}
+
+/// Any words as a wish: what comes back is valid, and its quotes stand in the text.
+fn words(data: &[u8]) {
+    static EXTRACTOR: LazyLock<Extractor> = LazyLock::new(|| {
+        let text = include_str!("../../config/scenarios/retail-season/retail-season.scenario.yaml");
+        let part = |from: &str, to: &str| &text[text.find(from).expect("a part")..text.find(to).expect("its end")];
+        let source =
+            format!("name: words\n{}\nagents: {{a: {{kind: rules, rules: []}}}}\n", part("\nparameters:", "\nextraction:"));
+        let loaded = load("words.scenario.yaml", source.as_bytes(), &NoFiles);
+        Extractor::new(Arc::new(loaded.unwrap_or_else(|faults| panic!("{}", faults[0])).scenario))
+    });
+    let text = String::from_utf8_lossy(data);
+    let today = "2026-01-14".parse().expect("a date");
+    let found = EXTRACTOR.extract(&text, today);
+    for (found, parameter) in found.iter().zip(&EXTRACTOR.scenario().parameters) {
+        let value = found.value.as_ref().expect("each has a default");
+        assert!(parameter.schema.admit(value).is_ok(), "{found:?}");
+        assert!(text.contains(&found.text) && (0.0..=1.0).contains(&found.confidence), "{found:?}");
+        assert!(!(found.defaulted && found.ambiguous), "{found:?}");
+    }
 }

@@ -8,11 +8,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use commedia_domain::body::Body;
-use commedia_domain::event::{Failure, FailureClass, StepOutcome};
-use commedia_domain::id::ToolIx;
+use commedia_domain::event::{Failure, FailureClass, StepOutcome, tool_name};
 use commedia_domain::message::StepId;
 use commedia_domain::names::{Facts, Names};
-use commedia_domain::scenario::EffectClass;
+use commedia_domain::scenario::{EffectClass, Schema, ToolRef};
+use commedia_domain::tool::mcp::McpTool;
 use commedia_domain::value::Value;
 use commedia_domain::world::{World, matches};
 use ractor::DerivedActorRef;
@@ -20,13 +20,18 @@ use tokio::task::JoinSet;
 
 use super::{AgentReport, AgentState};
 use crate::tool::http::{Call, Called};
+use crate::tool::mcp::McpCall;
 
 /// A call of a tool that leaves the process.
 pub(crate) struct CallOrder {
     pub(crate) step: StepId,
     pub(crate) facts: Facts,
     pub(crate) world: World,
-    pub(crate) tool: ToolIx,
+    pub(crate) tool: ToolRef,
+    /// How often it may be performed.
+    pub(crate) class: EffectClass,
+    /// What the input of a server's tool must be; `None` where the server does not offer it.
+    pub(crate) ready: Option<Schema>,
     pub(crate) input: Value,
     pub(crate) key: String,
     /// Whether it asks what became of the step, instead of performing it.
@@ -75,10 +80,11 @@ impl AgentState {
     /// A tool that leaves the process. What can be refused here is refused before a byte of it leaves.
     pub(super) fn call(&mut self, order: CallOrder) {
         let (step, check, blobs) = (order.step, order.check, self.given.blobs);
-        let (http, reports) = (self.given.http.clone(), self.given.reports.clone());
+        let (http, mcp, reports) = (self.given.http.clone(), self.given.mcp.clone(), self.given.reports.clone());
         self.calls.spawn(step, reports, async move {
             let called = match prepared(&order) {
-                Ok(call) => http.call(&call).await,
+                Ok(Prepared::Http(call)) => http.call(&call).await,
+                Ok(Prepared::Mcp(server, call)) => mcp.call(server, &call).await,
                 Err(message) => Called::Failed(Failure { class: FailureClass::Tool, message: message.into() }),
             };
             if check {
@@ -102,14 +108,30 @@ impl AgentState {
     }
 }
 
+/// A call that is ready to be made.
+enum Prepared<'a> {
+    Http(Call),
+    Mcp(&'a McpTool, McpCall),
+}
+
 /// The call an order means; the error is for whoever called the tool.
-fn prepared(order: &CallOrder) -> Result<Call, String> {
-    let spec = &order.facts.scenario.tools[order.tool.at()];
+fn prepared(order: &CallOrder) -> Result<Prepared<'_>, String> {
+    let scenario = &order.facts.scenario;
+    let (class, timeout) = (order.class, Duration::from_millis(scenario.timeout_ms(order.tool)));
+    let spec =
+        scenario.leaves(order.tool).ok_or_else(|| format!("`{}` does not leave the process", tool_name(scenario, order.tool)))?;
+    if let Some((mcp, one)) = scenario.served(order.tool) {
+        let full = one.full.clone();
+        let schema = order.ready.as_ref().ok_or_else(|| format!("`{full}` was not offered when the run began"))?;
+        matches(&order.input, schema).map_err(|e| format!("input of `{full}`: {e}"))?;
+        let (input, key) = (order.input.plain(), order.key.clone());
+        let call = McpCall { full, tool: one.name.clone(), input, class, timeout, retry: mcp.retry, key };
+        return Ok(Prepared::Mcp(mcp, call));
+    }
     let http = spec.http().ok_or_else(|| format!("`{}` does not leave the process", spec.name))?;
     matches(&order.input, &spec.input).map_err(|e| format!("input of `{}`: {e}", spec.name))?;
     let names = Names::plain(&order.facts, &order.world);
     let request = http.request(&names, &order.input).map_err(|e| format!("`{}`: {e}", spec.name))?;
-    let class = if order.check { EffectClass::Read } else { spec.class };
-    let timeout = Duration::from_millis(spec.timeout_ms);
-    Ok(Call { tool: Arc::clone(&spec.name), request, class, timeout, retry: http.retry, key: order.key.clone() })
+    let tool = Arc::clone(&spec.name);
+    Ok(Prepared::Http(Call { tool, request, class, timeout, retry: http.retry, key: order.key.clone() }))
 }

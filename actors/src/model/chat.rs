@@ -1,5 +1,5 @@
-//! The Chat Completions wire format: a request to bytes, an answer from bytes.
-//! (<https://platform.openai.com/docs/api-reference/chat>)
+//! The Chat Completions wire format: a request to bytes, and the stub's answer from bytes; `model/completion.rs` reads those
+//! of others. (<https://platform.openai.com/docs/api-reference/chat/create>)
 
 use std::borrow::Cow;
 
@@ -10,13 +10,14 @@ use commedia_domain::value::Value;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::model::output::{Wanted, fits_strict};
 use crate::model::{Answer, ModelError};
 
 /// Room for a request of usual size.
 const REQUEST_ROOM: usize = 4096;
 
 #[derive(Serialize)]
-struct Request<'a> {
+pub(crate) struct Request<'a> {
     model: &'a str,
     messages: Vec<Message<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -26,7 +27,29 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+/// How a server likes its requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    /// Whether it is told which schemas are strict, and takes no other roots than objects.
+    pub(crate) strict: bool,
+    /// Whether it knows the bound of an answer by its older name only.
+    pub(crate) older: bool,
+    /// Whether it is to answer in a stream.
+    pub(crate) stream: bool,
 }
 
 #[derive(Serialize)]
@@ -72,6 +95,8 @@ struct Definition<'a> {
     name: &'a str,
     description: &'a str,
     parameters: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -85,17 +110,29 @@ struct ResponseFormat<'a> {
 struct JsonSchema<'a> {
     name: &'static str,
     schema: &'a serde_json::Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
 }
 
 /// The request's bytes.
 pub fn encode(model: &str, request: &ModelRequest) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(REQUEST_ROOM);
+    let body = body(model, request, Manner::default());
+    serde_json::to_writer(&mut bytes, &body).expect("strings, numbers and schemas always encode");
+    bytes
+}
+
+/// The request as it is written.
+pub(crate) fn body<'a>(model: &'a str, request: &'a ModelRequest, manner: Manner) -> Request<'a> {
     fn plain<'a>(role: &'static str, content: Cow<'a, str>) -> Message<'a> {
         Message { role, content: Some(content), tool_calls: Vec::new(), tool_call_id: None }
     }
-    let system = (!request.instructions.is_empty()).then(|| plain("system", Cow::Borrowed(&request.instructions)));
-    let messages = request.messages.iter().map(|chat| match chat {
-        Chat::User { text } => plain("user", words(text.value())),
-        Chat::Assistant { text, calls, .. } => Message {
+    let wanted = Wanted::of(request, !manner.strict);
+    let instructions = wanted.instructions(request);
+    let system = (!instructions.is_empty()).then(|| plain("system", instructions));
+    let messages = request.messages.iter().filter_map(|chat| match chat {
+        Chat::User { text } => Some(plain("user", words(text.value()))),
+        Chat::Assistant { text, calls, .. } => Some(Message {
             role: "assistant",
             content: (*text.value() != Value::Null).then(|| words(text.value())),
             tool_calls: (calls.iter())
@@ -106,30 +143,42 @@ pub fn encode(model: &str, request: &ModelRequest) -> Vec<u8> {
                 })
                 .collect(),
             tool_call_id: None,
-        },
-        Chat::Tool { call_id, content, .. } => Message { tool_call_id: Some(call_id), ..plain("tool", words(content.value())) },
+        }),
+        Chat::Tool { call_id, content, .. } => {
+            Some(Message { tool_call_id: Some(call_id), ..plain("tool", words(content.value())) })
+        }
+        // This format has no place for it.
+        Chat::Reasoning { .. } => None,
     });
-    let body = Request {
+    let strict = |schema| manner.strict.then(|| fits_strict(schema)).filter(|fits| *fits);
+    Request {
         model,
         messages: system.into_iter().chain(messages).collect(),
         tools: (request.tools.iter())
             .map(|t| Tool {
                 kind: "function",
-                function: Definition { name: &t.name, description: &t.description, parameters: &t.text },
+                function: Definition {
+                    name: &t.name,
+                    description: &t.description,
+                    parameters: &t.text,
+                    strict: strict(&t.schema),
+                },
             })
             .collect(),
         temperature: request.temperature,
-        max_completion_tokens: request.max_output_tokens,
-        response_format: (request.output.as_ref())
-            .map(|schema| ResponseFormat { kind: "json_schema", json_schema: JsonSchema { name: "output", schema } }),
-    };
-    let mut bytes = Vec::with_capacity(REQUEST_ROOM);
-    serde_json::to_writer(&mut bytes, &body).expect("strings, numbers and schemas always encode");
-    bytes
+        max_completion_tokens: request.max_output_tokens.filter(|_| !manner.older),
+        max_tokens: request.max_output_tokens.filter(|_| manner.older),
+        response_format: wanted.schema().map(|schema| ResponseFormat {
+            kind: "json_schema",
+            json_schema: JsonSchema { name: "output", schema, strict: strict(schema) },
+        }),
+        stream: manner.stream.then_some(true),
+        stream_options: manner.stream.then_some(StreamOptions { include_usage: true }),
+    }
 }
 
 /// A text as it is, anything else as JSON.
-fn words(value: &Value) -> Cow<'_, str> {
+pub(crate) fn words(value: &Value) -> Cow<'_, str> {
     match value {
         Value::Text(text) => Cow::Borrowed(text),
         other => Cow::Owned(other.to_json_text()),
@@ -174,7 +223,7 @@ pub(crate) struct Tokens {
 
 /// The answer in a completion's bytes. An answer without a finish reason is none.
 pub fn decode(bytes: &[u8], by: AnsweredBy) -> Result<Answer, ModelError> {
-    let malformed = |what: String| ModelError::Malformed(what);
+    let malformed = |what: String| ModelError::malformed(format!("the model's answer could not be read: {what}"));
     let completion: Completion<'_> = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
     let choice = completion.choices.into_iter().next().ok_or_else(|| malformed("it has no choices".into()))?;
     if choice.finish_reason.is_none() {
@@ -189,5 +238,5 @@ pub fn decode(bytes: &[u8], by: AnsweredBy) -> Result<Answer, ModelError> {
     }
     let tokens = completion.usage.unwrap_or(Tokens { prompt_tokens: 0, completion_tokens: 0 });
     let usage = Usage { model_calls: 1, tokens_in: tokens.prompt_tokens, tokens_out: tokens.completion_tokens, cost_usd: 0.0 };
-    Ok(Answer { text: choice.message.content, calls, usage, by })
+    Ok(Answer { text: choice.message.content, calls, usage, by, source: None })
 }

@@ -13,14 +13,14 @@ use commedia_domain::turn::{ask_name, handoff_name};
 use serde_json::{Value as Json, json};
 
 use crate::model::chat::{self, Choice, Completion, Function, Said, Tokens, ToolCall};
-use crate::model::{Answer, Model, ModelError};
+use crate::model::{Answer, Deltas, Model, ModelError};
 
 /// The stub model.
 pub struct Stub;
 
 #[async_trait]
 impl Model for Stub {
-    async fn answer(&self, request: &ModelRequest) -> Result<Answer, ModelError> {
+    async fn answer(&self, request: &ModelRequest, _deltas: Option<&Deltas>) -> Result<Answer, ModelError> {
         answer(request)
     }
 }
@@ -47,7 +47,7 @@ pub fn answer(request: &ModelRequest) -> Result<Answer, ModelError> {
         }],
     };
     let mut bytes = Vec::with_capacity(ANSWER_ROOM);
-    serde_json::to_writer(&mut bytes, &completion).map_err(|e| ModelError::Malformed(e.to_string()))?;
+    serde_json::to_writer(&mut bytes, &completion).map_err(|e| ModelError::malformed(e.to_string()))?;
     chat::decode(&bytes, AnsweredBy::Stub)
 }
 
@@ -100,9 +100,20 @@ fn call<'a>(name: impl Into<Cow<'a, str>>, arguments: &Json, request: &ModelRequ
     Said { role: "assistant".into(), content: None, tool_calls: vec![call] }
 }
 
+/// A value that fits a schema as far as the stub can tell, chosen by a seed.
+pub(crate) fn example(schema: &Json, seed: &[u8]) -> Json {
+    instance(schema, &mut Chance { place: Place::Seed(seed), key: None, next: 0 }, 0)
+}
+
+/// What the choices depend on.
+enum Place<'a> {
+    Request(&'a ModelRequest),
+    Seed(&'a [u8]),
+}
+
 /// A stream of choices that depends on nothing but the request's place.
 struct Chance<'a> {
-    request: &'a ModelRequest,
+    place: Place<'a>,
     /// Made at the first choice: most answers need none.
     key: Option<blake3::Hasher>,
     next: u32,
@@ -110,15 +121,20 @@ struct Chance<'a> {
 
 impl Chance<'_> {
     fn of(request: &ModelRequest) -> Chance<'_> {
-        Chance { request, key: None, next: 0 }
+        Chance { place: Place::Request(request), key: None, next: 0 }
     }
 
     fn key(&mut self) -> &blake3::Hasher {
-        let request = self.request;
+        let place = &self.place;
         self.key.get_or_insert_with(|| {
             let mut key = blake3::Hasher::new_derive_key("commedia 2026 stub v1");
-            key.update(&request.seed.to_le_bytes()).update(request.agent.as_bytes()).update(&request.replica.to_le_bytes());
-            key.update(request.step.to_string().as_bytes());
+            match place {
+                Place::Request(request) => {
+                    key.update(&request.seed.to_le_bytes()).update(request.agent.as_bytes());
+                    key.update(&request.replica.to_le_bytes()).update(request.step.to_string().as_bytes())
+                }
+                Place::Seed(seed) => key.update(seed),
+            };
             key
         })
     }

@@ -53,8 +53,11 @@ impl State {
             reports: myself.get_derived(),
             builtins: self.shared.builtins.clone(),
             model: self.shared.model.clone(),
+            prices: self.shared.prices.clone(),
             http: self.shared.http.clone(),
+            mcp: self.shared.mcp.clone(),
             blobs: blob_key(),
+            listeners: self.live.start.pieces.then(|| (self.live.subscribers.listeners.clone(), self.shared.metrics.clone())),
         };
         let (actor, _) = Actor::spawn_linked(None, AgentActor, arguments, myself.get_cell()).await?;
         self.agents.insert(key, actor.clone());

@@ -9,7 +9,7 @@ use commedia_domain::body::Body;
 use commedia_domain::event::{
     AnsweredBy, Created, Event, Failure, FailureClass, Lane, ModelBinding, StepOutcome, Usage, Work, tool_name,
 };
-use commedia_domain::id::{Hash32, ToolIx};
+use commedia_domain::id::Hash32;
 use commedia_domain::message::{Call, Seat, StepId};
 use commedia_domain::names::Names;
 use commedia_domain::run::{Command, Effect, NewRun, Refusal, Run, RunInput};
@@ -41,12 +41,12 @@ pub(crate) fn created(scenario: &Arc<Scenario>, seed: u64) -> Created {
 }
 
 /// What a step outside the process gives, whenever and however often it is performed.
-fn answer(run: &Run, step: StepId, tool: ToolIx) -> Value {
-    Value::object([("tool", Value::Text(run.scenario().tools[tool.at()].name.clone())), ("step", Value::text(step.to_string()))])
+fn answer(run: &Run, step: StepId, tool: ToolRef) -> Value {
+    Value::object([("tool", Value::text(tool_name(run.scenario(), tool))), ("step", Value::text(step.to_string()))])
 }
 
 /// What may come of a step outside the process; `choice` says what of it does.
-fn reached(run: &Run, step: StepId, tool: ToolIx, next: Next, choice: usize) -> Command {
+fn reached(run: &Run, step: StepId, tool: ToolRef, next: Next, choice: usize) -> Command {
     let value = Body::new(answer(run, step, tool), &run.facts().blobs);
     let ended = Command::StepEnded { step, outcome: StepOutcome::Done { value, writes: Vec::new(), sent: Vec::new() } };
     match (next, run.state().outside.get(&step), choice % 4) {
@@ -92,14 +92,16 @@ pub(crate) fn carry_out(run: &Run, effect: &Effect, choice: usize) -> Option<Com
     match effect {
         Effect::Reach { step, tool, next, .. } => Some(reached(run, *step, *tool, *next, choice)),
         Effect::Serve(order) => Some(Command::Served(rules::serve(order, &BuiltinTools, |_| {}))),
-        Effect::Wake { .. } => None,
+        Effect::Discover { .. } | Effect::Wake { .. } => None,
         Effect::Perform { step, seat, work } => {
             let facts = run.facts();
             let outcome = match work {
                 Work::Model if step.n == 0 && &*run.scenario().agents[seat.agent.at()].name == "parallel" => {
                     all_at_once(run, *seat)
                 }
-                Work::Model => outcome(stub::answer(&run.model_request(*step).expect("renders")), &facts.blobs),
+                Work::Model | Work::Judge { .. } | Work::Summary => {
+                    outcome(stub::answer(&run.model_request(*step).expect("renders")), &facts.blobs)
+                }
                 Work::Tool { tool, input, .. } => {
                     let world = run.turn_world(&run.state().turns[seat]);
                     let names = Names::plain(&facts, &world);

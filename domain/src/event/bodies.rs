@@ -1,6 +1,8 @@
 //! Where the bodies of an event are: one list of places, to read them and to fill them.
 
-use super::{Ask, Call, Chat, Ended, Entry, Event, FiredAction, Outcome, Recorded, Sent, StepOutcome, Then, Work, Write};
+use super::{
+    Ask, Call, Chat, Ended, Entry, Event, FiredAction, Offered, Outcome, Recorded, Reply, Sent, StepOutcome, Then, Work, Write,
+};
 use crate::body::Body;
 
 macro_rules! visitors {
@@ -39,7 +41,7 @@ macro_rules! visitors {
                         }
                         FiredAction::Skipped | FiredAction::Failed { .. } => {}
                     },
-                    Event::ConversationSummarised { summary, .. } => see(summary),
+                    Event::ConversationSummarised { summary, .. } | Event::HistorySummarised { summary, .. } => see(summary),
                     Event::RunCompleted(ended)
                     | Event::RunFailed(ended)
                     | Event::RunTimedOut(ended)
@@ -49,7 +51,12 @@ macro_rules! visitors {
                         see(result);
                     }
                     Event::StepPlanned { work: Work::Tool { input, .. }, .. } => see(input),
+                    Event::StepPlanned { work: Work::Judge { value, .. }, .. } => see(value),
                     Event::StepRecorded(step) => recorded($($by)+ **step, see),
+                    Event::ToolsDiscovered(found) => found.offered.$iter().for_each(|Offered { description, schema, .. }| {
+                        see(description);
+                        see(schema);
+                    }),
                     _ => {}
                 }
             }
@@ -96,6 +103,7 @@ macro_rules! visitors {
                         calls.$iter().for_each(|Call { input, .. }| see(input));
                     }
                     Chat::Tool { content, .. } => see(content),
+                    Chat::Reasoning { items, .. } => see(items),
                 }
             }
 
@@ -112,6 +120,12 @@ macro_rules! visitors {
                         told.$iter().for_each(|s| sent(s, see));
                     }
                     StepOutcome::Failed(_) => {}
+                    StepOutcome::Replied(reply) => {
+                        let Reply { text, calls, reasoning, .. } = $($by)+ **reply;
+                        see(text);
+                        calls.$iter().for_each(|Call { input, .. }| see(input));
+                        reasoning.$iter().for_each(&mut *see);
+                    }
                 }
                 match then {
                     Then::Again { answers, words } => {
@@ -128,6 +142,11 @@ macro_rules! visitors {
                         asks.$iter().for_each(|Ask { text, .. }| see(text));
                     }
                     Then::Ready { answers, outcome: end } => {
+                        answers.$iter().for_each(|(_, answer)| see(answer));
+                        outcome(end, see);
+                    }
+                    Then::Judge { planned } => planned.$iter().for_each(|(_, _, value)| see(value)),
+                    Then::Summarise { answers, outcome: end } => {
                         answers.$iter().for_each(|(_, answer)| see(answer));
                         outcome(end, see);
                     }

@@ -13,11 +13,8 @@ use crate::run::crash::AfterFailure;
 use crate::run::ranges::Ranges;
 use crate::run::state::{Ending, Status};
 use crate::scenario::{Carry, Fallback, Overflow, TriggerOn};
-use crate::turn::{Phase, Turn, as_text, carried};
+use crate::turn::{Phase, Turn, as_text, carried, last_words};
 use crate::value::Value;
-
-/// Characters a summary of rules or the stub has at most.
-const SUMMARY_CHARS: usize = 800;
 
 pub(super) fn apply(run: &mut Run, event: &Event) {
     if !matches!(event, Event::RunCreated(_)) {
@@ -25,7 +22,9 @@ pub(super) fn apply(run: &mut Run, event: &Event) {
     }
     run.note(event);
     match event {
-        Event::RunCreated(_) | Event::RunQueued | Event::ConversationSummarised { .. } | Event::GuardrailTripped { .. } => {}
+        Event::RunCreated(_) | Event::RunQueued | Event::GuardrailTripped { .. } => {}
+        // Both are true of the turn since their step was recorded; they tell of it where it is committed.
+        Event::ConversationSummarised { .. } | Event::HistorySummarised { .. } => {}
         Event::RunStarted { messages } => run.start(messages),
         Event::TurnCompleted(completed) => run.completed_turn(completed),
         Event::TurnFailed { turn, seat, at, failure } => run.failed_turn(*turn, *seat, *at, failure),
@@ -80,8 +79,17 @@ pub(super) fn apply(run: &mut Run, event: &Event) {
             run.state.mail.settle(*seat);
             run.state.quarantined.insert(*seat, reason.clone());
         }
-        Event::TurnDegraded { .. } => run.state.counts.degraded += 1,
+        Event::BudgetReserved { .. }
+        | Event::BudgetSettled { .. }
+        | Event::BudgetRefused { .. }
+        | Event::BudgetGranted { .. } => run.budgeted(event),
+        Event::TurnDegraded { turn, .. } => {
+            let turn = run.state.turns.values_mut().find(|t| t.id == *turn);
+            let counted = turn.is_some_and(|turn| std::mem::replace(&mut turn.degraded, true));
+            run.state.counts.degraded += u64::from(!counted);
+        }
         Event::MessagePassed { turn, agent, passed } => run.passed(*turn, *agent, passed),
+        Event::ToolsDiscovered(discovered) => run.discovered(discovered),
     }
 }
 
@@ -203,13 +211,10 @@ impl Run {
         said
     }
 
-    pub(super) fn carry(&self, carry: Carry, history: &History, said: &[Chat]) -> History {
-        let last = said.iter().rev().find_map(|c| match c {
-            Chat::Assistant { text, .. } if *text.value() != Value::Null => Some(as_text(text.value())),
-            _ => None,
-        });
-        let cut = |t: String| if t.chars().count() > SUMMARY_CHARS { t.chars().take(SUMMARY_CHARS).collect() } else { t };
-        let summary = last.map(|t| Body::new(Value::text(cut(t)), &self.state.blobs()));
+    /// What goes along with a handoff; a summary that no model made is the last output, cut.
+    pub(super) fn carry(&self, carry: Carry, history: &History, said: &[Chat], made: Option<&Body>) -> History {
+        let blobs = self.state.blobs();
+        let summary = made.cloned().or_else(|| last_words(said.iter()).map(|text| Body::new(Value::text(text), &blobs)));
         carried(carry, history, said, summary.as_ref())
     }
 
@@ -259,7 +264,7 @@ impl Run {
             self.state.ending.get_or_insert(Ending::Done);
         } else if let Some(next) = agent.next {
             self.state.counts.handoffs += 1;
-            let history = self.carry(Carry::Full, history, said);
+            let history = self.carry(Carry::Full, history, said, None);
             self.pass(seat, next, message, None, output, history, 0);
         }
     }
@@ -321,6 +326,7 @@ impl Run {
         let stranded = open.as_ref().is_some_and(|t| matches!(t.phase, Phase::Asking { .. }));
         let served = if stranded { None } else { self.consume(seat, open.as_ref().map_or(turn, |t| t.slot)) };
         self.state.turns.remove(&seat);
+        self.state.budget.abandon(open.as_ref().map_or(turn, |t| t.id));
         if let Some(open) = open.as_ref().filter(|_| !self.state.outside.is_empty()) {
             self.state.outside.retain(|step, _| step.turn != open.id);
         }
@@ -353,7 +359,8 @@ impl Run {
 
     fn begun(&mut self, step: crate::message::StepId, seat: Seat, at: i64) {
         let Some(message) = self.state.mail.front(seat).cloned() else { return };
-        self.state.turns.insert(seat, Turn::new(step, seat, message, at));
+        let turn = Turn::new(step, seat, message, at).of(&self.scenario.agents[seat.agent.at()]);
+        self.state.turns.insert(seat, turn);
         if self.is_real() {
             self.state.wave = self.state.wave.max(step.turn.wave);
             self.renew_wave();
@@ -479,7 +486,11 @@ impl Run {
 
     fn end(&mut self, status: Status, ended: &Ended) {
         self.state.status = status;
-        self.state.turns.clear();
+        // What turns took that are not committed was taken all the same.
+        for turn in std::mem::take(&mut self.state.turns).into_values() {
+            self.state.usage.add(&turn.usage);
+            self.state.budget.abandon(turn.id);
+        }
         self.state.outside.clear();
         self.state.ended = Some(ended.clone());
         self.wave = None;

@@ -8,7 +8,7 @@ use crate::id::AgentIx;
 use crate::names::{Facts, Names, RunFacts};
 use crate::run::Run;
 use crate::run::state::blob_key;
-use crate::scenario::{Preset, Scenario};
+use crate::scenario::{Parameter, Preset, Scenario};
 use crate::schema::conform;
 use crate::value::Value;
 use crate::world::{World, matches};
@@ -119,32 +119,51 @@ fn resolve(scenario: &Arc<Scenario>, input: &RunInput) -> Result<Vec<Value>, Vec
     let mut values: Vec<Value> = Vec::with_capacity(scenario.parameters.len());
     for parameter in &scenario.parameters {
         let given = input.params.iter().rev().find(|(name, _)| **name == *parameter.name).map(|(_, v)| v.clone());
-        let value = match (given, &parameter.default) {
-            (Some(value), _) => Ok(value),
-            (None, Some(Preset::Value(value))) => Ok(value.clone()),
-            (None, Some(Preset::Program(program))) => {
-                let mut params = values.clone();
-                params.resize(scenario.parameters.len(), Value::Null);
-                let facts = Facts {
-                    scenario: scenario.clone(),
-                    params: Arc::new(params),
-                    seed: input.seed,
-                    tick: 0,
-                    now: input.now,
-                    run: no_facts(),
-                    blobs: blob_key(),
-                    storm: None,
-                };
-                let world = World::new(scenario);
-                program.eval(&Names::plain(&facts, &world), facts.limit()).map_err(|e| format!("its default: {}", e.message))
-            }
-            (None, None) => Err(format!("it has no default: give one with `--set {}=…`", parameter.name)),
+        let value = match given {
+            Some(value) => Ok(value),
+            None => preset(scenario, parameter, &values, input.seed, input.now),
         };
         let value =
             value.map(|v| conform(&parameter.schema.ty, &v.plain())).and_then(|v| matches(&v, &parameter.schema).map(|()| v));
         values.push(value.map_err(|e| faults.push(format!("parameter `{}`: {e}", parameter.name))).unwrap_or(Value::Null));
     }
     if faults.is_empty() { Ok(values) } else { Err(faults) }
+}
+
+/// The default of a parameter, given the values of those before it.
+fn preset(scenario: &Arc<Scenario>, parameter: &Parameter, before: &[Value], seed: u64, now: i64) -> Result<Value, String> {
+    match &parameter.default {
+        Some(Preset::Value(value)) => Ok(value.clone()),
+        Some(Preset::Program(program)) => {
+            let mut params = before.to_vec();
+            params.resize(scenario.parameters.len(), Value::Null);
+            let facts = Facts {
+                scenario: scenario.clone(),
+                params: Arc::new(params),
+                seed,
+                tick: 0,
+                now,
+                run: no_facts(),
+                blobs: blob_key(),
+                storm: None,
+            };
+            let world = World::new(scenario);
+            program.eval(&Names::plain(&facts, &world), facts.limit()).map_err(|e| format!("its default: {}", e.message))
+        }
+        None => Err(format!("it has no default: give one with `--set {}=…`", parameter.name)),
+    }
+}
+
+/// The parameters' defaults at a moment, in declaration order; `None` where one has none. An expression that needs a seed has 1.
+pub fn defaults(scenario: &Arc<Scenario>, now: i64) -> Vec<Option<Value>> {
+    let mut values: Vec<Value> = Vec::with_capacity(scenario.parameters.len());
+    let mut found = Vec::with_capacity(scenario.parameters.len());
+    for parameter in &scenario.parameters {
+        let value = preset(scenario, parameter, &values, 1, now).ok().map(|v| conform(&parameter.schema.ty, &v.plain()));
+        values.push(value.clone().unwrap_or(Value::Null));
+        found.push(value);
+    }
+    found
 }
 
 impl Run {

@@ -4,15 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::body::Body;
-use crate::event::{AnsweredBy, Completed, Entry, Event, Failure, FailureClass, Outcome, StepOutcome, Then, Usage, Work, Write};
-use crate::message::{Chain, MessageKind, Seat, StepId, TurnId};
+use crate::event::{
+    AnsweredBy, Completed, Entry, Event, Failure, FailureClass, Outcome, StepOutcome, Then, Trip, Usage, Work, Write,
+};
+use crate::message::{Chain, Message, MessageKind, Seat, StepId, TurnId};
 use crate::names::Names;
 use crate::rules::Served;
 use crate::run::mailboxes::Front;
 use crate::run::wave::Wave;
 use crate::run::{Refusal, Run};
 use crate::scenario::{AgentKind, GuardrailAt};
-use crate::turn::{Phase, Turn, TurnView};
+use crate::turn::{Checks, Phase, Turn, TurnView};
 use crate::value::Value;
 use crate::world::{World, Writer};
 
@@ -28,7 +30,7 @@ impl Run {
             let turn = wave.turn(n, self.is_real());
             match self.state.turns.get(&seat) {
                 None if self.input_trip(seat, &slot.message).is_none() => {
-                    events.push(Event::StepPlanned { step: StepId { turn, n: 0 }, seat, at: self.state.now, work: Work::Model });
+                    events.push(self.first_step(turn, seat, &slot.message));
                 }
                 Some(open) if matches!(open.phase, Phase::Asking { .. }) => {
                     let call_id = slot.message.chain.as_ref().and_then(|c| c.answers.clone()).unwrap_or_default();
@@ -43,27 +45,26 @@ impl Run {
         events
     }
 
-    /// What an agent's input guardrails say of a message.
-    fn input_trip(&self, seat: Seat, message: &Arc<crate::message::Message>) -> Option<(Vec<crate::event::Trip>, Failure)> {
+    /// The first step of a turn: the model's own, a judge's, or a summary.
+    fn first_step(&self, turn: TurnId, seat: Seat, message: &Arc<Message>) -> Event {
+        let (step, at) = (StepId { turn, n: 0 }, self.state.now);
+        let begun = Turn::new(step, seat, message.clone(), at).of(&self.scenario.agents[seat.agent.at()]);
+        let work = begun.pending().into_iter().next().map_or(Work::Model, |(_, work)| work);
+        Event::StepPlanned { step, seat, at, work }
+    }
+
+    /// What an agent's input guardrails say of a message, those of them that need no judge.
+    fn input_trip(&self, seat: Seat, message: &Arc<Message>) -> Option<(Vec<Trip>, Failure)> {
         let agent = &self.scenario.agents[seat.agent.at()];
         if !agent.guardrails.iter().any(|g| g.at == GuardrailAt::Input) {
             return None;
         }
         let facts = self.facts();
-        let view = TurnView { facts: &facts, world: self.base_world() };
+        let view = TurnView { facts: &facts, world: self.base_world(), live: false };
         let probe = Turn::new(StepId { turn: TurnId { wave: 0, index: 0 }, n: 0 }, seat, message.clone(), self.state.now);
-        let mut trips = Vec::new();
-        let input = match (&message.data, &message.text) {
-            (Value::Null, Some(text)) => Value::Text(text.clone()),
-            (data, _) => data.clone(),
-        };
-        match probe.check(&view, &GuardrailAt::Input, &input, &mut trips) {
-            Ok(()) => None,
-            Err(crate::turn::Verdict::Reject(words)) => {
-                Some((trips, Self::failure(FailureClass::Guardrail, format!("the input was refused: {words}"))))
-            }
-            Err(crate::turn::Verdict::Fail(failure)) => Some((trips, failure)),
-        }
+        let mut checks = Checks::default();
+        let failure = probe.input_verdict(&view, &mut checks).err()?;
+        Some((checks.trips, failure))
     }
 
     /// The world the turns of the wave read: as it stood at the wave's start.
@@ -105,6 +106,11 @@ impl Run {
                 if let Some(end) = self.handoff_limit(outcome) {
                     return Some(vec![end]);
                 }
+                if let Some((replaced, summary)) = &turn.summed {
+                    let (turn, seat, summary) = (turn.id, turn.seat, summary.clone());
+                    events.push(Event::HistorySummarised { turn, seat, replaced: *replaced, summary });
+                }
+                events.extend(turn.summary.clone().map(|summary| Event::ConversationSummarised { turn: turn.id, summary }));
                 let mut completed = self.complete(turn, outcome);
                 for entry in &mut completed.entries {
                     self.strike_messages(turn.id, turn.seat, &mut entry.sent, &mut events);
@@ -113,6 +119,9 @@ impl Run {
             }
             Phase::WillAsk { asks } => {
                 events.push(Event::DelegateAsked { turn: turn.id, seat: turn.seat, at: self.state.now, asks: asks.clone() });
+            }
+            Phase::Failed(failure) if failure.class == FailureClass::Budget => {
+                events.push(Event::RunOverBudget(Box::new(self.ended(Some(failure.message.clone())))));
             }
             Phase::Failed(failure) => {
                 events.push(Event::TurnFailed { turn: turn.id, seat: turn.seat, at: self.state.now, failure: failure.clone() });
@@ -219,8 +228,21 @@ impl Run {
         let turn = self.state.turns.values().find(|t| t.owes(step)).ok_or_else(|| Self::stale(step))?;
         let facts = self.facts();
         let world = self.turn_world(turn);
-        let recorded = turn.decide(&TurnView { facts: &facts, world: &world }, step, outcome);
-        let mut events = Vec::new();
+        let live = self.is_live(turn.seat.agent);
+        let recorded = turn.decide(&TurnView { facts: &facts, world: &world, live }, step, outcome);
+        let mut events: Vec<Event> = self.settled(&recorded, turn.seat).into_iter().collect();
+        if let (Phase::Summing { .. }, StepOutcome::Failed(failure)) = (&turn.phase, &recorded.outcome)
+            && matches!(recorded.then, Then::Again { .. } | Then::Ready { .. })
+        {
+            let reason = format!("the conversation was not summarised, its last words stand for it: {}", failure.message).into();
+            events.push(Event::TurnDegraded { turn: turn.id, reason });
+        }
+        if let StepOutcome::Replied(reply) = &recorded.outcome
+            && let Some(why) = reply.instead.as_ref().filter(|_| !turn.degraded)
+        {
+            let reason = format!("{} answered instead: {why}", reply.model);
+            events.push(Event::TurnDegraded { turn: turn.id, reason: reason.into() });
+        }
         if matches!(recorded.then, Then::Fallback) {
             let why: Arc<str> = match &recorded.outcome {
                 StepOutcome::Failed(failure) => failure.message.clone(),

@@ -22,14 +22,18 @@ impl Run {
         let limits = &self.scenario.limits;
         let state = &self.state;
         let over = |count: u64, limit: u64, name: &str| (count > limit).then(|| self.exceeded(name, &limit.to_string()));
+        // Where fallbacks are to answer, the budgets refuse what is too much, and the run goes on.
+        let ends = limits.on_exceed != OnExceed::Fallback || state.mode() != "live";
         // Turns that have begun count before they are committed, so that no more than the limit ever run.
         let open = || state.turns.values().filter(|t| !matches!(t.phase, Phase::Fallback)).count() as u64;
         let near = state.counts.turns + state.turns.len() as u64 > limits.turns;
         (if near { over(state.counts.turns + open(), limits.turns, "turns") } else { None })
             .or_else(|| over(state.counts.events, limits.events, "events"))
-            .or_else(|| limits.tokens.and_then(|l| over(state.usage.tokens_in + state.usage.tokens_out, l, "tokens")))
             .or_else(|| {
-                let limit = limits.cost_usd.filter(|l| state.usage.cost_usd > *l)?;
+                limits.tokens.filter(|_| ends).and_then(|l| over(state.usage.tokens_in + state.usage.tokens_out, l, "tokens"))
+            })
+            .or_else(|| {
+                let limit = limits.cost_usd.filter(|l| ends && state.usage.cost_usd > *l)?;
                 Some(self.exceeded("cost_usd", &limit.to_string()))
             })
             .or_else(|| {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use crate::body::Body;
 use crate::event::{Event, Failure, FailureClass, Reconciled, Reconciler, StepOutcome, Then, Work};
-use crate::id::ToolIx;
 use crate::message::{Seat, StepId};
 use crate::run::{Effect, Refusal, Run, Status};
-use crate::scenario::{Tool, ToolRef};
+use crate::scenario::{EffectClass, Tool, ToolRef};
 use crate::step::{Next, Resolution, Stage, next};
 use crate::value::Value;
 
@@ -20,7 +19,7 @@ pub struct UnknownStep {
     /// Whose.
     pub seat: Seat,
     /// The tool.
-    pub tool: ToolIx,
+    pub tool: ToolRef,
     /// Its input.
     pub input: Body,
     /// How often it was dispatched.
@@ -33,23 +32,23 @@ impl Run {
     /// What is owed to a step; `None` where only an operator's word is.
     pub(super) fn owed(&self, step: StepId, seat: Seat, work: Work) -> Option<Effect> {
         match &work {
-            Work::Tool { tool: ToolRef::Declared(ix), input, .. } if self.scenario.tools[ix.at()].http().is_some() => {
-                let next = next(self.state.outside.get(&step), &self.scenario.tools[ix.at()])?;
-                Some(Effect::Reach { step, seat, tool: *ix, input: input.clone(), next })
+            Work::Tool { tool, input, .. } if self.scenario.leaves(*tool).is_some() => {
+                let next = self.next(step, *tool)?;
+                Some(Effect::Reach { step, seat, tool: *tool, input: input.clone(), next })
             }
             _ => Some(Effect::Perform { step, seat, work }),
         }
     }
 
     /// A step that leaves the process and is owed: whose it is, what it calls.
-    fn outside(&self, step: StepId) -> Result<(Seat, ToolIx, Body), Refusal> {
+    fn outside(&self, step: StepId) -> Result<(Seat, ToolRef, Body), Refusal> {
         let open = self.state.turns.values().filter(|turn| turn.id == step.turn);
         let found = open.flat_map(|turn| turn.pending().into_iter().map(|(s, work)| (turn.seat, s, work)));
         let mut named = found.filter_map(|(seat, s, work)| match work {
-            Work::Tool { tool: ToolRef::Declared(ix), input, .. } if s == step => Some((seat, ix, input)),
+            Work::Tool { tool, input, .. } if s == step => Some((seat, tool, input)),
             _ => None,
         });
-        let is_outside = |(_, ix, _): &(Seat, ToolIx, Body)| self.scenario.tools[ix.at()].http().is_some();
+        let is_outside = |(_, tool, _): &(Seat, ToolRef, Body)| self.scenario.leaves(*tool).is_some();
         named.next().filter(is_outside).ok_or_else(|| Self::stale(step))
     }
 
@@ -58,15 +57,25 @@ impl Run {
         (stage.map_or(0, Stage::attempt), stage)
     }
 
-    fn tool_at(&self, ix: ToolIx) -> &Tool {
-        &self.scenario.tools[ix.at()]
+    /// What is owed to a step of a tool that leaves the process.
+    fn next(&self, step: StepId, tool: ToolRef) -> Option<Next> {
+        let check = self.scenario.leaves(tool).and_then(Tool::http).and_then(|http| http.check);
+        next(self.state.outside.get(&step), self.class_of(tool), check)
+    }
+
+    /// How often a tool that leaves the process may be performed.
+    pub fn class_of(&self, tool: ToolRef) -> EffectClass {
+        let whole = self.scenario.leaves(tool).map_or(EffectClass::Effect, |tool| tool.class);
+        let Some((mcp, one)) = self.scenario.served(tool) else { return whole };
+        let hinted = || self.ready(tool).and_then(|ready| ready.hinted).filter(|_| mcp.trust_hints);
+        one.class.or_else(hinted).unwrap_or(whole)
     }
 
     /// A step is about to leave the process.
     pub(super) fn decide_dispatch(&self, step: StepId) -> Result<Vec<Event>, Refusal> {
-        let (seat, ix, _) = self.outside(step)?;
-        let (attempt, stage) = self.stage(step);
-        match next(stage, self.tool_at(ix)) {
+        let (seat, tool, _) = self.outside(step)?;
+        let (attempt, _) = self.stage(step);
+        match self.next(step, tool) {
             Some(Next::Dispatch) => Ok(vec![Event::StepDispatched { step, seat, attempt: attempt + 1 }]),
             _ => Err(Refusal::Invalid(format!("step {step} was dispatched, and nobody knows what became of it"))),
         }
@@ -74,9 +83,9 @@ impl Run {
 
     /// A dispatched step has no outcome, and there will be none.
     pub(super) fn decide_lost(&self, step: StepId, reason: Arc<str>) -> Result<Vec<Event>, Refusal> {
-        let (seat, ix, _) = self.outside(step)?;
+        let (seat, tool, _) = self.outside(step)?;
         let (attempt, stage) = self.stage(step);
-        match (stage, next(stage, self.tool_at(ix))) {
+        match (stage, self.next(step, tool)) {
             (Some(Stage::Dispatched { .. }), Some(Next::Lost)) => {
                 Ok(vec![Event::StepUnknown { step, seat, attempt, reason, checked: false }])
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::body::Body;
 use crate::event::{Completed, Entry, Outcome, WakeAt, Write};
 use crate::id::AgentIx;
 use crate::message::{Message, MessageKind, Seat, TurnId};
@@ -137,9 +138,16 @@ impl Run {
         let turn = self.state.turns.remove(&seat);
         self.count_turns(seat.agent, seat.replica, 1);
         // A resumed turn handles what it began with; the message in the mailbox was the answer.
-        let message = turn.as_ref().map(|t| t.message.clone()).or(served);
+        let (message, summary) = match turn {
+            Some(turn) => {
+                self.state.budget.abandon(turn.id);
+                (Some(turn.message), turn.summary)
+            }
+            None => (served, None),
+        };
         if let Some(message) = message {
-            self.commit_entry(seat, completed, entry.unwrap_or(&Entry::default()), &message, writes);
+            let idle = Entry::default();
+            self.commit_entry(seat, completed, entry.unwrap_or(&idle), (&message, summary.as_ref()), writes);
         }
         self.pop_slots(seat.agent, seat.replica, 1);
     }
@@ -179,7 +187,7 @@ impl Run {
         for replica in first..end {
             self.take_cast(agent, replica, replica + 1);
             let entry = entries.next_if(|e| e.replica == replica).unwrap_or(&idle);
-            self.commit_entry(Seat { agent, replica }, completed, entry, message, writes);
+            self.commit_entry(Seat { agent, replica }, completed, entry, (message, None), writes);
         }
     }
 
@@ -219,7 +227,15 @@ impl Run {
         }
     }
 
-    fn commit_entry(&mut self, seat: Seat, completed: &Completed, entry: &Entry, message: &Message, writes: bool) {
+    /// What an entry leads to; where the floor is handed off, a summary that a model made goes along.
+    fn commit_entry(
+        &mut self,
+        seat: Seat,
+        completed: &Completed,
+        entry: &Entry,
+        (message, summary): (&Message, Option<&Body>),
+        writes: bool,
+    ) {
         self.commit_changes(seat, entry, writes);
         self.state.position += 1;
         let mut index = self.send(Some(seat.agent), &entry.sent);
@@ -235,7 +251,7 @@ impl Run {
             Outcome::Final { output } => self.final_output(seat, message, output.value().clone(), &history, &said, true),
             Outcome::Handoff { to, carry, text, data } => {
                 self.state.counts.handoffs += 1;
-                let history = self.carry(*carry, &history, &said);
+                let history = self.carry(*carry, &history, &said, summary);
                 self.pass(seat, *to, message, text.as_ref(), data.value().clone(), history, index);
             }
         }

@@ -8,20 +8,22 @@ use serde::{Deserialize, Serialize};
 use crate::body::BlobKey;
 use crate::event::{Created, ModelBinding, Usage};
 use crate::fault::Fault;
-use crate::id::AgentIx;
+use crate::id::{AgentIx, ToolIx};
 use crate::message::{MessageKind, Seat, StepId};
+use crate::run::budget::Budget;
 use crate::run::crash::{Crashes, Restarts};
 use crate::run::mailboxes::Mailboxes;
 use crate::run::sleep::Sleepers;
 use crate::run::struck::Strikes;
 use crate::scenario::{Agent, Scenario};
 use crate::step::Stage;
+use crate::tool::mcp::Pinned;
 use crate::turn::{Turn, by_rules};
 use crate::value::Value;
 use crate::world::World;
 
 /// The version of the snapshot's form.
-pub const STATE_VERSION: u16 = 4;
+pub const STATE_VERSION: u16 = 5;
 
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +195,10 @@ pub struct State {
     pub ended: Option<crate::event::Ended>,
     /// Steps that have left the process and have no outcome yet.
     pub outside: BTreeMap<StepId, Stage>,
+    /// What models outside the process took, and what is held for those that are asked.
+    pub budget: Budget,
+    /// What servers of tools offered, by server; pinned for the run.
+    pub servers: BTreeMap<ToolIx, Pinned>,
 }
 
 /// Why a run ends at its next decision.
@@ -238,6 +244,8 @@ impl State {
             trace: Vec::new(),
             ended: None,
             outside: BTreeMap::new(),
+            budget: Budget::default(),
+            servers: BTreeMap::new(),
             created,
         }
     }

@@ -4,9 +4,11 @@
 mod agents;
 mod draws;
 mod env;
+mod extraction;
 mod graph;
 mod guards;
 mod http;
+mod mcp;
 mod measures;
 mod parameters;
 mod rules;
@@ -58,7 +60,7 @@ pub(crate) struct Compiler<'a> {
     blank: Program,
     agent_names: Vec<Arc<str>>,
     parameters: Vec<Parameter>,
-    models: Vec<ModelAlias>,
+    models: Vec<Arc<ModelAlias>>,
     collections: Vec<CollectionSpec>,
     state: Vec<Variable>,
     views: Vec<View>,
@@ -128,7 +130,7 @@ impl<'a> Compiler<'a> {
         let checks = self.checks(doc);
         let thresholds = self.thresholds(doc);
         self.sweeps(doc);
-        self.extraction(doc);
+        let extraction = self.extraction(doc);
         let faults = self.injections(doc);
         if doc.at.written() && self.faults.errors() == 0 {
             self.graph(doc, &starts, &triggers, &clock);
@@ -159,11 +161,14 @@ impl<'a> Compiler<'a> {
             checks,
             thresholds,
             limits,
+            extraction,
             offers: Vec::new(),
+            servers: Vec::new(),
             faults,
             unbuilt: self.unbuilt,
         };
         scenario.offers = crate::run::offers(&scenario);
+        scenario.servers = mcp::servers(&scenario);
         (scenario, self.faults, self.data_files)
     }
 

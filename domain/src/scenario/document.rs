@@ -87,9 +87,11 @@ record! {
         "temperature" temperature: Option<Num<NotNegative>>;
         /// Bound of an answer, tokens.
         "max_output_tokens" max_output_tokens: Option<Int<1, 10_000_000>>;
+        /// How long the answer to the very same request is given again; only with `temperature: 0`.
+        "cache" cache: Option<Wall>;
         /// What it costs.
         "price" price: Option<PriceDoc>;
-        /// Further targets, in order, within the same turn.
+        /// Who answers in the same step where this one fails, in order: targets, or names of other aliases.
         "fallback" fallback: Vec<Text>;
     }
 
@@ -99,6 +101,8 @@ record! {
         "input" input: Num<NotNegative>;
         /// Of output.
         "output" output: Num<NotNegative>;
+        /// Of the input that the provider had cached; that of input if not said.
+        "cached_input" cached_input: Option<Num<NotNegative>>;
     }
 
     /// How parameters are read from natural language.
@@ -245,8 +249,14 @@ record! {
         "body" body: Option<Raw>;
         /// The server of an `mcp` tool.
         "server" server: Option<ServerDoc>;
-        /// What of an `mcp` server may be used.
+        /// The tools of an `mcp` server that may be used, by their own names.
         "allow" allow: Option<Vec<Text>>;
+        /// How often single tools of an `mcp` server may be performed; for the others `effect` says it.
+        "classes" classes: Option<Named<EffectDoc, Free>>;
+        /// Wall time that single tools of an `mcp` server may take; for the others `timeout` says it.
+        "timeouts" timeouts: Option<Named<Wall, Free>>;
+        /// Whether an `mcp` server is believed where it says `readOnlyHint` or `idempotentHint` of a tool that `classes` does not name.
+        "trust_hints" trust_hints: bool = false;
         /// Whether a run goes without it where it is not there.
         "optional" optional: bool = false;
         /// A tool that tells what became of a call without an answer.
@@ -269,12 +279,20 @@ record! {
     ServerDoc {
         /// A command to start.
         "command" command: Option<OneOrMany<Text>>;
-        /// An address.
+        /// An address (streamable HTTP).
         "url" url: Option<Text>;
-        /// How to sign in.
-        "auth" auth: Option<RawMap>;
+        /// How to sign in at the address.
+        "auth" auth: Option<AuthDoc>;
         /// Environment of the command.
         "env" env: Option<Named<Words, Free>>;
+    }
+
+    /// How to sign in at a server.
+    AuthDoc {
+        /// The token of `Authorization: Bearer`: where it is.
+        "bearer" bearer: Option<Text>;
+        /// Headers that sign in.
+        "headers" headers: Option<Named<Words, Free>>;
     }
 
     /// An agent.
@@ -297,6 +315,8 @@ record! {
         "output" output: Option<SchemaNode>;
         /// Checks on what goes in and out.
         "guardrails" guardrails: Vec<GuardrailDoc>;
+        /// How much of a conversation its model sees, and from when on the rest is summarised.
+        "history" history: Option<HistoryDoc>;
         /// Tools a person must approve.
         "approval" approval: Option<ApprovalDoc>;
         /// What it subscribes to.
@@ -331,6 +351,14 @@ record! {
         "when" when: Option<Cel>;
     }
 
+    /// How much of a conversation a model sees. A tool's result is never separated from its call.
+    HistoryDoc {
+        /// The last so many messages of what was said before the turn.
+        "keep" keep: Option<Int<1, 1_000_000>>;
+        /// More messages than this are summarised but for the last `keep` (half of this, if not said).
+        "summarise_at" summarise_at: Option<Int<2, 1_000_000>>;
+    }
+
     /// A check on what goes in or out of an agent.
     GuardrailDoc {
         /// Where: `input`, `output`, `handoff`, `tool.NAME`, `tool.NAME.result`.
@@ -345,6 +373,10 @@ record! {
         "max" max: Int<0, 100> = Int::of(2);
         /// What the model or the user is told.
         "say" say: Option<Text>;
+        /// The model alias that judges, for `kind: llm`; without it the agent's own.
+        "model" model: Option<Text>;
+        /// What the stub says as the judge, each time it is asked in a turn; then that all is well.
+        "stub" stub: Option<Vec<bool>>;
     }
 
     /// Tools a person must approve.
@@ -498,6 +530,10 @@ record! {
         "turns" turns: Option<AtLeastOne>;
         /// Wall time of one step.
         "timeout" timeout: Wall = Wall(60_000);
+        /// Tokens in and out in a run, of models outside the process.
+        "tokens" tokens: Option<AtLeastOne>;
+        /// Money in a run.
+        "cost_usd" cost_usd: Option<Num<NotNegative>>;
     }
 
     /// Restarts of agents.

@@ -41,6 +41,12 @@ fn text(text: &str, at: Place, path: &[&str], faults: &mut Faults) {
         faults
             .error("secret_malformed", at, "this reference to a secret is not well formed")
             .help("`${env:NAME}` or `${file:PATH}`");
+    } else if let ["tools", _, "server", "auth", ..] = path
+        && references == 0
+    {
+        faults
+            .error("secret_literal", at, "what signs in at a server is a secret, which never stands in a scenario")
+            .help("name where it is: `${env:NAME}` or `${file:PATH}`");
     } else if let ["tools", _, "headers", header] = path
         && references == 0
         && ["authorization", "api-key", "apikey", "token", "secret", "password"].iter().any(|w| header.to_lowercase().contains(w))

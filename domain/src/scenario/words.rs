@@ -26,6 +26,8 @@ words! {
     Confirm { "always" Always, "when_ambiguous" WhenAmbiguous, "never" Never }
     /// What happens to a parameter nothing was said about.
     OnMissing { "default" Default, "ask" Ask, "fail" Fail }
+    /// What kind of quantity a parameter reads.
+    ReadsDoc { "length" Length, "position" Position, "date" Date, "rhythm" Rhythm, "share" Share, "number" Number, "choice" Choice }
     /// Where a collection lives.
     WorldScope { "run" Run, "workspace" Workspace }
     /// A provider's interface.

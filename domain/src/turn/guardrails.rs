@@ -1,11 +1,13 @@
-//! Guardrails of an `llm` agent: what goes in and out is checked, and the first that is not met decides.
+//! Guardrails of an `llm` agent: what goes in and out is checked, and the first that is not met decides. What needs no model
+//! is asked first; judges are asked only of what holds so far, all of them at once.
 
 use super::{Turn, TurnView, as_text};
 use crate::body::Body;
 use crate::event::{Failure, FailureClass, StepOutcome, Then, Trip};
-use crate::message::StepId;
+use crate::message::{Message, StepId};
 use crate::names::Names;
-use crate::scenario::{GuardrailAt, GuardrailCheck, GuardrailThen, Scenario};
+use crate::scenario::{Guardrail, GuardrailAt, GuardrailCheck, GuardrailThen, Scenario};
+use crate::turn::judges::{Answers, Of, ToolStep};
 use crate::value::Value;
 
 /// What a guardrail says.
@@ -17,31 +19,36 @@ pub enum Verdict {
     Fail(Failure),
 }
 
+/// What came of checks: those that were not met, and the judges whose word is still wanted.
+#[derive(Debug, Default)]
+pub struct Checks {
+    /// Guardrails that were not met.
+    pub trips: Vec<Trip>,
+    /// Guardrail, place among what is judged at once, what is judged.
+    pub wanted: Vec<(u16, u32, Body)>,
+}
+
+/// What an input guardrail sees of a message: its data, else its words.
+pub fn input_of(message: &Message) -> Value {
+    match (&message.data, &message.text) {
+        (Value::Null, Some(text)) => Value::Text(text.clone()),
+        (data, _) => data.clone(),
+    }
+}
+
 impl Turn {
-    /// A tool result that a guardrail fails the turn over; the trip itself is told by `withheld`.
-    pub(super) fn tool_verdict(&self, view: &TurnView<'_>, step: StepId, outcome: &StepOutcome) -> Option<Then> {
-        let (StepOutcome::Done { value, .. }, Some(tool)) = (outcome, self.tool_of(step)) else { return None };
-        match self.check(view, &GuardrailAt::ToolResult(tool), value.value(), &mut Vec::new()) {
-            Err(Verdict::Fail(failure)) => Some(Then::Failed(failure)),
-            _ => None,
-        }
-    }
-
-    /// A tool result with what a guardrail rejects withheld.
-    pub(super) fn withheld(&self, view: &TurnView<'_>, step: StepId, outcome: StepOutcome, trips: &mut Vec<Trip>) -> StepOutcome {
-        let (StepOutcome::Done { value, writes, sent }, Some(tool)) = (&outcome, self.tool_of(step)) else { return outcome };
-        match self.check(view, &GuardrailAt::ToolResult(tool), value.value(), trips) {
-            Err(Verdict::Reject(words)) => {
-                let value = Body::new(Value::text(words), &view.facts.blobs);
-                StepOutcome::Done { value, writes: writes.clone(), sent: sent.clone() }
-            }
-            _ => outcome,
-        }
-    }
-
-    /// All guardrails at a place; the first that is not met decides.
-    pub fn check(&self, view: &TurnView<'_>, at: &GuardrailAt, value: &Value, trips: &mut Vec<Trip>) -> Result<(), Verdict> {
-        for (n, guardrail) in self.agent(view).guardrails.iter().enumerate().filter(|(_, g)| g.at == *at) {
+    /// All guardrails at a place; the first that is not met decides. A judge that has not spoken yet is wanted, and until then
+    /// taken for met.
+    pub fn check(
+        &self,
+        view: &TurnView<'_>,
+        at: &GuardrailAt,
+        slot: u32,
+        value: &Value,
+        checks: &mut Checks,
+    ) -> Result<(), Verdict> {
+        let here = || (self.agent(view).guardrails.iter().zip(0_u16..)).filter(|(g, _)| g.at == *at);
+        for (guardrail, n) in here() {
             let names = Names {
                 input: Some(value),
                 output: Some(value),
@@ -57,29 +64,103 @@ impl Turn {
                     }
                 },
                 GuardrailCheck::DenyRegex(pattern) => !crate::expression::found(pattern, &as_text(value)),
-                GuardrailCheck::Llm => true,
+                GuardrailCheck::Llm(_) => true,
             };
-            if holds {
-                continue;
+            if !holds {
+                return Err(self.tripped(view, guardrail, n, None, checks));
             }
-            let number = u16::try_from(n).unwrap_or(u16::MAX);
-            let place = place(view.scenario(), at);
-            let words = guardrail.say.as_deref().map_or_else(|| format!("Refused by a guardrail at {place}."), str::to_owned);
-            let retries = self.retries.get(&number).copied().unwrap_or(0);
-            let then = match guardrail.then {
-                GuardrailThen::Retry if retries < guardrail.max => "retry",
-                GuardrailThen::Reject => "reject",
-                GuardrailThen::Retry | GuardrailThen::Fail | GuardrailThen::Escalate => "fail",
-            };
-            trips.push(Trip { guardrail: number, at: place.as_str().into(), then: then.into() });
-            return Err(if then == "fail" {
-                let message = format!("a guardrail at {place} was not met: {words}");
-                Verdict::Fail(Failure { class: FailureClass::Guardrail, message: message.into() })
-            } else {
-                Verdict::Reject(words)
-            });
+        }
+        for (guardrail, n) in here().filter(|(g, _)| matches!(g.check, GuardrailCheck::Llm(_))) {
+            match self.verdicts.get(&(n, slot)) {
+                None => checks.wanted.push((n, slot, Body::new(value.clone(), &view.facts.blobs))),
+                Some(None) => {}
+                Some(Some(reason)) => return Err(self.tripped(view, guardrail, n, Some(reason), checks)),
+            }
         }
         Ok(())
+    }
+
+    /// A guardrail is not met.
+    fn tripped(&self, view: &TurnView<'_>, guardrail: &Guardrail, n: u16, reason: Option<&str>, checks: &mut Checks) -> Verdict {
+        let place = place(view.scenario(), &guardrail.at);
+        let words = match (&guardrail.say, reason) {
+            (Some(say), _) => say.to_string(),
+            (None, Some(reason)) => format!("Refused by a guardrail at {place}: {reason}"),
+            (None, None) => format!("Refused by a guardrail at {place}."),
+        };
+        let retries = self.retries.get(&n).copied().unwrap_or(0);
+        let then = match guardrail.then {
+            GuardrailThen::Retry if retries < guardrail.max => "retry",
+            GuardrailThen::Reject => "reject",
+            GuardrailThen::Retry | GuardrailThen::Fail | GuardrailThen::Escalate => "fail",
+        };
+        checks.trips.push(Trip { guardrail: n, at: place.as_str().into(), then: then.into() });
+        if then == "fail" {
+            let message = format!("a guardrail at {place} was not met: {words}");
+            Verdict::Fail(Failure { class: FailureClass::Guardrail, message: message.into() })
+        } else {
+            Verdict::Reject(words)
+        }
+    }
+
+    /// What the guardrails say of the message that begins the turn.
+    pub fn input_verdict(&self, view: &TurnView<'_>, checks: &mut Checks) -> Result<(), Failure> {
+        match self.check(view, &GuardrailAt::Input, 0, &input_of(&self.message), checks) {
+            Ok(()) => Ok(()),
+            Err(Verdict::Reject(words)) => {
+                let message = format!("the input was refused: {words}").into();
+                Err(Failure { class: FailureClass::Guardrail, message })
+            }
+            Err(Verdict::Fail(failure)) => Err(failure),
+        }
+    }
+
+    /// All tools are done: what a guardrail rejects of their results is withheld from the model. Checked in the order of the
+    /// calls, whatever order the results came in.
+    pub(super) fn tools_done(
+        &self,
+        view: &TurnView<'_>,
+        (steps, after): (&[ToolStep], Option<&crate::event::Outcome>),
+        last: Option<(StepId, &StepOutcome)>,
+        checks: &mut Checks,
+    ) -> Then {
+        let mut answers: Answers = Vec::new();
+        for (step, slot) in steps.iter().zip(0_u32..) {
+            let came = match (&step.done, last) {
+                (Some(done), _) if !done.failed => &done.content,
+                (None, Some((id, StepOutcome::Done { value, .. }))) if id == step.step => value,
+                _ => continue,
+            };
+            match self.check(view, &GuardrailAt::ToolResult(step.tool), slot, came.value(), checks) {
+                Ok(()) => {}
+                Err(Verdict::Reject(words)) => {
+                    answers.push((step.call_id.clone(), Body::new(Value::text(words), &view.facts.blobs)));
+                }
+                Err(Verdict::Fail(failure)) => return Then::Failed(failure),
+            }
+        }
+        match after {
+            Some(after) => Then::Ready { answers, outcome: Box::new(after.clone()) },
+            None => self.again(view, answers, None),
+        }
+    }
+
+    /// All judges have spoken: what they were asked about is decided once more, now with their words.
+    pub(super) fn judged(&self, view: &TurnView<'_>, of: &Of, checks: &mut Checks) -> Then {
+        match of {
+            Of::Input => match self.input_verdict(view, checks) {
+                Ok(()) => self.again(view, Vec::new(), None),
+                Err(failure) => Then::Failed(failure),
+            },
+            Of::Answer => match self.said.last() {
+                Some(crate::message::Chat::Assistant { text, calls, .. }) => self.answered(view, text, calls, checks),
+                _ => {
+                    let message = "judges spoke of an answer that is not there".into();
+                    Then::Failed(Failure { class: FailureClass::Guardrail, message })
+                }
+            },
+            Of::Tools { steps, after } => self.tools_done(view, (steps, after.as_deref()), None, checks),
+        }
     }
 }
 

@@ -1,41 +1,17 @@
 //! One attempt of a call: what the server did, read within bounds.
 
-use std::error::Error;
-
 use commedia_domain::value::Value;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 
 use super::secrets::Known;
+use crate::tool::attempt::Attempt;
+use crate::transport::innermost;
 
 /// Bytes of an answer.
 const ANSWER_LIMIT: usize = 1024 * 1024;
 /// Characters of a refusal's body that are told.
 const TOLD: usize = 300;
-
-/// What one attempt came to.
-#[derive(Debug, PartialEq)]
-pub(super) enum Attempt {
-    /// The server did it, and answered.
-    Done(Value),
-    /// The server refused it, or answered something that cannot be used: trying again cannot help.
-    Refused(String),
-    /// The server did not do it now; after a while it may.
-    Passing { why: String, after: Option<String> },
-    /// No byte of it was sent.
-    NotSent(String),
-    /// It was sent, and nobody knows what became of it.
-    Unclear(String),
-}
-
-/// The last error of a chain: what it comes down to, without the address.
-pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut at = error;
-    while let Some(source) = at.source() {
-        at = source;
-    }
-    at.to_string()
-}
 
 pub(super) async fn attempt(request: &reqwest::RequestBuilder, known: &Known) -> Attempt {
     let Some(request) = request.try_clone() else { return Attempt::NotSent("its body cannot be sent".into()) };

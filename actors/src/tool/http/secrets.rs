@@ -23,12 +23,12 @@ impl Secrets for NoSecrets {
 }
 
 /// The secrets a request was made with.
-#[derive(Default)]
-pub(super) struct Known(Vec<(Secret, String)>);
+#[derive(Clone, Default)]
+pub(crate) struct Known(Vec<(Secret, String)>);
 
 impl Known {
     /// A text with its secrets.
-    pub(super) fn fill(&mut self, words: &Words, secrets: &dyn Secrets) -> Result<String, String> {
+    pub(crate) fn fill(&mut self, words: &Words, secrets: &dyn Secrets) -> Result<String, String> {
         let mut text = String::new();
         for piece in words {
             match piece {
@@ -60,7 +60,7 @@ impl Known {
     }
 
     /// A text in which each secret is replaced by its place.
-    pub(super) fn hidden(&self, text: &str) -> String {
+    pub(crate) fn hidden(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (secret, value) in self.0.iter().filter(|(_, value)| value.len() >= LEAST_HIDDEN) {
             let place = secret.to_string();

@@ -9,10 +9,10 @@ use crate::id::{AgentIx, CollectionIx, ModelIx};
 use crate::scenario::document::{AgentDoc, AgentLimitsDoc, FallbackDoc, HandleDoc, MAX_REPLICAS, ScenarioDoc, SupervisionDoc};
 use crate::scenario::faults::{Place, shorten};
 use crate::scenario::node::Key;
-use crate::scenario::scalars::{Cel, Text};
+use crate::scenario::scalars::{Cel, Int, Text};
 use crate::scenario::{
-    Agent, AgentKind, AgentLimits, Fallback, Handles, HandoffSpec, Late, OWN_FIELDS, Overflow, Subscription, Supervision,
-    ToolRef, Variable,
+    Agent, AgentKind, AgentLimits, Fallback, Handles, HandoffSpec, HistoryBounds, Late, OWN_FIELDS, Overflow, Subscription,
+    Supervision, ToolRef, Variable,
 };
 use crate::schema;
 
@@ -69,7 +69,9 @@ impl Compiler<'_> {
         let handoffs = self.handoffs(n, doc, &run);
         let delegates = self.delegates(n, doc);
         let next = doc.next.as_ref().and_then(|t| self.agent(t));
-        let guardrails = doc.guardrails.iter().filter_map(|g| self.guardrail(g, &tools, &turn, &output_type)).collect();
+        let judged = self.instructions_env(&[]);
+        let guardrails =
+            (doc.guardrails.iter()).filter_map(|g| self.guardrail(g, &tools, &turn, &judged, &output_type)).collect();
         if let Some(approval) = &doc.approval {
             self.approval(&name, approval, &tools, &turn);
         }
@@ -93,6 +95,7 @@ impl Compiler<'_> {
             next,
             output,
             guardrails,
+            history: self.history(kind, doc),
             handles: self.handles(n, kind, &frame.own, &doc.handles),
             own: frame.own,
             draws,
@@ -120,6 +123,28 @@ impl Compiler<'_> {
             }
             _ => {}
         }
+    }
+
+    /// How much of a conversation a model sees.
+    fn history(&mut self, kind: AgentKind, doc: &AgentDoc) -> HistoryBounds {
+        let Some(history) = &doc.history else { return HistoryBounds::default() };
+        let bounds = HistoryBounds { keep: history.keep.map(Int::get32), summarise_at: history.summarise_at.map(Int::get32) };
+        if kind != AgentKind::Llm {
+            self.faults
+                .error("misplaced", history.at, "`history` belongs to an agent of `kind: llm`")
+                .help("leave it out: rules see no conversation");
+        }
+        match (bounds.keep, bounds.summarise_at) {
+            (None, None) => {
+                self.faults.error("missing_field", history.at, "`history` says `keep`, `summarise_at` or both");
+            }
+            (Some(keep), Some(at)) if keep >= at => {
+                let message = format!("`keep` of {keep} must be less than `summarise_at` of {at}, or nothing is summarised");
+                self.faults.error("out_of_range", history.at, message);
+            }
+            _ => {}
+        }
+        bounds
     }
 
     /// `params state tick now seed run`, the collections, `message` and `self`.
@@ -182,13 +207,16 @@ impl Compiler<'_> {
     fn agent_tools(&mut self, agent: usize, names: &[Text]) -> Vec<ToolRef> {
         let mut out = Vec::new();
         for name in names {
-            if let Some(tool) = self.tool(name) {
-                if out.contains(&tool) {
-                    self.faults.error("duplicate_name", name.at, format!("tool `{}` is listed twice", shorten(&name.it)));
-                    continue;
-                }
-                self.demand_tool(agent, tool, name.at);
-                out.push(tool);
+            let Some(tool) = self.tool(name) else { continue };
+            let all = self.all_of_server(tool);
+            if out.contains(&tool) || all.iter().any(|one| out.contains(one)) {
+                self.faults.error("duplicate_name", name.at, format!("tool `{}` is listed twice", shorten(&name.it)));
+                continue;
+            }
+            self.demand_tool(agent, tool, name.at);
+            match self.is_server(tool) {
+                true => out.extend(all),
+                false => out.push(tool),
             }
         }
         out
@@ -278,7 +306,13 @@ impl Compiler<'_> {
 }
 
 fn limits(doc: &AgentLimitsDoc) -> AgentLimits {
-    AgentLimits { steps: doc.steps.get32(), turns: doc.turns.map(crate::scenario::scalars::Int::get), timeout_ms: doc.timeout.0 }
+    AgentLimits {
+        steps: doc.steps.get32(),
+        turns: doc.turns.map(Int::get),
+        timeout_ms: doc.timeout.0,
+        tokens: doc.tokens.map(Int::get),
+        cost_usd: doc.cost_usd.map(|c| c.it),
+    }
 }
 
 /// An agent's supervision: its own words, else the scenario's, else the defaults.

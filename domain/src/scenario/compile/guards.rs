@@ -4,16 +4,23 @@ use std::sync::Arc;
 
 use super::{Compiler, Want};
 use crate::expression::{Env, Root, Type};
-use crate::id::AgentIx;
+use crate::id::{AgentIx, ModelIx};
 use crate::scenario::document::{AgentDoc, ApprovalDoc, GuardrailDoc, GuardrailKindDoc, ScriptDoc};
 use crate::scenario::faults::{listed, shorten};
 use crate::scenario::node::Node;
 use crate::scenario::scalars::Text;
-use crate::scenario::{Guardrail, GuardrailAt, GuardrailCheck, GuardrailThen, HandoffSpec, ScriptStep, ToolRef};
+use crate::scenario::{Guardrail, GuardrailAt, GuardrailCheck, GuardrailThen, HandoffSpec, Judge, ScriptStep, ToolRef};
 use crate::value::Value;
 
 impl Compiler<'_> {
-    pub(super) fn guardrail(&mut self, doc: &GuardrailDoc, tools: &[ToolRef], env: &Env, output: &Type) -> Option<Guardrail> {
+    pub(super) fn guardrail(
+        &mut self,
+        doc: &GuardrailDoc,
+        tools: &[ToolRef],
+        env: &Env,
+        judge_env: &Env,
+        output: &Type,
+    ) -> Option<Guardrail> {
         let at = self.guardrail_at(&doc.place, tools)?;
         let input_type = match at {
             GuardrailAt::Tool(ToolRef::Declared(t)) => self.tools[t.at()].input.ty.clone(),
@@ -34,11 +41,15 @@ impl Compiler<'_> {
                 }
                 GuardrailCheck::DenyRegex(pattern)
             }
-            GuardrailKindDoc::Llm => {
-                self.unbuilt(doc.check.0.at, "a guardrail of kind `llm`".into());
-                GuardrailCheck::Llm
-            }
+            GuardrailKindDoc::Llm => GuardrailCheck::Llm(Judge {
+                instruction: self.template_node(&doc.check.0, judge_env),
+                model: doc.model.as_ref().and_then(|m| self.model(m)).map(ModelIx::from),
+                stub: doc.stub.clone().unwrap_or_default(),
+            }),
         };
+        if !matches!(check, GuardrailCheck::Llm(_)) && (doc.model.is_some() || doc.stub.is_some()) {
+            self.faults.error("misplaced", doc.at, "`model` and `stub` belong to a guardrail of `kind: llm`");
+        }
         if doc.then.it == GuardrailThen::Escalate {
             self.unbuilt(doc.then.at, "a guardrail with `then: escalate`".into());
         }
@@ -68,6 +79,7 @@ impl Compiler<'_> {
         };
         let (name, result) = name.strip_suffix(".result").map_or((name, false), |n| (n, true));
         let tool = self.tool_named(name, place.at)?;
+        self.single(tool, place)?;
         if !tools.contains(&tool) {
             let message = format!("this agent has no tool `{}`, so the guardrail would never be asked", shorten(name));
             self.faults.error("unknown_tool", place.at, message).help("add it to the agent's `tools`");
@@ -82,7 +94,7 @@ impl Compiler<'_> {
         }
         let mut input = Type::Dyn;
         for tool in &doc.tools {
-            if let Some(found) = self.tool(tool) {
+            if let Some(found) = self.single_tool(tool) {
                 if !tools.contains(&found) {
                     let message = format!("agent `{name}` has no tool `{}` to approve", shorten(&tool.it));
                     self.faults.error("unknown_tool", tool.at, message).help("add it to the agent's `tools`");
@@ -139,6 +151,7 @@ impl Compiler<'_> {
         let value = |node: &Node| Value::from_json(&node.to_json());
         if let Some(name) = &step.call {
             let tool = self.tool(name)?;
+            self.single(tool, name)?;
             if !tools.contains(&tool) {
                 let message = format!("this agent has no tool `{}`", shorten(&name.it));
                 self.faults.error("unknown_tool", name.at, message).help("add it to the agent's `tools`");

@@ -48,18 +48,25 @@ impl Compiler<'_> {
             let help = "add `method: POST`, or put what it asks for into the `url`";
             self.faults.error("misplaced", body.0.owner(), "a request with the method GET has no body").help(help);
         }
-        let retry = tool.retry.as_ref().map(|r| Retry {
-            max: u32::try_from(r.max.it).unwrap_or(u32::MAX),
-            initial_ms: r.initial.0,
-            factor: r.factor.it,
-            max_delay_ms: r.max_delay.0,
-        });
-        if let (Some(retry), None | Some(EffectDoc::Effect)) = (&tool.retry, tool.effect) {
+        let retry = self.retry(tool);
+        ToolKind::Http(Box::new(HttpTool { method, url, headers, body, retry, check: None }))
+    }
+
+    /// How a tool that leaves the process is tried again.
+    pub(super) fn retry(&mut self, tool: &ToolDoc) -> Option<Retry> {
+        let retry = tool.retry.as_ref()?;
+        let single = tool.classes.iter().flat_map(|c| c.iter()).any(|(_, class)| *class != EffectDoc::Effect);
+        if matches!(tool.effect, None | Some(EffectDoc::Effect)) && !single && !tool.trust_hints {
             let message = "a tool of class `effect` is never tried again: nobody would know whether it happened once or twice";
             let help = "say `effect: read` or `effect: idempotent` if that is what it is";
             self.faults.error("never_repeated", retry.at, message).help(help);
         }
-        ToolKind::Http(Box::new(HttpTool { method, url, headers, body, retry, check: None }))
+        Some(Retry {
+            max: u32::try_from(retry.max.it).unwrap_or(u32::MAX),
+            initial_ms: retry.initial.0,
+            factor: retry.factor.it,
+            max_delay_ms: retry.max_delay.0,
+        })
     }
 
     fn url(&mut self, node: &Node, env: &Env) -> Pattern {
@@ -167,10 +174,15 @@ impl Compiler<'_> {
 
     /// Tells of a call from a place where nothing may leave the process.
     pub(super) fn stays_inside(&mut self, tool: ToolRef, from: &str, at: Place) {
-        let ToolRef::Declared(ix) = tool else { return };
-        let Some(tool) = self.tools.get(ix.at()).filter(|t| t.http().is_some()) else { return };
+        let (ToolRef::Declared(ix) | ToolRef::Served { server: ix, .. }) = tool else { return };
+        let Some(tool) = self.tools.get(ix.at()) else { return };
+        let kind = match &tool.kind {
+            ToolKind::Http(_) => "http",
+            ToolKind::Mcp(_) => "mcp",
+            _ => return,
+        };
         let message = format!(
-            "{from} cannot call `{}`: a tool of kind `http` leaves the process, and what is evaluated here is pure",
+            "{from} cannot call `{}`: a tool of kind `{kind}` leaves the process, and what is evaluated here is pure",
             tool.name
         );
         let help = "agents of kind `llm` call such tools: add it to the `tools` of one, and hand off to it or tell it";

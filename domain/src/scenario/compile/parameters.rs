@@ -4,18 +4,22 @@ use std::sync::Arc;
 
 use super::{Compiler, Want};
 use crate::expression::{Env, Root, Type};
-use crate::scenario::document::{ClockDoc, LimitsDoc, MAX_TICKS, ModelDoc, ScenarioDoc, WorldScope};
-use crate::scenario::faults::{Place, closest, listed, shorten, suggestion};
+use crate::scenario::document::{ClockDoc, LimitsDoc, MAX_TICKS, ScenarioDoc, WorldScope};
+use crate::scenario::faults::{Place, closest, listed, shorten};
 use crate::scenario::node::{Key, Kind, Node, Plain};
 use crate::scenario::scalars::{Iso, LateInt, SchemaNode, Text};
+use crate::scenario::words::ApiKind;
 use crate::scenario::{
-    Clock, ClockMode, Late, Limits, ModelAlias, ModelTarget, Parameter, Preset, Schema, Variable, decode, scalars, time,
+    Api, Clock, ClockMode, Late, Limits, ModelAlias, ModelTarget, Parameter, Preset, Schema, Variable, decode, scalars, time,
 };
 use crate::schema;
 use crate::value::Value;
 
 /// Who may answer for `provider:model`.
 const PROVIDERS: [&str; 4] = ["openai", "azure", "ollama", "anthropic"];
+
+/// Entries of an alias' `fallback` at most, those of the aliases it names included.
+const MAX_FALLBACK: usize = 16;
 
 impl Compiler<'_> {
     pub(super) fn parameters(&mut self, doc: &ScenarioDoc) {
@@ -24,14 +28,16 @@ impl Compiler<'_> {
             let schema = self.block_schema(key, node, "parameter");
             let text = |field: &str| node.get(field).and_then(Node::scalar).map(|s| s.text.to_string());
             let default = node.get("default").map(|default| self.preset(key, default, &schema));
-            if let Some(extract) = node.get("extract") {
+            let extract = node.get("extract").map(|extract| {
                 self.faults.enter(format!("parameters.{}.extract", shorten(&key.text)).into());
-                self.extract(&key.text, extract, &schema, node);
+                let extract = self.extract(doc, &key.text, extract, &schema, node);
                 self.faults.leave();
-            }
+                extract
+            });
             self.text_field(node, "unit");
-            let (unit, description) = (text("unit"), text("description"));
-            self.parameters.push(Parameter { name: key.text.clone(), schema, default, unit, description });
+            let (unit, title, description) = (text("unit"), text("title"), text("description"));
+            let extract = extract.unwrap_or_default();
+            self.parameters.push(Parameter { name: key.text.clone(), schema, default, unit, title, description, extract });
         }
         let mut env = Env::default();
         env.declare("params", Root::Params, self.params_type());
@@ -85,62 +91,92 @@ impl Compiler<'_> {
         value
     }
 
-    fn extract(&mut self, name: &str, extract: &Node, schema: &Schema, block: &Node) {
-        let Some(mut fields) = self.fields(extract, &["synonyms", "examples", "accept"]) else { return };
-        let words =
-            block.get("enum").map(|e| e.items().iter().filter_map(|i| i.scalar().map(|s| s.text.clone())).collect::<Vec<_>>());
-        let synonyms: Option<scalars::RawMap> = fields.take("synonyms", Some(None), &mut self.faults);
-        let _: Option<Vec<Text>> = fields.take("accept", Some(None), &mut self.faults);
-        let examples: Option<scalars::RawMap> = fields.take("examples", Some(None), &mut self.faults);
-        for (key, value) in synonyms.iter().flat_map(|s| s.0.entries()) {
-            if let Some(words) = &words
-                && !words.contains(&key.text)
-            {
-                let help = suggestion(&key.text, "values", words.iter().map(|w| &**w));
-                let message = format!("`{}` is no value of `{name}`, so it can have no synonyms", shorten(&key.text));
-                self.faults.error("unknown_value", key.at, message).maybe_help(help);
-            }
-            let ok = match &value.kind {
-                Kind::List(items) => items.iter().all(|i| i.scalar().is_some()),
-                _ => value.as_text().is_some(),
-            };
-            if !ok {
-                self.faults.error("wrong_type", value.at, format!("synonyms are a list of texts, found {}", value.shown()));
-            }
-        }
-        for (_, value) in examples.iter().flat_map(|s| s.0.entries()) {
-            self.checked(value, schema, &format!("an example of `{name}`"), "example_out_of_range");
-        }
-    }
-
     /// The fields of a raw map.
     pub(super) fn fields<'n>(&mut self, node: &'n Node, known: &[&'static str]) -> Option<decode::Fields<'n>> {
         decode::Fields::of(node, known, &mut self.faults)
     }
 
     pub(super) fn models(&mut self, doc: &ScenarioDoc) {
+        let mut aliases = Vec::with_capacity(doc.models.iter().count());
         for (key, model) in doc.models.iter() {
-            let target = self.target(&model.target);
-            let fallback: Vec<ModelTarget> = model.fallback.iter().map(|t| self.target(t)).collect();
-            self.unbuilt_targets(key, model, &target, &fallback);
-            self.models.push(ModelAlias {
+            if model.cache.is_some() && model.temperature.as_ref().is_none_or(|t| t.it != 0.0) {
+                let message = format!("model `{}` keeps answers (`cache`), but not at temperature 0", key.text);
+                let help = "write `temperature: 0`: at any other an answer is one of many, and giving it again is not the same";
+                self.faults.error("cache_needs_zero", key.at, message).help(help);
+            }
+            aliases.push(ModelAlias {
                 name: key.text.clone(),
-                target,
-                fallback,
+                target: self.target(&model.target),
+                fallback: Vec::new(),
+                api: model.api.map(|api| match api {
+                    ApiKind::Responses => Api::Responses,
+                    ApiKind::Chat => Api::Chat,
+                }),
+                cache_ms: model.cache.as_ref().map(|wall| wall.0),
+                base_url: model.base_url.as_ref().and_then(|url| self.base_url(url)),
                 temperature: model.temperature.map(|t| t.it),
                 max_output_tokens: model.max_output_tokens.map(scalars::Int::get32),
                 price: model.price.as_ref().map(|p| (p.input.it, p.output.it)),
+                cached_price: model.price.as_ref().and_then(|p| p.cached_input).map(|p| p.it),
             });
+        }
+        let named: Vec<Vec<Next>> = (doc.models.iter().zip(&aliases))
+            .map(|((_, model), alias)| model.fallback.iter().map(|text| self.next(text, alias, &aliases)).collect())
+            .collect();
+        for (at, ((key, _), alias)) in doc.models.iter().zip(&aliases).enumerate() {
+            let fallback = follow(at, &named, &aliases).unwrap_or_else(|why| {
+                let message = format!("`fallback` of model `{}` {why}", shorten(&key.text));
+                self.faults.error("bad_fallback", key.at, message).help("name targets, or aliases that do not lead back here");
+                Vec::new()
+            });
+            self.models.push(Arc::new(ModelAlias { fallback, ..alias.clone() }));
         }
     }
 
-    fn unbuilt_targets(&mut self, key: &Key, model: &ModelDoc, target: &ModelTarget, fallback: &[ModelTarget]) {
-        let texts = std::iter::once(&model.target).chain(&model.fallback);
-        for (text, target) in texts.zip(std::iter::once(target).chain(fallback)) {
-            if matches!(target, ModelTarget::Provider { .. }) {
-                self.unbuilt(text.at, format!("model `{}` of provider `{}`", key.text, shorten(&text.it)));
-            }
+    /// An entry of `fallback`: the name of another alias, or a target, which takes over what the alias says of answers.
+    fn next(&mut self, text: &Text, alias: &ModelAlias, aliases: &[ModelAlias]) -> Next {
+        if let Some(at) = aliases.iter().position(|a| *a.name == *text.it) {
+            return Next::Alias(at);
         }
+        let target = if &*text.it == "auto" {
+            self.faults
+                .error("unknown_provider", text.at, "`auto` is no fallback: what it finds is not known before the run")
+                .help("name a provider and its model, `stub`, or another alias");
+            ModelTarget::Stub
+        } else {
+            self.target(text)
+        };
+        Next::Target(Arc::new(ModelAlias {
+            name: text.it.clone(),
+            target,
+            fallback: Vec::new(),
+            api: None,
+            base_url: None,
+            cache_ms: None,
+            temperature: alias.temperature,
+            max_output_tokens: alias.max_output_tokens,
+            price: None,
+            cached_price: None,
+        }))
+    }
+
+    /// The address of a model's server: no user, no query; a key never stands in it.
+    fn base_url(&mut self, text: &Text) -> Option<Arc<str>> {
+        let url = &*text.it;
+        if url.starts_with("${env:") && url.ends_with('}') && url.matches('$').count() == 1 {
+            return Some(url.into());
+        }
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let fits = rest.is_some_and(|rest| {
+            let host = rest.split('/').next().unwrap_or_default();
+            !host.is_empty() && !host.contains('@') && !rest.contains(['?', '#', '\\']) && !rest.contains(char::is_whitespace)
+        });
+        if !fits {
+            let message = format!("`{}` is no address of a model's server", shorten(url));
+            self.faults.error("bad_url", text.at, message).help("such as `http://127.0.0.1:8000/v1`, without user or query");
+            return None;
+        }
+        Some(url.trim_end_matches('/').into())
     }
 
     /// `use:` of a model alias.
@@ -270,19 +306,43 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn extraction(&mut self, doc: &ScenarioDoc) {
-        if let Some(extraction) = &doc.extraction
-            && let Some(model) = &extraction.model
-        {
-            self.model(model);
-        }
-    }
-
     /// The position of a model alias.
     pub(super) fn model(&mut self, name: &Text) -> Option<usize> {
         let names: Vec<Arc<str>> = self.models.iter().map(|m| m.name.clone()).collect();
         self.position(name, "unknown_model", "model alias", "model aliases", &names)
     }
+}
+
+/// An entry of a `fallback`.
+enum Next {
+    /// The alias at this position, and its own fallback behind it.
+    Alias(usize),
+    /// A target.
+    Target(Arc<ModelAlias>),
+}
+
+/// Who answers where an alias fails, in order, each once; the error says why that cannot be.
+fn follow(at: usize, named: &[Vec<Next>], aliases: &[ModelAlias]) -> Result<Vec<Arc<ModelAlias>>, &'static str> {
+    let mut found: Vec<Arc<ModelAlias>> = Vec::new();
+    let mut open: Vec<&Next> = named[at].iter().rev().collect();
+    while let Some(next) = open.pop() {
+        let one = match next {
+            Next::Target(target) => target.clone(),
+            Next::Alias(next) if *next == at => return Err("leads back to itself"),
+            Next::Alias(next) => Arc::new(aliases[*next].clone()),
+        };
+        if found.contains(&one) {
+            continue;
+        }
+        if found.len() == MAX_FALLBACK {
+            return Err("has more than 16 entries, with those of the aliases it names");
+        }
+        found.push(one);
+        if let Next::Alias(next) = next {
+            open.extend(named[*next].iter().rev());
+        }
+    }
+    Ok(found)
 }
 
 /// Whether a clock ticks.

@@ -142,7 +142,7 @@ impl Compiler<'_> {
             let add_ms = latency.add.ms();
             let what = match (&latency.model, &latency.tool) {
                 (Some(alias), None) => Strike::SlowModel { alias: ModelIx::from(self.model(alias)?), add_ms },
-                (None, Some(tool)) => Strike::SlowTool { tool: self.tool(tool)?, add_ms },
+                (None, Some(tool)) => Strike::SlowTool { tool: self.single_tool(tool)?, add_ms },
                 _ => {
                     let message = "a latency is that of a `model` or of a `tool`, one of the two";
                     self.faults.error("wrong_shape", latency.at, message);
@@ -153,7 +153,7 @@ impl Compiler<'_> {
         }
         if let Some(tool) = &fault.tool {
             let error = tool.error.as_ref().map_or_else(|| "injected fault".into(), |e| e.it.clone());
-            return Some(Fault { what: Strike::Tool { tool: self.tool(&tool.name)?, error }, p: tool.p.it });
+            return Some(Fault { what: Strike::Tool { tool: self.single_tool(&tool.name)?, error }, p: tool.p.it });
         }
         let message = fault.message.as_ref()?;
         let (from, to) = (self.anybody_or(message.from.as_ref())?, self.anybody_or(message.to.as_ref())?);

@@ -94,24 +94,10 @@ impl Compiler<'_> {
                 }
                 self.http_tool(tool, &input)
             }
-            ToolKindDoc::Mcp => self.mcp(key, tool, &missing),
+            ToolKindDoc::Mcp => self.mcp_tool(key, tool),
         };
         let description = tool.description.as_ref().map(|d| d.it.to_string()).unwrap_or_default();
         Tool { name: key.text.clone(), description, input, kind, class, timeout_ms: tool.timeout.0 }
-    }
-
-    fn mcp(&mut self, key: &Key, tool: &ToolDoc, missing: &dyn Fn(&mut Self, &str)) -> ToolKind {
-        match &tool.server {
-            None => missing(self, "server"),
-            Some(server) if server.command.is_some() == server.url.is_some() => {
-                self.faults.error("wrong_shape", server.at, "an MCP server has a `command` or a `url`, one of the two");
-            }
-            Some(_) => {}
-        }
-        if !tool.optional {
-            self.unbuilt(key.at, format!("tool `{}` of kind `mcp`", key.text));
-        }
-        ToolKind::Unbuilt
     }
 
     /// Tells of a class that a tool within the process cannot have: what it does is part of the turn's event, once.
@@ -137,7 +123,7 @@ impl Compiler<'_> {
         use ToolKindDoc as K;
         let node = |n: Option<&Node>| n.map(|n| n.key_at.unwrap_or(n.at));
         let text = |t: &Option<Text>| t.as_ref().map(|t| t.at);
-        let fields: [(&str, Option<Place>, &[K]); 12] = [
+        let fields: [(&str, Option<Place>, &[K]); 16] = [
             ("returns", node(tool.returns.as_ref().map(|r| &r.0)), &[K::Expr]),
             ("set", tool.set.as_ref().and_then(|s| s.all.first().map(|f| f.0.at)), &[K::State]),
             ("to", text(&tool.to), &[K::Message]),
@@ -150,6 +136,10 @@ impl Compiler<'_> {
             ("body", node(tool.body.as_ref().map(|b| &b.0)), &[K::Http]),
             ("server", tool.server.as_ref().map(|s| s.at), &[K::Mcp]),
             ("allow", tool.allow.as_ref().and_then(|a| a.first().map(|t| t.at)), &[K::Mcp]),
+            ("classes", tool.classes.as_ref().and_then(|c| c.all.first().map(|f| f.0.at)), &[K::Mcp]),
+            ("timeouts", tool.timeouts.as_ref().and_then(|t| t.all.first().map(|f| f.0.at)), &[K::Mcp]),
+            ("trust_hints", tool.trust_hints.then_some(tool.at), &[K::Mcp]),
+            ("retry", tool.retry.as_ref().map(|r| r.at), &[K::Http, K::Mcp]),
         ];
         for (field, at, kinds) in fields {
             if let Some(at) = at
@@ -205,12 +195,13 @@ impl Compiler<'_> {
         if let Some(n) = self.tools.iter().position(|t| &*t.name == name) {
             return Some(ToolRef::Declared(ToolIx::from(n)));
         }
-        if let Some(found) = self.generated(name) {
+        if let Some(found) = self.generated(name).or_else(|| self.served(name)) {
             return Some(found);
         }
         let world = self.collections.iter().flat_map(|c| WORLD.map(|p| format!("{p}{}", c.shape.name)));
         let views = self.views.iter().map(|v| format!("view_{}", v.name));
-        let all: Vec<String> = self.tools.iter().map(|t| t.name.to_string()).chain(world).chain(views).collect();
+        let served = self.tools.iter().filter_map(Tool::mcp).flat_map(|mcp| mcp.allow.iter().map(|one| one.full.to_string()));
+        let all: Vec<String> = self.tools.iter().map(|t| t.name.to_string()).chain(world).chain(views).chain(served).collect();
         let help = closest(name, all.iter().map(String::as_str)).map_or_else(
             || "tools are those of `tools:`, `query_ get_ put_ delete_` with a collection, `view_` with a view".to_owned(),
             |near| format!("did you mean `{near}`?"),
@@ -228,7 +219,7 @@ impl Compiler<'_> {
                 self.demand(agent, c.at(), true, at);
                 self.not_append_only(c.at(), "deleted", at);
             }
-            ToolRef::Declared(_) | ToolRef::View(_) => {}
+            ToolRef::Declared(_) | ToolRef::View(_) | ToolRef::Served { .. } => {}
         }
     }
 

@@ -1,0 +1,168 @@
+//! OpenAI's two interfaces, and whoever speaks them too: Azure, Ollama, vLLM, llama.cpp. The one home of `async-openai`: it
+//! makes the requests (address, query, body). What comes back is ours to read: its own reader has no bounds, forgets what
+//! kind a failure is, and logs what it cannot read. It never tries again by itself.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as Task, Poll};
+
+use async_openai::Client;
+use async_openai::config::{Config, OpenAIConfig};
+use async_openai::error::OpenAIError;
+use async_openai::middleware::HttpRequestFactory;
+use async_openai::traits::RequestOptionsBuilder;
+use async_trait::async_trait;
+use commedia_domain::run::ModelRequest;
+use serde::de::IgnoredAny;
+
+use crate::model::chat::{self, Manner};
+use crate::model::completion::{self, Completion};
+use crate::model::draft::{Context, who};
+use crate::model::endpoint::{Endpoint, Wire};
+use crate::model::exchange::{Came, Exchange};
+use crate::model::responses::{self, Reply};
+use crate::model::stream::Fold;
+use crate::model::{Answer, Deltas, ModelError, ModelErrorKind, Provider};
+use crate::transport::{Response, read_already};
+
+/// An endpoint of OpenAI's interfaces.
+pub(crate) struct OpenAi {
+    exchange: Arc<Exchange>,
+    client: Client<Arc<dyn Config>>,
+    wire: Wire,
+    /// Azure's classic surface has the model in the path, and this version in the query.
+    classic: Option<String>,
+    manner: Manner,
+}
+
+impl OpenAi {
+    /// The provider of an endpoint whose address was checked.
+    pub(crate) fn new(endpoint: &Endpoint) -> Result<OpenAi, String> {
+        let azure = &*endpoint.provider == "azure";
+        let key = endpoint.key.as_ref().map(|key| match azure {
+            true => ("api-key", key.reveal().to_owned()),
+            false => ("authorization", format!("Bearer {}", key.reveal())),
+        });
+        let own: Vec<(&str, &str)> = key.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let exchange = Arc::new(Exchange::new(endpoint, &own)?);
+        let classic = endpoint.api_version.clone().filter(|version| azure && version != "v1");
+        let base = endpoint.base_url.trim_end_matches('/');
+        let base = match (azure && !base.contains("/openai"), &classic) {
+            (true, Some(_)) => format!("{base}/openai"),
+            (true, None) => format!("{base}/openai/v1"),
+            (false, _) => base.to_owned(),
+        };
+        // Everything is said here, so that nothing comes from the environment; the key goes another way.
+        let config = OpenAIConfig::new().with_api_base(base).with_api_key("").with_org_id("").with_project_id("");
+        let config: Arc<dyn Config> = Arc::new(config);
+        let manner = Manner { strict: true, older: !azure && &*endpoint.provider != "openai", stream: endpoint.stream };
+        Ok(OpenAi {
+            client: Client::build(exchange.line.client().clone(), config),
+            exchange,
+            wire: endpoint.wire,
+            classic,
+            manner,
+        })
+    }
+
+    async fn perform(&self, model: &str, who: &str, request: &ModelRequest, call: &Call) -> Result<(), OpenAIError> {
+        let client = self.client.clone().with_http_service(call.clone());
+        match (self.wire, &self.classic) {
+            (Wire::Responses, _) => {
+                let body = responses::body(model, who, request, call.stream);
+                client.responses().create_byot::<_, IgnoredAny>(body).await?;
+            }
+            (_, classic) => {
+                let body = chat::body(model, request, Manner { stream: call.stream, ..self.manner });
+                let chat = match classic {
+                    None => client.chat(),
+                    Some(version) => {
+                        let chat = client.chat().path(format!("/deployments/{model}/chat/completions"))?;
+                        chat.query(&[("api-version", version)])?
+                    }
+                };
+                chat.create_byot::<_, IgnoredAny>(body).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Provider for OpenAi {
+    async fn attempt(&self, model: &str, request: &ModelRequest, deltas: Option<&Deltas>) -> Result<Answer, ModelError> {
+        let voice = &self.exchange.voice;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if self.classic.is_some() && !model.chars().all(plain) {
+            return Err(voice.error(ModelErrorKind::Refused, "has deployments named of letters, digits and `-_.` only"));
+        }
+        let who = who(voice.provider(), model);
+        let fold: Box<dyn Fold> = match self.wire {
+            Wire::Responses => Box::<responses::Pieces>::default(),
+            Wire::Chat | Wire::Messages => Box::<completion::Pieces>::default(),
+        };
+        let call = Call {
+            exchange: self.exchange.clone(),
+            stream: self.manner.stream || deltas.is_some(),
+            deltas: deltas.cloned(),
+            slot: Arc::new(Mutex::new(Slot { fold: Some(fold), came: None })),
+        };
+        let performed = self.perform(model, &who, request, &call).await;
+        let came = call.slot.lock().unwrap_or_else(PoisonError::into_inner).came.take();
+        let came = came.unwrap_or_else(|| {
+            let why = performed.err().map(|e| voice.clean(&e.to_string())).unwrap_or_default();
+            Err(voice.error(ModelErrorKind::Refused, format_args!("cannot be asked this: {why}")))
+        });
+        let (draft, sent) = match came? {
+            Came::Folded(draft, sent) => (draft, sent),
+            Came::Whole(body, sent) if self.wire == Wire::Responses => (self.exchange.read::<Reply>(&body)?.draft(voice)?, sent),
+            Came::Whole(body, sent) => (self.exchange.read::<Completion>(&body)?.draft(voice)?, sent),
+        };
+        draft.settle(&Context { voice, model, request, sent })
+    }
+}
+
+/// One call's way out of the library: takes the request it made, and keeps what came.
+#[derive(Clone)]
+struct Call {
+    exchange: Arc<Exchange>,
+    stream: bool,
+    deltas: Option<Deltas>,
+    slot: Arc<Mutex<Slot>>,
+}
+
+struct Slot {
+    fold: Option<Box<dyn Fold>>,
+    came: Option<Result<Came, ModelError>>,
+}
+
+impl Call {
+    fn slot(&self) -> std::sync::MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl tower_service::Service<HttpRequestFactory> for Call {
+    type Response = Response;
+    type Error = OpenAIError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, OpenAIError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Task<'_>) -> Poll<Result<(), OpenAIError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, made: HttpRequestFactory) -> Self::Future {
+        let call = self.clone();
+        Box::pin(async move {
+            let request = made.build().await?;
+            // There is one request to each call.
+            let fold = call.slot().fold.take();
+            if let Some(fold) = fold {
+                let came = call.exchange.perform(request, fold, call.deltas.as_ref()).await;
+                call.slot().came = Some(came);
+            }
+            Ok(read_already(b"null".to_vec()))
+        })
+    }
+}

@@ -1,0 +1,629 @@
+//! The frame of what is said: clauses and sentences, which message of a thread it stands in, and what is told of other times,
+//! other people and cases that may never be.
+
+use super::lexicon::{Sense, senses};
+use super::numbers::breaks;
+use super::thread::{ages, heads_message};
+use super::words::{Kind, Text, any_phrase};
+
+/// Where each token stands.
+pub(super) struct Frame {
+    /// Its clause.
+    pub clause: Vec<u32>,
+    /// Its sentence.
+    pub sentence: Vec<u32>,
+    /// How old its message is: 0 is the newest.
+    pub age: Vec<u32>,
+    /// Whether it is told of something else than this plan.
+    pub aside: Vec<bool>,
+    /// Whether its sentence asks.
+    pub asks: Vec<bool>,
+    /// Tokens where what was said is taken back.
+    pub turns: Vec<usize>,
+    /// Tokens that say it is not decided.
+    pub open: Vec<usize>,
+}
+
+/// Other times.
+const PAST: &[&str] = &[
+    "last year",
+    "last season",
+    "last time",
+    "last summer",
+    "last winter",
+    "last spring",
+    "last autumn",
+    "previous",
+    "previously",
+    "the year before",
+    "year ago",
+    "years ago",
+    "used to",
+    "we sold",
+    "we ran",
+    "we had",
+    "we did",
+    "we held",
+    "we kept",
+    "it was",
+    "was",
+    "were",
+    "had",
+    "historically",
+    "in the past",
+    "back then",
+    "vorjahr",
+    "letztes jahr",
+    "letzten jahr",
+    "im letzten jahr",
+    "letzte saison",
+    "letzten saison",
+    "fruher",
+    "war",
+    "waren",
+    "hatten",
+    "l an dernier",
+    "an dernier",
+    "l annee derniere",
+    "annee derniere",
+    "saison derniere",
+    "saison passee",
+    "avait",
+    "etait",
+    "avions",
+    "el ano pasado",
+    "ano pasado",
+    "temporada pasada",
+    "ultima temporada",
+    "fue",
+    "eran",
+    "tuvimos",
+    "last month",
+    "past season",
+    "former",
+    "formerly",
+    "ran",
+    "sold",
+];
+/// This time again.
+const NOW: &[&str] = &[
+    "this time",
+    "this year",
+    "this season",
+    "now",
+    "but",
+    "today",
+    "going forward",
+    "for this",
+    "diesmal",
+    "dieses jahr",
+    "diese saison",
+    "aber",
+    "jetzt",
+    "cette fois",
+    "cette annee",
+    "cette saison",
+    "mais",
+    "maintenant",
+    "esta vez",
+    "este ano",
+    "esta temporada",
+    "pero",
+    "ahora",
+    "please",
+    "we want",
+    "we need",
+    "i want",
+    "i need",
+    "plan",
+    "let us",
+    "let s",
+    "here",
+    "our plan",
+    "ours",
+    "for us",
+    "we go",
+    "we use",
+    "nous",
+    "nosotros",
+    "wir",
+];
+/// Other people.
+const OTHERS: &[&str] = &[
+    "competitor",
+    "competitors",
+    "competition",
+    "rival",
+    "rivals",
+    "they",
+    "their",
+    "other team",
+    "other teams",
+    "other brand",
+    "other brands",
+    "another team",
+    "another brand",
+    "sister brand",
+    "sister company",
+    "other category",
+    "other categories",
+    "other department",
+    "other division",
+    "other plan",
+    "another plan",
+    "other season",
+    "colleague",
+    "colleagues",
+    "konkurrenz",
+    "wettbewerber",
+    "andere marke",
+    "concurrent",
+    "concurrents",
+    "concurrence",
+    "autre marque",
+    "competencia",
+    "competidor",
+    "competidores",
+    "otra marca",
+    "otro equipo",
+    "der wettbewerb",
+    "das andere team",
+    "l autre equipe",
+    "autre equipe",
+];
+/// Cases that may never be.
+const SUPPOSED: &[&str] = &[
+    "if",
+    "suppose",
+    "supposing",
+    "imagine",
+    "in case",
+    "what if",
+    "hypothetically",
+    "would have",
+    "falls",
+    "wenn",
+    "au cas ou",
+    "en caso de",
+    "unless",
+    "should demand",
+    "should sales",
+];
+const POLITE_IF: &[&str] = &[
+    "if possible",
+    "if you can",
+    "if you could",
+    "if you please",
+    "if ok",
+    "if okay",
+    "if that works",
+    "if you like",
+    "if you would",
+    "if needed",
+    "if at all possible",
+    "if that is ok",
+    "if that s ok",
+    "if you don",
+    "if you dont",
+    "wenn moglich",
+    "falls moglich",
+    "if i may",
+    "if it works",
+];
+/// What was said is taken back.
+const TURNS: &[&str] = &[
+    "no",
+    "nope",
+    "sorry",
+    "actually",
+    "make that",
+    "make it",
+    "scratch that",
+    "scratch",
+    "rather",
+    "i mean",
+    "correction",
+    "on second thought",
+    "on second thoughts",
+    "wait",
+    "instead",
+    "changed my mind",
+    "change my mind",
+    "oops",
+    "strike that",
+    "let s say",
+    "better",
+    "edit",
+    "update",
+    "revised",
+    "nein",
+    "doch",
+    "besser",
+    "korrektur",
+    "lieber",
+    "quatsch",
+    "sondern",
+    "moment",
+    "non",
+    "plutot",
+    "en fait",
+    "pardon",
+    "erratum",
+    "mejor",
+    "perdon",
+    "mas bien",
+    "digo",
+    "corrijo",
+    "change that",
+    "change it",
+    "correcting",
+    "hmm",
+    "er",
+    "erm",
+    "my mistake",
+    "should be",
+    "should read",
+    "but now",
+    "is now",
+    "now",
+    "ach",
+    "bzw",
+    "oder besser",
+    "finalement",
+    "au final",
+    "finally settled",
+    "settle on",
+    "settled on",
+    "let us do",
+    "lets do",
+    "let s do",
+    "let s go",
+    "lets go",
+    "lets make",
+    "let s make",
+    "ignore that",
+    "forget that",
+    "moved to",
+    "changed to",
+    "push it to",
+    "pushed to",
+    "entschuldigung",
+    "stattdessen",
+    "de hecho",
+    "en realidad",
+    "rectifico",
+    "disculpa",
+    "disculpe",
+    "espera",
+    "attendez",
+    "attends",
+    "tatsachlich",
+    "sag ich",
+    "meine",
+    "je veux dire",
+    "quiero decir",
+    "has become",
+    "becomes",
+    "went to",
+    "go with",
+    "going with",
+];
+/// It is not decided.
+const OPEN: &[&str] = &[
+    "may or may not",
+    "whether",
+    "havent settled",
+    "not settled",
+    "not yet settled",
+    "arguing",
+    "debating",
+    "not agreed",
+    "no decision",
+    "not sure",
+    "unsure",
+    "not decided",
+    "undecided",
+    "not yet decided",
+    "havent decided",
+    "have not decided",
+    "haven t decided",
+    "tbd",
+    "tbc",
+    "tba",
+    "to be decided",
+    "to be confirmed",
+    "to be defined",
+    "to be agreed",
+    "to be discussed",
+    "dont know",
+    "do not know",
+    "don t know",
+    "no idea",
+    "maybe",
+    "perhaps",
+    "possibly",
+    "might",
+    "still open",
+    "is open",
+    "not fixed",
+    "not final",
+    "up for discussion",
+    "under discussion",
+    "cannot decide",
+    "cant decide",
+    "noch offen",
+    "noch nicht",
+    "unentschieden",
+    "vielleicht",
+    "weiss nicht",
+    "unklar",
+    "eventuell",
+    "peut etre",
+    "pas encore",
+    "pas decide",
+    "pas sur",
+    "a definir",
+    "a voir",
+    "quizas",
+    "quiza",
+    "tal vez",
+    "aun no",
+    "por definir",
+    "todavia no",
+    "no se",
+    "por decidir",
+    "we will see",
+    "we ll see",
+    "i wonder",
+    "wondering",
+    "thinking about",
+    "torn between",
+    "either",
+    "open question",
+    "one or the other",
+    "up in the air",
+    "depends",
+    "negotiable",
+    "flexible",
+    "entweder",
+    "unsicher",
+    "nicht sicher",
+    "a decider",
+    "a confirmer",
+    "por confirmar",
+];
+
+/// A question that asks for something to be done.
+const POLITE: &[&str] = &[
+    "can you",
+    "could you",
+    "would you",
+    "will you",
+    "can we",
+    "could we",
+    "may i",
+    "kannst du",
+    "konnen sie",
+    "konntest du",
+    "konnten sie",
+    "konnen wir",
+    "pouvez vous",
+    "peux tu",
+    "pourriez vous",
+    "puedes",
+    "podrias",
+    "puede",
+    "podria",
+    "podemos",
+    "please",
+    "bitte",
+    "would it be possible",
+    "is it possible",
+    "possible to",
+    "can i get",
+    "could i get",
+    "can i have",
+];
+/// A message that agrees with the one below it.
+const AGREED: &[&str] = &[
+    "yes",
+    "yep",
+    "ja",
+    "oui",
+    "si",
+    "ok",
+    "okay",
+    "agreed",
+    "fine",
+    "perfect",
+    "sounds good",
+    "go ahead",
+    "sure",
+    "approved",
+    "confirmed",
+    "einverstanden",
+    "d accord",
+    "de acuerdo",
+    "passt",
+    "exactly",
+    "looks good",
+];
+
+impl Frame {
+    /// Reads the frame of a text, written on a day of a year.
+    pub(super) fn of(text: &Text<'_>, year: i16) -> Frame {
+        let count = text.tokens.len();
+        let mut frame = Frame {
+            clause: Vec::with_capacity(count),
+            sentence: Vec::with_capacity(count),
+            age: ages(text),
+            aside: vec![false; count],
+            asks: vec![false; count],
+            turns: Vec::new(),
+            open: Vec::new(),
+        };
+        frame.divide(text);
+        frame.heads(text);
+        frame.set_aside(text, year);
+        frame.questions(text);
+        if frame.age.iter().any(|a| *a > 0) && (0..count.min(3)).any(|at| any_phrase(text, at, AGREED).is_some()) {
+            (0..count).filter(|at| frame.age[*at] > 0).for_each(|at| frame.asks[at] = false);
+        }
+        for at in 0..count {
+            if any_phrase(text, at, TURNS).is_some() || arrow(text, at) {
+                frame.turns.push(at);
+            }
+            if any_phrase(text, at, OPEN).is_some() {
+                frame.open.push(at);
+            }
+        }
+        frame
+    }
+
+    fn divide(&mut self, text: &Text<'_>) {
+        let (mut clause, mut sentence) = (0, 0);
+        for (at, token) in text.tokens.iter().enumerate() {
+            let new_age = at > 0 && self.age[at] != self.age[at - 1];
+            let blank = token.kind == Kind::Line && at > 0 && text.tokens[at - 1].kind == Kind::Line;
+            let bullet = token.kind == Kind::Line && matches!(text.sign(at + 1), Some('-' | '*' | '•' | '>'));
+            if new_age || blank || bullet {
+                sentence += 1;
+            }
+            let joint = text.is(
+                at,
+                &[
+                    "and", "but", "und", "aber", "et", "mais", "y", "pero", "while", "whereas", "then", "dann", "puis", "luego",
+                    "plus",
+                ],
+            );
+            let within = super::numbers::number(text, at + 1).is_some() && at > 0 && number_before(text, at);
+            if joint && !within {
+                clause += 1;
+            }
+            self.clause.push(clause);
+            self.sentence.push(sentence);
+            if breaks(text, at) && !(matches!(text.sign(at), Some('/' | '.' | ',' | ':')) && between_digits(text, at)) {
+                clause += 1;
+                let full = matches!(text.sign(at), Some('.' | '!' | '?' | ';' | '…'));
+                let short = text.sign(at) == Some('.')
+                    && at > 0
+                    && text.is(
+                        at - 1,
+                        &["approx", "ca", "no", "nr", "vs", "incl", "excl", "wk", "wks", "max", "min", "z", "b", "st"],
+                    );
+                if full && !short && text.tokens.get(at + 1).is_none_or(|t| t.apart) {
+                    sentence += 1;
+                }
+            }
+        }
+    }
+
+    /// The lines that head a message say nothing of the plan.
+    fn heads(&mut self, text: &Text<'_>) {
+        let mut line_start = true;
+        let mut aside = false;
+        for (at, token) in text.tokens.iter().enumerate() {
+            if line_start {
+                let start = (at..at + 8).find(|n| !matches!(text.sign(*n), Some('>' | '|'))).unwrap_or(at);
+                let named = text.is(
+                    start,
+                    &[
+                        "date", "sent", "to", "cc", "bcc", "from", "datum", "gesendet", "an", "von", "a", "de", "envoye",
+                        "enviado", "para", "fecha",
+                    ],
+                ) && text.sign(start + 1) == Some(':')
+                    && (self.age.iter().any(|a| *a > 0) || text.is(start, &["from", "von", "sent", "cc"]));
+                aside = heads_message(text, at) || named;
+            }
+            line_start = token.kind == Kind::Line;
+            self.aside[at] |= aside;
+        }
+    }
+
+    /// Marks what is told of other times, other people and cases that may never be.
+    fn set_aside(&mut self, text: &Text<'_>, year: i16) {
+        let mut until = None::<u32>;
+        for at in 0..text.tokens.len() {
+            let sentence = self.sentence[at];
+            if until.is_some_and(|s| s != sentence) {
+                until = None;
+            }
+            let like = at > 0
+                && text
+                    .is(at - 1, &["as", "like", "wie", "comme", "como", "than", "not", "on", "over", "vs", "versus", "against"]);
+            let supposed = any_phrase(text, at, SUPPOSED).is_some() && any_phrase(text, at, POLITE_IF).is_none();
+            let then = text.is(at, &["in", "during", "im", "en"])
+                && text.digits(at + 1).is_some_and(|d| d.len() == 4 && d.parse::<i16>().is_ok_and(|y| (1990..year).contains(&y)));
+            let past = then || any_phrase(text, at, PAST).is_some() && !like && !self.is_plan(text, at);
+            if past || supposed || any_phrase(text, at, OTHERS).is_some() && !like {
+                // From the beginning of the clause, where it is not another statement's.
+                let clause = self.clause[at];
+                (0..at).rev().take_while(|n| self.clause[*n] == clause).for_each(|n| self.aside[n] = true);
+                until = Some(sentence);
+            } else if until.is_some() && any_phrase(text, at, NOW).is_some() {
+                until = None;
+            }
+            if until.is_some() {
+                self.aside[at] = true;
+            }
+        }
+    }
+
+    /// "the start was moved to", "was changed": these tell of this plan.
+    fn is_plan(&self, text: &Text<'_>, at: usize) -> bool {
+        text.is(at, &["was", "were", "had", "war", "fue"])
+            && (at + 1..at + 4).any(|n| {
+                text.is(
+                    n,
+                    &[
+                        "moved",
+                        "changed",
+                        "agreed",
+                        "decided",
+                        "set",
+                        "fixed",
+                        "confirmed",
+                        "raised",
+                        "reduced",
+                        "shifted",
+                        "extended",
+                        "shortened",
+                    ],
+                )
+            })
+    }
+
+    fn questions(&mut self, text: &Text<'_>) {
+        let mut first = 0;
+        for at in 0..text.tokens.len() {
+            if at > 0 && self.sentence[at] != self.sentence[at - 1] {
+                first = at;
+            }
+            if text.sign(at) == Some('?') {
+                let begin = (first..at.min(first + 4)).find(|n| !text.word(*n).is_empty()).unwrap_or(first);
+                let answered =
+                    (at + 1..at + 4).any(|n| text.is(n, &["no", "yes", "nein", "ja", "non", "oui", "si", "nope", "yep"]));
+                let polite = answered || (begin..at).any(|n| any_phrase(text, n, POLITE).is_some());
+                if !polite {
+                    (first..=at).for_each(|n| self.asks[n] = true);
+                }
+                first = at + 1;
+            }
+        }
+    }
+}
+
+fn arrow(text: &Text<'_>, at: usize) -> bool {
+    text.sign(at) == Some('→') || text.sign(at) == Some('-') && text.sign(at + 1) == Some('>')
+}
+
+fn number_before(text: &Text<'_>, at: usize) -> bool {
+    text.digits(at - 1).is_some() || senses(text.word(at - 1), text.lang).any(|s| matches!(s, Sense::Num(_)))
+}
+
+fn between_digits(text: &Text<'_>, at: usize) -> bool {
+    if text.sign(at) == Some('.') && text.tokens[at].apart && text.digits(at + 1).is_some() && text.glued(at + 1) {
+        return true;
+    }
+    at > 0 && text.digits(at - 1).is_some() && text.digits(at + 1).is_some() && text.glued(at) && text.glued(at + 1)
+}
