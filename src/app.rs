@@ -12,6 +12,7 @@ use commedia_actors::orchestrator::CommandError;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{CommandFailed, Runtime, RuntimeOptions, StartError};
 use commedia_actors::store::{AppendError, OpenError, ReadError};
+use commedia_actors::telemetry::Telemetry;
 
 use crate::failure::{Exit, Failure};
 use crate::models::Providers;
@@ -29,12 +30,39 @@ pub struct App {
     pub console: Console,
     /// Whoever answers for models outside the process, with the metrics it counts in; made when first wanted.
     models: OnceLock<(Arc<Cache>, Arc<Metrics>)>,
+    /// Where traces go, made when first wanted.
+    #[cfg(feature = "otlp")]
+    telemetry: OnceLock<Option<Arc<Telemetry>>>,
 }
 
 impl App {
     /// A process of these.
     pub fn new(settings: Settings, console: Console) -> App {
-        App { settings, console, models: OnceLock::new() }
+        App {
+            settings,
+            console,
+            models: OnceLock::new(),
+            #[cfg(feature = "otlp")]
+            telemetry: OnceLock::new(),
+        }
+    }
+
+    /// Where traces go, if anywhere. That they cannot be made is said, and stops nobody.
+    #[cfg(feature = "otlp")]
+    fn telemetry(&self) -> Option<Arc<Telemetry>> {
+        let settings = &self.settings.telemetry;
+        let start = || {
+            let url = settings.url.as_ref()?;
+            let started =
+                commedia_actors::telemetry::otlp::start(url, &settings.service, settings.bodies, self.models().1.clone());
+            started.inspect_err(|why| say(&format!("warning: no traces are exported: {why}"))).ok().map(Arc::new)
+        };
+        self.telemetry.get_or_init(start).clone()
+    }
+
+    #[cfg(not(feature = "otlp"))]
+    fn telemetry(&self) -> Option<Arc<Telemetry>> {
+        None
     }
 
     fn models(&self) -> &(Arc<Cache>, Arc<Metrics>) {
@@ -63,6 +91,9 @@ impl App {
 
     /// The same, with models' answers recorded or played.
     pub async fn open_with(&self, live: usize, tape: &Tape) -> Result<Runtime, Failure> {
+        if let Some(warning) = &self.settings.telemetry.warning {
+            say(&format!("warning: {warning}"));
+        }
         let model = Some(tape.model(self.model())?);
         let options = RuntimeOptions { max_live_runs: self.settings.max_live_runs.max(live), model, ..self.options() };
         Runtime::open(options).await.map_err(open_failure)
@@ -86,6 +117,7 @@ impl App {
             day_limits: self.settings.day_limits,
             http_allowed: self.settings.http_allowed.clone(),
             mcp: self.settings.mcp.clone(),
+            telemetry: self.telemetry(),
             secrets: Arc::new(crate::secrets::ProcessSecrets),
             ..RuntimeOptions::default()
         }

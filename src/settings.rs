@@ -1,6 +1,7 @@
 //! Settings of the process: the embedded default ← a file ← the environment ← flags, checked once, here and nowhere else.
 
 pub mod models;
+pub mod telemetry;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -75,6 +76,8 @@ pub struct Settings {
     pub day_limits: DayLimits,
     /// What tools of kind `mcp` may start.
     pub mcp: McpOptions,
+    /// Where traces of runs go.
+    pub telemetry: telemetry::TelemetrySettings,
     /// What is logged.
     pub log: String,
     /// The wall clock.
@@ -95,6 +98,7 @@ struct Layer {
     models: models::ModelsLayer,
     budgets: BudgetsLayer,
     prices: BTreeMap<String, PriceLayer>,
+    telemetry: telemetry::TelemetryLayer,
     log: LogLayer,
 }
 
@@ -159,7 +163,7 @@ struct LogLayer {
 /// The variables of the environment, as a function so that tests need none.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const VARIABLES: [&str; 13] = [
+const VARIABLES: [&str; 15] = [
     "COMMEDIA_STORE__URL",
     "COMMEDIA_STORE__DURABILITY",
     "COMMEDIA_RUNTIME__WORKERS",
@@ -172,6 +176,8 @@ const VARIABLES: [&str; 13] = [
     "COMMEDIA_TOOLS__HTTP__ALLOW",
     "COMMEDIA_BUDGETS__WORKSPACE_PER_DAY_USD",
     "COMMEDIA_BUDGETS__WORKSPACE_PER_DAY_TOKENS",
+    "COMMEDIA_TELEMETRY__OTLP_ENDPOINT",
+    "COMMEDIA_TELEMETRY__BODIES",
     "COMMEDIA_LOG__FILTER",
 ];
 
@@ -259,6 +265,7 @@ impl Settings {
             prices,
             day_limits,
             mcp: McpOptions { programs, environment: inherited },
+            telemetry: telemetry::layered(env, &file.telemetry)?,
             log: word,
             clock: WallClock::offset(offset_s),
         })
@@ -470,6 +477,7 @@ pub fn json_schema() -> Json {
                     "output": {"type": "number", "minimum": 0, "description": "USD per million tokens answered"},
                 },
             }},
+            "telemetry": section("Where traces of runs go", telemetry::json_schema()),
             "log": section("What is told on standard error", json!({
                 "filter": {"type": "string", "default": "warn", "description": "In the syntax of tracing's EnvFilter"},
             })),

@@ -29,6 +29,7 @@ pub mod runtime;
 pub mod store;
 pub mod subscribers;
 mod supervisor;
+pub mod telemetry;
 mod timers;
 pub mod tool;
 mod transport;

@@ -26,6 +26,7 @@ use crate::run_id::RunId;
 use crate::runtime::StartOptions;
 use crate::store::{Head, Store};
 use crate::subscribers::Subscribers;
+use crate::telemetry::Telemetry;
 use crate::timers::Timers;
 use crate::tool::http::HttpTools;
 use crate::tool::mcp::McpServers;
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) passivate_after: Option<Duration>,
     /// How long a shutdown waits.
     pub(crate) drain: Duration,
+    /// Where spans of traces go, if anywhere.
+    pub(crate) telemetry: Option<Arc<Telemetry>>,
 }
 
 impl Shared {

@@ -62,6 +62,8 @@ pub struct Metrics {
     pub mcp_starts_total: IntCounterVec,
     /// Injected faults.
     pub faults_injected_total: IntCounterVec,
+    /// Spans of traces.
+    pub telemetry_spans_total: IntCounterVec,
     usual: Usual,
     /// Models with series of their own.
     models: Arc<AtomicUsize>,
@@ -169,13 +171,14 @@ impl Metrics {
             )),
             mcp_starts_total: counters("commedia_mcp_starts_total", "Starts of MCP servers", &["outcome"]),
             faults_injected_total: counters("commedia_faults_injected_total", "Injected faults", &["kind"]),
+            telemetry_spans_total: counters("commedia_telemetry_spans_total", "Spans of traces", &["outcome"]),
         };
         made.register();
         made
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 23] = [
+        let all: [Box<dyn prometheus::core::Collector>; 24] = [
             Box::new(self.runs_total.clone()),
             Box::new(self.runs_active.clone()),
             Box::new(self.run_duration_seconds.clone()),
@@ -199,6 +202,7 @@ impl Metrics {
             Box::new(self.http_request_seconds.clone()),
             Box::new(self.mcp_starts_total.clone()),
             Box::new(self.faults_injected_total.clone()),
+            Box::new(self.telemetry_spans_total.clone()),
         ];
         for collector in all {
             self.registry.register(collector).expect("each name stands here once");

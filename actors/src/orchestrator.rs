@@ -32,6 +32,7 @@ use crate::points::{Point, pass};
 use crate::recovery::Recovered;
 use crate::store::AppendError;
 use crate::store::blob::Snapshot;
+use crate::telemetry::trace::Trace;
 
 /// Wall time after which what waits is appended where somebody looks on; where nobody does, so much time of its own work:
 /// a run that only waits for its turn on a busy machine has nothing new to say.
@@ -144,6 +145,8 @@ pub(crate) struct State {
     /// The moment for which a timer is set while steps are open.
     woken: Option<i64>,
     wait: Option<rest::Wait>,
+    /// Spans of what it does, where somebody wants them.
+    trace: Option<Box<Trace>>,
 }
 
 struct Doing {
@@ -274,6 +277,8 @@ impl State {
             }
         };
         let run = run.with_builtins(shared.builtins.clone());
+        let told = shared.telemetry.clone();
+        let trace = told.map(|told| Box::new(Trace::new(told, live.id.clone(), meta.started_ms, now)));
         let mut state = State {
             live,
             shared,
@@ -297,6 +302,7 @@ impl State {
             logged: 0,
             woken: None,
             wait: None,
+            trace,
         };
         if fresh {
             pass(Point::CreatedBefore);
@@ -411,8 +417,12 @@ impl State {
         self.meta.unresolved = false;
         let refused = self.run.state().counts.refused;
         for event in events {
+            let seq = self.log.next_seq();
             let event = self.log.push(event, WORKSPACE)?;
             self.count(&event);
+            if let Some(trace) = &mut self.trace {
+                trace.saw(&event, seq, &self.run);
+            }
             self.run.apply(&event);
         }
         let refused = self.run.state().counts.refused - refused;
@@ -460,6 +470,9 @@ impl State {
             pass(Point::PublishBefore);
             let lagged = self.live.publish(&events);
             pass(Point::PublishAfter);
+            if let Some(trace) = &mut self.trace {
+                trace.durable();
+            }
             self.shared.metrics.ws_lagged_total.inc_by(lagged as u64);
             self.snapshot(SNAPSHOT_EVERY);
         }
@@ -550,6 +563,9 @@ impl State {
         let crash = self.run.crash_in(&order);
         let dies_at = crash.map(|(place, _)| place);
         self.inject(crash.map(|(_, injected)| injected).into_iter().collect())?;
+        if let Some(trace) = &mut self.trace {
+            trace.serving(&order);
+        }
         actor.cast(AgentMsg::Serve { order: Box::new(order), at, dies_at })?;
         Ok(())
     }

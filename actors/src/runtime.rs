@@ -34,6 +34,7 @@ use crate::store::engine::Durability;
 use crate::store::{CheckReport, OpenError, Options, ReadError, Stats, Store, StreamId, StreamKind};
 use crate::subscribers::{Follow, Pieces};
 use crate::supervisor::{Supervisor, SupervisorMsg};
+use crate::telemetry::Telemetry;
 use crate::timers::Timers;
 use crate::tool::address::Allowed;
 use crate::tool::http::{HttpTools, NoSecrets, Secrets};
@@ -44,6 +45,8 @@ use crate::verify::{Verified, verify};
 /// Runs for each thread that go up to their first append at once.
 const FIRST_LEGS: usize = 32;
 
+/// How long the last spans of traces may take to leave.
+const LAST_SPANS: Duration = Duration::from_secs(5);
 /// How long the supervisor may take for its own end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -87,6 +90,8 @@ pub struct RuntimeOptions {
     pub secrets: Arc<dyn Secrets>,
     /// What tools of kind `mcp` may start.
     pub mcp: McpOptions,
+    /// Where spans of traces go, if anywhere.
+    pub telemetry: Option<Arc<Telemetry>>,
 }
 
 impl Default for RuntimeOptions {
@@ -110,6 +115,7 @@ impl Default for RuntimeOptions {
             http_allowed: Allowed::default(),
             secrets: Arc::new(NoSecrets),
             mcp: McpOptions::default(),
+            telemetry: None,
         }
     }
 }
@@ -252,6 +258,7 @@ impl Runtime {
             first_legs: Arc::new(Semaphore::new(FIRST_LEGS * tokio::runtime::Handle::current().metrics().num_workers())),
             passivate_after: options.passivate_after,
             drain: options.drain,
+            telemetry: options.telemetry,
         });
         let (scenarios, keep_ended) = (Arc::new(Scenarios::default()), options.keep_ended);
         let spawned = Actor::spawn(None, Supervisor, (shared.clone(), scenarios.clone())).await;
@@ -492,6 +499,11 @@ impl Runtime {
         let told = self.supervisor.stop_and_wait(None, Some(LAST_WORDS)).await;
         if told.is_err() {
             tracing::debug!("the supervisor did not stop in time");
+        }
+        if let Some(telemetry) = &self.shared.telemetry
+            && !telemetry.flush(LAST_SPANS.min(self.shared.drain)).await
+        {
+            tracing::warn!("the last spans of traces have not left");
         }
         closed.unwrap_or_else(|_| Err(format!("not everything has stopped within {} s", self.shared.drain.as_secs_f64())))
     }

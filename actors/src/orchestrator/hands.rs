@@ -35,6 +35,9 @@ impl State {
         });
         doing.turn = step.turn;
         doing.steps.push(step);
+        if let Some(trace) = &mut self.trace {
+            trace.ordered(seat, step, &message, &self.run);
+        }
         actor.cast(message)?;
         Ok(())
     }
