@@ -80,12 +80,30 @@ impl Binder<'_> {
         let (tokens, a, b) =
             if hit.to <= at { (at - hit.to, hit.to - 1, at) } else { (hit.at.saturating_sub(to), to.saturating_sub(1), hit.at) };
         // "holdback: 40%" is one clause.
-        if hit.to <= at && at - hit.to <= 3 && (hit.to..at).all(|k| matches!(self.text.sign(k), Some(':' | '=' | '|' | '"'))) {
+        if hit.to <= at && at - hit.to <= 5 && (hit.to..at).all(|k| self.is_label(k)) {
+            return tokens;
+        }
+        // "markdown?" and in the next line "week 12".
+        let asked = (hit.to..at.min(hit.to + 2)).find(|k| hit.to <= at && self.text.sign(*k) == Some('?'));
+        if asked.is_some_and(|q| {
+            at - q <= 5
+                && (q + 1..at).all(|k| {
+                    !breaks(self.text, k)
+                        || self.text.sign(k) == Some(':')
+                        || self.text.tokens[k].kind == super::words::Kind::Line
+                })
+        }) {
             return tokens;
         }
         let clauses = self.frame.clause[a].abs_diff(self.frame.clause[b]) as usize;
         let sentences = self.frame.sentence[a].abs_diff(self.frame.sentence[b]) as usize;
         tokens + clauses * CLAUSE + sentences * SENTENCE
+    }
+
+    /// What may stand between a label and its value: "holdback (%) = 40", "| horizon | 12 |".
+    fn is_label(&self, at: usize) -> bool {
+        matches!(self.text.sign(at), Some(':' | '=' | '|' | '%' | '(' | ')' | '[' | ']'))
+            || self.text.means(at, Sense::Percent) && matches!(self.text.sign(at + 1), Some(':' | '=' | '|' | ')' | ']'))
     }
 
     /// The parameter of some kind whose cue is nearest, and how near; the only one there is where no cue is.
@@ -136,7 +154,7 @@ impl Binder<'_> {
             };
         } else if denied(self.text, self.frame, m, !self.claims.is_empty()) {
             says = Says::Denied;
-        } else if bounded(self.text, self.frame, m) {
+        } else if bounded(self.text, self.frame, m, &|k| self.hits.iter().any(|h| h.role == Role::Cue && h.at <= k && k < h.to)) {
             says = Says::Soft(vec![raw], "only a bound is named");
         } else if self.frame.asks[m.at] {
             says = Says::Soft(vec![raw], "it is asked, not said");
@@ -199,7 +217,8 @@ impl Binder<'_> {
         if dated.weak && near >= NEAR {
             // "in 12 weeks" without a start is no date.
             let after_turn = self.turned(at).is_some_and(|p| p == param);
-            if !after_turn {
+            let month = (at..to).any(|k| self.text.find(k, |s| matches!(s, Sense::Month(_)).then_some(())).is_some());
+            if !after_turn && !(month && self.fills(at, to)) {
                 return;
             }
         }
@@ -213,6 +232,16 @@ impl Binder<'_> {
             (None, Some("it names no day")) => self.soft(n, param, readings, "it names no day"),
             (None, why) => self.unsettled(n, param, readings, why.unwrap_or("it is not clear")),
         }
+    }
+
+    /// Whether a quantity is all that its clause says.
+    fn fills(&self, at: usize, to: usize) -> bool {
+        let same = |k: usize| self.frame.clause.get(k) == self.frame.clause.get(at);
+        let idle = |k: usize| {
+            self.text.word(k).is_empty()
+                || self.text.senses(k).any(|s| matches!(s, Sense::Small | Sense::Article | Sense::Sometime | Sense::Vague))
+        };
+        (0..at).rev().take_while(|k| same(*k)).all(idle) && (to..self.text.tokens.len()).take_while(|k| same(*k)).all(idle)
     }
 
     fn soft(&mut self, n: usize, param: usize, readings: Vec<Raw>, why: &'static str) {
@@ -498,6 +527,7 @@ impl Binder<'_> {
             (Some(cue), Some(rest)) => {
                 self.claim(n, param, Raw::Number(if cue < rest { first } else { 1.0 - first }), near < NEAR);
             }
+            _ if first == 0.5 => self.claim(n, param, Raw::Number(first), near < NEAR),
             _ => self.unsettled(
                 n,
                 param,
@@ -522,7 +552,7 @@ impl Binder<'_> {
         let m = self.mentions[n].clone();
         let (at, to) = (m.at, m.to);
         let text = self.text;
-        let year = text.digits(at).is_some_and(|d| d.len() == 4) && (1900.0..2200.0).contains(&value);
+        let year = self.is_year(&m, value);
         if unit(text, to).is_some() {
             return;
         }
@@ -533,7 +563,7 @@ impl Binder<'_> {
         let cue = (free).then(|| self.beside(at, to)).flatten();
         let param = match cue {
             Some(param) => param,
-            None => match self.turned(at).filter(|_| free).or_else(|| self.pieces(at, to)) {
+            None => match self.turned(at).filter(|_| free).or_else(|| self.pieces(at, to)).or_else(|| self.echoed(n)) {
                 Some(param) => param,
                 None => return,
             },
@@ -570,13 +600,43 @@ impl Binder<'_> {
         }
     }
 
+    /// "The last one was 16 weeks long; this one is 10": a bare number that stands against one told of something else.
+    fn echoed(&self, n: usize) -> Option<usize> {
+        let m = &self.mentions[n];
+        let told = self.text.is(
+            m.at.checked_sub(1)?,
+            &[
+                "is", "do", "does", "use", "want", "need", "plan", "take", "be", "go", "have", "ist", "sind", "brauchen",
+                "wollen", "est", "son",
+            ],
+        );
+        let length_or_share = |m: &&Mention| matches!(m.what, What::Span(_) | What::Share(_));
+        let before = self.mentions[..n].iter().rev().take(3).find(length_or_share)?;
+        let near = breaks(self.text, m.to) && m.at - before.to <= NEAR && self.frame.aside[before.at];
+        match before.what {
+            What::Span(_) if told && near => self.nearest(before.at, before.to, self.of(Reads::Length)).map(|(p, _)| p),
+            What::Share(_) if told && near => self.shared(before.at, before.to).map(|(p, ..)| p),
+            _ => None,
+        }
+    }
+
+    /// Whether a number can be a year: four digits, and nothing that is counted.
+    fn is_year(&self, m: &Mention, value: f64) -> bool {
+        (1900.0..2200.0).contains(&value)
+            && m.to == m.at + 1
+            && self.text.digits(m.at).is_some_and(|d| d.len() == 4)
+            && !self.text.is(m.to, PIECES)
+            && !self.of_them(m.to)
+    }
+
     /// Whether a number is the whole itself: a smaller one is the part.
     fn is_total(&self, n: usize, value: f64) -> bool {
-        let smaller =
-            |m: &Mention| matches!(m.what, What::Number(part) if part > 0.0 && part < value && !(1900.0..2200.0).contains(&part));
+        let smaller = |m: &Mention| matches!(m.what, What::Number(part) if part > 0.0 && part < value && !self.is_year(m, part));
         let said = self.mentions[n].at > 0 && self.text.is(self.mentions[n].at - 1, &["of", "von", "sur", "de"]);
         let to = self.mentions[n].to;
         let whole = (to..to + 3).any(|k| self.text.is(k, &["total", "altogether", "bought", "insgesamt", "ordered"]));
+        let part = |m: &Mention| matches!(m.what, What::Number(part) if part < value) && self.of_them(m.to);
+        let whole = whole || self.text.is(to, PIECES) && self.mentions.iter().any(part);
         (said || whole) && self.mentions.iter().any(smaller)
     }
 
@@ -596,7 +656,7 @@ impl Binder<'_> {
             self.mentions.iter().enumerate().filter(|(k, m)| *k != n && !self.frame.aside[m.at]).filter_map(|(_, m)| {
                 match m.what {
                     What::Share(Share { total: Some(all), .. }) if all > value => Some(all),
-                    What::Number(all) if all > value && !(1900.0..2200.0).contains(&all) => Some(all),
+                    What::Number(all) if all > value && !self.is_year(m, all) => Some(all),
                     _ => None,
                 }
             });
@@ -609,7 +669,8 @@ impl Binder<'_> {
         let numeric =
             |h: &&Hit| matches!(self.sought[h.param].reads, Reads::Length | Reads::Position | Reads::Share | Reads::Number);
         let small = |k: usize| {
-            matches!(self.text.sign(k), Some(':' | '=' | '~' | '≈' | '(' | '"'))
+            matches!(self.text.sign(k), Some('~' | '≈' | '('))
+                || self.is_label(k)
                 || self.text.senses(k).any(|s| matches!(s, Sense::Small | Sense::Article))
                 || self
                     .text

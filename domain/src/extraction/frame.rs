@@ -84,12 +84,28 @@ const PAST: &[&str] = &[
     "formerly",
     "ran",
     "sold",
+    "up to now",
+    "until now",
+    "till now",
+    "so far",
+    "bisher",
+    "bislang",
+    "jusqu ici",
+    "jusqu a present",
+    "hasta ahora",
+    "prior season",
+    "prior year",
 ];
 /// This time again.
 const NOW: &[&str] = &[
     "this time",
     "this year",
     "this season",
+    "this one",
+    "this autumn",
+    "this summer",
+    "this spring",
+    "this winter",
     "now",
     "but",
     "today",
@@ -486,7 +502,8 @@ impl Frame {
             let new_age = at > 0 && self.age[at] != self.age[at - 1];
             let blank = token.kind == Kind::Line && at > 0 && text.tokens[at - 1].kind == Kind::Line;
             let bullet = token.kind == Kind::Line && matches!(text.sign(at + 1), Some('-' | '*' | '•' | '>'));
-            if new_age || blank || bullet {
+            let labelled = token.kind == Kind::Line && labels(text, at + 1);
+            if new_age || blank || bullet || labelled {
                 sentence += 1;
             }
             let joint = text.is(
@@ -560,7 +577,10 @@ impl Frame {
                 let clause = self.clause[at];
                 (0..at).rev().take_while(|n| self.clause[*n] == clause).for_each(|n| self.aside[n] = true);
                 until = Some(sentence);
-            } else if until.is_some() && any_phrase(text, at, NOW).is_some() {
+            } else if until.is_some()
+                && any_phrase(text, at, NOW).is_some()
+                && !(at > 0 && text.is(at - 1, &["to", "until", "till"]))
+            {
                 until = None;
             }
             if until.is_some() {
@@ -604,13 +624,27 @@ impl Frame {
                 let answered =
                     (at + 1..at + 4).any(|n| text.is(n, &["no", "yes", "nein", "ja", "non", "oui", "si", "nope", "yep"]));
                 let polite = answered || (begin..at).any(|n| any_phrase(text, n, POLITE).is_some());
-                if !polite {
+                // A question that the next line answers: "how long?", "17 weeks".
+                let line = text.tokens.get(at + 1).is_some_and(|t| t.kind == Kind::Line);
+                let answer = line && (at + 1..at + 8).any(|n| matches!(text.sign(n), Some(':'))) && labels(text, at + 2);
+                if !polite && !answer {
                     (first..=at).for_each(|n| self.asks[n] = true);
                 }
                 first = at + 1;
             }
         }
     }
+}
+
+/// Whether a line begins with a label or a speaker: "Start date:", "anna:".
+fn labels(text: &Text<'_>, at: usize) -> bool {
+    let word = |k: &usize| {
+        text.tokens
+            .get(*k)
+            .is_some_and(|t| t.kind == Kind::Word || matches!(t.kind, Kind::Sign('(' | ')' | '%' | '[' | ']' | '/')))
+    };
+    let end = (at..at + 6).take_while(word).count() + at;
+    end > at && matches!(text.sign(end), Some(':' | '=')) && !text.word(at).is_empty()
 }
 
 fn arrow(text: &Text<'_>, at: usize) -> bool {

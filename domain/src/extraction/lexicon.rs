@@ -181,7 +181,7 @@ const WORDS: Table = &[
     (En, Part(8), "eighth eighths"),
     (En, Part(10), "tenth tenths"),
     (En, Part(20), "twentieth twentieths"),
-    (De, Part(2), "halfte halb halbe halben haelfte"),
+    (De, Part(2), "halfte halb halbe halben halbes halbem halber haelfte"),
     (De, Part(3), "drittel"),
     (De, Part(4), "viertel"),
     (De, Part(5), "funftel fuenftel"),
@@ -268,9 +268,13 @@ const WORDS: Table = &[
         Vague,
         "some decent bit little lots plenty most much many majority few several couple handful small large big modest healthy generous reasonable sensible enough sizeable sizable substantial significant decently chunk portion slice bunch longish shortish sufficient tiny huge minimal moderate high low higher lower bigger smaller larger longer shorter long short extra lot",
     ),
-    (De, Vague, "etwas einige paar wenig wenige viel viele mehrere grossteil ordentlich ordentlichen gewissen kleiner grosser"),
-    (Fr, Vague, "quelques plusieurs peu beaucoup certaine bonne petite grande"),
-    (Es, Vague, "algunas algunos algo poco pocas mucho varias buena parte"),
+    (
+        De,
+        Vague,
+        "etwas einige paar wenig wenige viel viele mehrere grossteil ordentlich ordentlichen gewissen gewisse kleiner grosser genug genugend ausreichend reichlich",
+    ),
+    (Fr, Vague, "quelques plusieurs peu beaucoup certaine bonne petite grande assez suffisamment"),
+    (Es, Vague, "algunas algunos algo poco pocas mucho varias buena parte bastante bastantes mucha muchas muchos suficiente"),
     (En, Sometime, "soon late later early earlier eventually sometime asap immediately promptly whenever shortly"),
     (De, Sometime, "bald spat spater fruh irgendwann sofort demnachst baldmoglichst"),
     (Fr, Sometime, "bientot tard tot rapidement"),
@@ -424,7 +428,8 @@ strip stuck study stuff sugar suits sunny super sweet swimwear table taken takes
 those three threw throw times title today topic total touch tough tower track trade train treat trend trial trust truth types under \
 union until upper urban usage usual value video visit vital voice waste water weeks wheel where which white whole whose woman women \
 world worry worse worst worth would wrong wrote young yours seasons reason reasons season person lesson hoodies coats jackets \
-size sizes sized knitwear outerwear denim jeans footwear holiday winter summer autumn launch lunch final";
+size sizes sized change changes changed changing choose chosen chose raise raised shift shifted switch lower lowered stick sticks \
+share shares shared paces scale scaled split splits touch touches match check checks checked knitwear outerwear denim jeans footwear holiday winter summer autumn launch lunch final";
 
 static KNOWN: LazyLock<std::collections::HashSet<&'static str>> = LazyLock::new(|| OTHERS.split_whitespace().collect());
 

@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 
 use super::dates::{self, Dated};
-use super::lexicon::{Sense, Unit};
+use super::lexicon::{Lang, Sense, Unit};
 use super::numbers::{self, Amount, Share};
 use super::words::Text;
 
@@ -107,6 +107,7 @@ fn at_place(text: &Text<'_>, at: usize, today: Date) -> Option<Mention> {
     found
         .or_else(|| way(text, at).map(plain))
         .or_else(|| place(text, at))
+        .or_else(|| split(text, at).filter(|(w, _)| *w == What::Split(0.5)).map(plain))
         .or_else(|| range(text, at))
         .or_else(|| ambiguous_quarter(text, at).map(plain))
         .or_else(|| numbers::amount(text, at).map(|(a, to)| plain((What::Span(a), to))))
@@ -222,6 +223,12 @@ fn repeated(text: &Text<'_>, at: usize) -> Option<(u32, usize)> {
     }
     let unit = numbers::unit(text, to)?;
     let days = Amount { n: Some(n), unit }.days().and_then(|d| u32::try_from(d).ok()).unwrap_or(0);
+    // "tous les quinze jours", "cada quince días" are two weeks; so are "acht Tage" one.
+    let days = match (text.lang, unit, days) {
+        (Lang::Fr | Lang::Es, Unit::Day, 15) => 14,
+        (Lang::Fr | Lang::Es | Lang::De, Unit::Day, 8) => 7,
+        (_, _, days) => days,
+    };
     // "every week or two"
     if text.is(to + 1, &["or"]) && numbers::number(text, to + 2).is_some_and(|n| numbers::unit(text, n.to).is_none()) {
         return Some((0, to + 3));
@@ -261,8 +268,10 @@ fn times(text: &Text<'_>, at: usize) -> Option<(u32, usize)> {
         return Some((if days > 0 && (f64::from(days) / n).fract() == 0.0 { (f64::from(days) / n) as u32 } else { 0 }, to));
     }
     to += 1;
+    let each = numbers::number(text, to).filter(|n| n.value >= 1.0);
+    to = each.map_or(to, |n| n.to);
     let unit = numbers::unit(text, to)?;
-    let days = Amount { n: Some(1.0), unit }.days().map_or(0.0, |d| d as f64 / n);
+    let days = Amount { n: Some(each.map_or(1.0, |n| n.value)), unit }.days().map_or(0.0, |d| d as f64 / n);
     Some((if days.fract() == 0.0 { days as u32 } else { 0 }, to + 1))
 }
 
@@ -417,8 +426,14 @@ fn ambiguous_quarter(text: &Text<'_>, at: usize) -> Option<(What, usize)> {
 
 /// "60/40", "70:30", "60-40".
 fn split(text: &Text<'_>, at: usize) -> Option<(What, usize)> {
+    if text.is(at, &["fifty"]) && text.is(at + 1, &["fifty"]) {
+        return Some((What::Split(0.5), at + 2));
+    }
     let first = numbers::number(text, at).filter(|n| n.digits)?;
     let joint = numbers::percent(text, first.to).unwrap_or(first.to);
+    if first.value == 50.0 && matches!(text.sign(joint), Some('-' | '–' | '/')) && text.digits(joint + 1) == Some("50") {
+        return Some((What::Split(0.5), joint + 2));
+    }
     if !matches!(text.sign(joint), Some('/' | ':' | '-' | '–')) && !text.is(joint, &["to", "zu", "a"]) {
         return None;
     }
@@ -433,12 +448,13 @@ fn split(text: &Text<'_>, at: usize) -> Option<(What, usize)> {
 /// "weeks: 12", "number of weeks = 12".
 fn units_first(text: &Text<'_>, at: usize) -> Option<(What, usize)> {
     let unit = numbers::unit(text, at)?;
-    let signed = matches!(text.sign(at + 1), Some(':' | '=' | '|'));
+    let sign = at + 1 + usize::from(matches!(text.sign(at + 1), Some(')' | ']')));
+    let signed = matches!(text.sign(sign), Some(':' | '=' | '|'));
     let said = text.is(at + 1, &["is", "are"]);
     if !signed && !said {
         return None;
     }
-    let n = numbers::number(text, at + 2)
+    let n = numbers::number(text, sign + 1)
         .filter(|n| numbers::unit(text, n.to).is_none() && numbers::percent(text, n.to).is_none())?;
     let plural = text.word(at).ends_with('s') || text.is(at, &["wochen", "tage", "monate", "mois"]);
     plural.then_some((What::Span(Amount { n: Some(n.value), unit }), n.to))

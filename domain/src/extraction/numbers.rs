@@ -504,8 +504,28 @@ pub(super) fn breaks(text: &Text<'_>, at: usize) -> bool {
     match token.kind {
         Kind::Line => true,
         Kind::Sign(c) => {
-            matches!(c, '.' | '!' | '?' | ';' | ',' | ':' | '(' | ')' | '[' | ']' | '/' | '|' | '–' | '—' | '…' | '•' | '*' | '+')
-                || c == '-' && token.apart
+            matches!(
+                c,
+                '.' | '!'
+                    | '?'
+                    | ';'
+                    | ','
+                    | ':'
+                    | '('
+                    | ')'
+                    | '['
+                    | ']'
+                    | '/'
+                    | '|'
+                    | '{'
+                    | '}'
+                    | '–'
+                    | '—'
+                    | '…'
+                    | '•'
+                    | '*'
+                    | '+'
+            ) || c == '-' && token.apart
         }
         _ => false,
     }

@@ -379,10 +379,13 @@ impl Binder<'_> {
                     "every piece",
                     "full amount",
                     "full buy",
-                    "everything",
                     "100 percent",
                 ],
-            );
+            )
+            .or_else(|| {
+                (self.text.is(at, &["everything"]) && !self.text.is(at + 1, &["as", "like", "else", "is", "default"]))
+                    .then_some(at + 1)
+            });
             let whole = lot.is_some()
                 || self.text.means(at, Sense::All)
                     && !self.text.is(
@@ -403,6 +406,21 @@ impl Binder<'_> {
                             "year",
                             "season",
                             "of",
+                            "as",
+                            "like",
+                            "else",
+                            "default",
+                            "standard",
+                            "usual",
+                            "normal",
+                            "andere",
+                            "ubrige",
+                            "weitere",
+                            "wie",
+                            "comme",
+                            "como",
+                            "lo",
+                            "demas",
                         ],
                     );
             let vague = self.text.means(at, Sense::Vague) && lot.is_none();
@@ -536,6 +554,13 @@ impl Binder<'_> {
             let earlier = (0..self.claims.len())
                 .rev()
                 .find(|n| self.claims[*n].at < at && self.frame.sentence[self.claims[*n].at].abs_diff(sentence) <= 1);
+            let label = self.hits.iter().rev().find(|h| {
+                h.role == Role::Cue
+                    && h.to < at
+                    && at - h.to <= 3
+                    && (h.to..at).any(|k| matches!(self.text.sign(k), Some(':' | '=' | '|')))
+            });
+            let cue = label.map(|h| (h.param, h.at, h.to)).filter(|_| mine.is_empty()).or(cue);
             let targets: Vec<usize> = match (mine.is_empty(), cue, earlier) {
                 (false, ..) => {
                     let nearest = mine.iter().min_by_key(|n| self.claims[**n].at.abs_diff(at)).map(|n| self.claims[*n].param);

@@ -84,6 +84,10 @@ fn is_apostrophe(c: char) -> bool {
     matches!(c, '\'' | '’' | '‘' | '`')
 }
 
+fn is_quote(c: char) -> bool {
+    matches!(c, '"' | '“' | '”' | '„' | '«' | '»')
+}
+
 impl<'t> Text<'t> {
     /// Reads a text; `cues` are words a misspelt one may stand for, beside those everybody knows.
     pub(super) fn new(source: &'t str, cues: &BTreeSet<String>) -> Text<'t> {
@@ -201,7 +205,7 @@ fn split(source: &str) -> Vec<Token> {
     tokens
 }
 
-/// Hyphens within words go: "bi-weekly" and "14-week" are two tokens each. Apostrophes go. "w/o" is "without".
+/// Hyphens within words go: "bi-weekly" and "14-week" are two tokens each. Apostrophes and quotation marks go. "w/o" is "without".
 fn join(tokens: &mut Vec<Token>) {
     let of = |tokens: &[Token], n: usize, kind: Kind| tokens.get(n).is_some_and(|t| t.kind == kind);
     let mut out: Vec<Token> = Vec::with_capacity(tokens.len());
@@ -228,7 +232,7 @@ fn join(tokens: &mut Vec<Token>) {
                     out.push(Token { kind: Kind::Sign('-'), text: "-".into(), ..token.clone() });
                 }
             }
-            Kind::Sign(c) if is_apostrophe(c) => {}
+            Kind::Sign(c) if is_apostrophe(c) || is_quote(c) => {}
             _ => out.push(token.clone()),
         }
         n += 1;
