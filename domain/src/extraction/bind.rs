@@ -102,7 +102,7 @@ impl Binder<'_> {
 
     /// What may stand between a label and its value: "holdback (%) = 40", "| horizon | 12 |".
     fn is_label(&self, at: usize) -> bool {
-        matches!(self.text.sign(at), Some(':' | '=' | '|' | '%' | '(' | ')' | '[' | ']'))
+        matches!(self.text.sign(at), Some(':' | '=' | '|' | '→' | '%' | '(' | ')' | '[' | ']'))
             || self.text.means(at, Sense::Percent) && matches!(self.text.sign(at + 1), Some(':' | '=' | '|' | ')' | ']'))
     }
 
@@ -217,8 +217,8 @@ impl Binder<'_> {
         if dated.weak && near >= NEAR {
             // "in 12 weeks" without a start is no date.
             let after_turn = self.turned(at).is_some_and(|p| p == param);
-            let month = (at..to).any(|k| self.text.find(k, |s| matches!(s, Sense::Month(_)).then_some(())).is_some());
-            if !after_turn && !(month && self.fills(at, to)) {
+            let season = self.text.is(to - 1, &["spring", "summer", "autumn", "fall", "winter"]);
+            if !after_turn && (season || dated.day().is_some() || !self.fills(at, to)) {
                 return;
             }
         }
@@ -291,6 +291,12 @@ impl Binder<'_> {
                 && between.clone().all(|k| text.sign(k) != Some(',') && text.sign(k) != Some('.'))
                 && self.frame.turns.iter().all(|t| !between.contains(t))
         });
+        let start = previous.is_some_and(|p| {
+            let between = p.at.checked_sub(1).filter(|k| text.is(*k, &["between", "entre", "zwischen"]));
+            between
+                .is_some_and(|k| self.hits.iter().any(|h| h.param == date && h.role == Role::Cue && h.to <= k && k - h.to <= 2))
+        });
+        let joined = joined && !start;
         ((ending || joined) && !changes(text, self.frame, m.at)).then_some(length)
     }
 
@@ -303,19 +309,26 @@ impl Binder<'_> {
         {
             return;
         }
+        if self.interval(n, amount) {
+            return;
+        }
         let place = self.nearest(at, to, self.of(Reads::Position)).filter(|(_, d)| *d < SENTENCE);
         let length = self.nearest(at, to, self.of(Reads::Length));
-        let after = at > 0 && text.is(at - 1, &["after", "nach", "apres", "despues", "past", "tras", "at"])
+        let after = at > 0
+            && text.is(at - 1, &["after", "nach", "apres", "despues", "past", "tras", "at", "once", "when", "nachdem", "sobald"])
             || at > 1 && text.is(at - 1, &["de"]) && text.is(at - 2, &["despues"]);
         let into = text.is(to, &["in", "into"])
             && !text.is(to, &["on"])
             && (breaks(text, to + 1) || text.is(to, &["into"]) || text.is(to + 1, &["we", "to", "the", "and"]));
-        let later = text.is(to, &["later", "after", "before"])
+        let over = text.is(to, &["are", "have", "is"]) && text.is(to + 1, &["over", "up", "gone", "passed", "behind", "done"]);
+        let into_it = text.is(to, &["into"]) || text.is(to, &["in"]) && breaks(text, to + 1);
+        let later = over
+            || text.is(to, &["later", "after", "before"])
             || text.is(to, &["from"]) && text.is(to + 2, &["end"])
             || text.is(to, &["spater", "apres", "despues"]);
         if let Some((place, near)) = place
             && (after || into || later && near < NEAR)
-            && near <= length.map_or(FAR, |(_, d)| d.max(2))
+            && (near <= length.map_or(FAR, |(_, d)| d.max(2)) || (into_it || over) && near < NEAR)
         {
             let raw = |n: f64| Raw::Place(Place::Nth(n));
             let unit = self.sought[place].unit.unwrap_or(Unit::Week);
@@ -334,6 +347,51 @@ impl Binder<'_> {
             None => self.soft(n, param, Vec::new(), "no number is named"),
             Some(_) => self.claim(n, param, Raw::Length(amount), near < NEAR),
         }
+    }
+
+    /// "replenishment interval: 2 weeks", "a two-week cycle": a length that is a rhythm.
+    fn interval(&mut self, n: usize, amount: Amount) -> bool {
+        let (at, to) = (self.mentions[n].at, self.mentions[n].to);
+        let words = &[
+            "interval",
+            "intervals",
+            "rhythm",
+            "cadence",
+            "frequency",
+            "cycle",
+            "cycles",
+            "spacing",
+            "rhythmus",
+            "takt",
+            "turnus",
+            "abstand",
+            "abstanden",
+            "intervall",
+            "intervalle",
+            "rythme",
+            "frequence",
+            "intervalo",
+            "ritmo",
+            "frecuencia",
+        ];
+        let named = self.text.is(to, words)
+            || (at.saturating_sub(4)..at).any(|k| {
+                self.text.is(k, words)
+                    && (self.frame.clause[k] == self.frame.clause[at]
+                        || (k + 1..at).all(|l| self.is_label(l) || self.text.is(l, &["is"])))
+            });
+        let Some((param, _)) = self.nearest(at, to, self.of(Reads::Rhythm)).filter(|(_, d)| named && *d < NEAR) else {
+            return false;
+        };
+        let days = amount.days().and_then(|d| u32::try_from(d).ok()).filter(|d| *d > 0);
+        match self.sought[param].choices.iter().find(|c| days.is_some() && c.days == days) {
+            Some(choice) => {
+                let raw = Raw::Value(choice.value.clone());
+                self.claim(n, param, raw, true);
+            }
+            None => self.unsettled(n, param, Vec::new(), "it is none of the values there are"),
+        }
+        true
     }
 
     fn place(&mut self, n: usize, place: Place, named: Option<Unit>) {
@@ -357,7 +415,8 @@ impl Binder<'_> {
                 .any(|h| h.role == Role::Cue && h.to + 6 > at && h.to < at && self.sought[h.param].reads == Reads::Date);
         let date = self.nearest(at, to, self.of(Reads::Date)).filter(|(p, d)| *d < NEAR && !only_from && self.is_named(at, *p));
         // "first day" where it is a cue is no place.
-        if self.hits.iter().any(|h| h.role == Role::Cue && h.at <= at && to <= h.to) {
+        let way = matches!(place, Place::Way(..));
+        if !way && self.hits.iter().any(|h| h.role == Role::Cue && h.at <= at && to <= h.to) {
             return;
         }
         let alone = !matches!((place, named), (Place::Nth(_), Some(Unit::Week))) || date.is_none();
@@ -427,7 +486,9 @@ impl Binder<'_> {
     fn rhythm(&mut self, n: usize, days: u32) {
         let (at, to) = (self.mentions[n].at, self.mentions[n].to);
         let Some((param, near)) = self.nearest(at, to, self.of(Reads::Rhythm)) else { return };
-        let place = self.nearest(at, to, self.of(Reads::Position)).filter(|(_, d)| *d + 1 < near && *d <= 4);
+        let place = self
+            .nearest(at, to, self.of(Reads::Position))
+            .filter(|(_, d)| *d + 1 < near && *d <= 4 && !self.mentions.get(n + 1).is_some_and(|m| m.at - to <= 1));
         if let Some((place, _)) = place {
             self.unsettled(n, place, Vec::new(), "more than one is named");
             return;
@@ -553,7 +614,12 @@ impl Binder<'_> {
         let (at, to) = (m.at, m.to);
         let text = self.text;
         let year = self.is_year(&m, value);
-        if unit(text, to).is_some() {
+        let counts_other = |h: &Hit| {
+            h.at == to
+                && h.role == Role::Rest
+                && text.is(to, &["stores", "shops", "doors", "filialen", "magasins", "tiendas", "laden"])
+        };
+        if unit(text, to).is_some() || self.hits.iter().any(counts_other) {
             return;
         }
         let free = self.ends(to)
@@ -606,8 +672,29 @@ impl Binder<'_> {
         let told = self.text.is(
             m.at.checked_sub(1)?,
             &[
-                "is", "do", "does", "use", "want", "need", "plan", "take", "be", "go", "have", "ist", "sind", "brauchen",
-                "wollen", "est", "son",
+                "only",
+                "just",
+                "nur",
+                "solo",
+                "seulement",
+                "run",
+                "is",
+                "do",
+                "does",
+                "use",
+                "want",
+                "need",
+                "plan",
+                "take",
+                "be",
+                "go",
+                "have",
+                "ist",
+                "sind",
+                "brauchen",
+                "wollen",
+                "est",
+                "son",
             ],
         );
         let length_or_share = |m: &&Mention| matches!(m.what, What::Span(_) | What::Share(_));
@@ -635,6 +722,12 @@ impl Binder<'_> {
         let said = self.mentions[n].at > 0 && self.text.is(self.mentions[n].at - 1, &["of", "von", "sur", "de"]);
         let to = self.mentions[n].to;
         let whole = (to..to + 3).any(|k| self.text.is(k, &["total", "altogether", "bought", "insgesamt", "ordered"]));
+        let at = self.mentions[n].at;
+        let bought = (at.saturating_sub(4)..at).any(|k| {
+            self.text
+                .is(k, &["bought", "buy", "ordered", "order", "total", "gekauft", "bestellt", "achete", "compramos", "comprado"])
+        });
+        let whole = whole || bought && self.text.is(to, PIECES);
         let part = |m: &Mention| matches!(m.what, What::Number(part) if part < value) && self.of_them(m.to);
         let whole = whole || self.text.is(to, PIECES) && self.mentions.iter().any(part);
         (said || whole) && self.mentions.iter().any(smaller)

@@ -167,6 +167,9 @@ impl Phrases {
         self.first.entry(key(&first.text)).or_default().push(self.all.len());
         for word in words.iter().filter(|w| w.text.chars().count() >= 4) {
             self.words.insert(word.text.clone());
+            if word.prefix {
+                self.words.insert(format!("{}*", word.text));
+            }
         }
         self.all.push(Phrase { words, param, role });
     }

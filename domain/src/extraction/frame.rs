@@ -96,6 +96,19 @@ const PAST: &[&str] = &[
     "prior season",
     "prior year",
 ];
+/// What is done at other times, where this time it is not.
+const USUALLY: &[&str] = &[
+    "usually",
+    "normally",
+    "typically",
+    "generally",
+    "sonst",
+    "normalerweise",
+    "ublicherweise",
+    "normalement",
+    "habituellement",
+    "normalmente",
+];
 /// This time again.
 const NOW: &[&str] = &[
     "this time",
@@ -138,6 +151,11 @@ const NOW: &[&str] = &[
     "our plan",
     "ours",
     "for us",
+    "do it",
+    "make it",
+    "we do",
+    "we will",
+    "only",
     "we go",
     "we use",
     "nous",
@@ -571,7 +589,15 @@ impl Frame {
             let supposed = any_phrase(text, at, SUPPOSED).is_some() && any_phrase(text, at, POLITE_IF).is_none();
             let then = text.is(at, &["in", "during", "im", "en"])
                 && text.digits(at + 1).is_some_and(|d| d.len() == 4 && d.parse::<i16>().is_ok_and(|y| (1990..year).contains(&y)));
-            let past = then || any_phrase(text, at, PAST).is_some() && !like && !self.is_plan(text, at);
+            let passive =
+                text.is(at, &["sold"]) && at > 0 && text.is(at - 1, &["is", "are", "be", "being", "gets", "get", "not"]);
+            let usual = text.is(at, USUALLY)
+                && (at..at + 24)
+                    .take_while(|k| self.sentence.get(*k) == Some(&sentence))
+                    .any(|k| any_phrase(text, k, NOW).is_some());
+            let other = of_others(text, at);
+            let past =
+                then || usual || other || any_phrase(text, at, PAST).is_some() && !like && !passive && !self.is_plan(text, at);
             if past || supposed || any_phrase(text, at, OTHERS).is_some() && !like {
                 // From the beginning of the clause, where it is not another statement's.
                 let clause = self.clause[at];
@@ -645,6 +671,15 @@ fn labels(text: &Text<'_>, at: usize) -> bool {
     };
     let end = (at..at + 6).take_while(word).count() + at;
     end > at && matches!(text.sign(end), Some(':' | '=')) && !text.word(at).is_empty()
+}
+
+/// "the kids team plans 22 weeks", where the text tells of its own behind.
+fn of_others(text: &Text<'_>, at: usize) -> bool {
+    text.is(at, &["team", "department", "division", "brand", "category", "chain", "colleagues"])
+        && at > 0
+        && !text.is(at - 1, &["our", "the", "hi", "hello", "dear", "my", "this"])
+        && text.is(at + 1, &["plans", "runs", "does", "has", "holds", "uses", "keeps", "goes", "takes", "starts", "wants"])
+        && (at + 2..at + 24).any(|k| text.is(k, &["ours", "our", "we", "us"]))
 }
 
 fn arrow(text: &Text<'_>, at: usize) -> bool {

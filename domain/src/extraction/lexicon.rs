@@ -84,7 +84,7 @@ const WORDS: Table = &[
     (En, Sense::Unit(Unit::Half), "semester semesters"),
     (En, Sense::Unit(Unit::Year), "year years yr yrs"),
     (De, Sense::Unit(Unit::Day), "tag tage tagen tages"),
-    (De, Sense::Unit(Unit::Week), "woche wochen wo"),
+    (De, Sense::Unit(Unit::Week), "woche wochen wo saisonwoche verkaufswoche planwoche"),
     (De, Sense::Unit(Unit::Month), "monat monate monaten monats"),
     (De, Sense::Unit(Unit::Quarter), "quartal quartale quartalen quartals vierteljahr"),
     (De, Sense::Unit(Unit::Half), "halbjahr halbjahre halbjahres"),
@@ -200,7 +200,7 @@ const WORDS: Table = &[
     (Es, Part(10), "decimo decimos decima"),
     (En, Sense::Rhythm(1), "daily"),
     (En, Sense::Rhythm(7), "weekly wkly weekley weekely"),
-    (En, Sense::Rhythm(14), "fortnightly biweekly"),
+    (En, Sense::Rhythm(14), "fortnightly biweekly bw"),
     (En, Sense::Rhythm(0), "monthly quarterly yearly annually semiweekly bimonthly hourly"),
     (De, Sense::Rhythm(1), "taglich tagliche taglicher"),
     (De, Sense::Rhythm(7), "wochentlich wochentliche wochentlicher wochentlichen wochentliches woechentlich woechentliche"),
@@ -443,7 +443,7 @@ pub(super) fn repairable() -> impl Iterator<Item = &'static str> {
     let telling = |s: &Sense| {
         matches!(s, Sense::Num(_) | Sense::Month(_) | Sense::Weekday(_) | Sense::Unit(_) | Sense::Rhythm(_) | Percent | Today(_))
     };
-    ENTRIES.iter().filter(move |(w, e)| w.len() >= 5 && e.iter().any(|e| telling(&e.sense))).map(|(w, _)| w.as_str())
+    ENTRIES.iter().filter(move |(w, e)| w.len() >= 4 && e.iter().any(|e| telling(&e.sense))).map(|(w, _)| w.as_str())
 }
 
 /// Whether a word is one of a language, or an English one.

@@ -105,6 +105,7 @@ fn at_place(text: &Text<'_>, at: usize, today: Date) -> Option<Mention> {
         })
         .map(plain);
     found
+        .or_else(|| quarters_of_year(text, at).map(plain))
         .or_else(|| way(text, at).map(plain))
         .or_else(|| place(text, at))
         .or_else(|| split(text, at).filter(|(w, _)| *w == What::Split(0.5)).map(plain))
@@ -251,10 +252,31 @@ fn times(text: &Text<'_>, at: usize) -> Option<(u32, usize)> {
     } else {
         let n = numbers::count(text, at).filter(|n| n.value >= 1.0 && n.value <= 31.0)?;
         let sign = matches!(text.sign(n.to), Some('×')) || text.is(n.to, &["x"]);
-        if !(sign || text.is(n.to, &["time", "times", "mal", "fois", "vez", "veces"])) {
+        let words = &[
+            "time",
+            "times",
+            "mal",
+            "fois",
+            "vez",
+            "veces",
+            "deliveries",
+            "delivery",
+            "drops",
+            "drop",
+            "shipments",
+            "shipment",
+            "lieferungen",
+            "lieferung",
+            "livraisons",
+            "livraison",
+            "entregas",
+            "entrega",
+        ];
+        let top_up = text.is(n.to, &["top"]) && text.is(n.to + 1, &["up", "ups"]);
+        if !(sign || top_up || text.is(n.to, words)) {
             return None;
         }
-        (n.value, n.to + 1)
+        (n.value, n.to + 1 + usize::from(top_up))
     };
     let slash = text.sign(to) == Some('/');
     let joint = slash
@@ -356,6 +378,18 @@ fn place(text: &Text<'_>, at: usize) -> Option<Mention> {
             return None;
         }
         let mut mention = made(Place::Nth(n.value), unit, n.to);
+        let listed = numbers::number(text, n.to + 1).filter(|m| {
+            text.sign(n.to) == Some(',')
+                && text.is(m.to, &["and", "or", "und", "oder", "et", "ou", "y", "o"])
+                && numbers::number(text, m.to + 1)
+                    .is_some_and(|l| numbers::unit(text, l.to).is_none() && numbers::percent(text, l.to).is_none())
+        });
+        if let Some(m) = listed.filter(|m| numbers::unit(text, m.to).is_none()) {
+            mention.other = Some(m.value);
+            mention.to = m.to;
+            mention.either = true;
+            return Some(mention);
+        }
         let joint = text.is(n.to, &["or", "to", "and", "bis", "oder", "ou", "o", "y", "et", "und", "a", "through"])
             || matches!(text.sign(n.to), Some('-' | '–' | '/'));
         if joint
@@ -373,6 +407,13 @@ fn place(text: &Text<'_>, at: usize) -> Option<Mention> {
         return Some(mention);
     }
     let (n, to) = numbers::ordinal(text, at)?;
+    // "the seventh of twelve weeks"
+    let whole = numbers::amount(text, to + 1).filter(|(a, _)| text.is(to, &["of", "von", "der", "des", "de"]) && a.n.is_some());
+    if let Some((amount, _)) = whole
+        && n > 0
+    {
+        return Some(made(Place::Nth(f64::from(n)), amount.unit, to));
+    }
     let unit = numbers::unit(text, to)?;
     if unit == Unit::Quarter && text.is(to + 1, &["of"]) {
         return None;
@@ -417,6 +458,15 @@ fn range(text: &Text<'_>, at: usize) -> Option<Mention> {
     }
     let amount = Amount { n: Some(first.value), unit };
     Some(Mention { at, to: second.to + 1, what: What::Span(amount), other: Some(second.value), either })
+}
+
+/// "three quarters of a year", "drei Viertel des Jahres".
+fn quarters_of_year(text: &Text<'_>, at: usize) -> Option<(What, usize)> {
+    let (share, to) = numbers::share(text, at).filter(|(s, _)| s.quarters.is_some() || s.value == 0.75)?;
+    let of = to + usize::from(text.is(to, &["of", "de", "des", "d"]));
+    let year = of + usize::from(text.means(of, Sense::Article) || text.is(of, &["the"]));
+    let amount = Amount { n: Some(share.value * 4.0), unit: Unit::Quarter };
+    (of > to && numbers::unit(text, year) == Some(Unit::Year)).then_some((What::Span(amount), year + 1))
 }
 
 /// "one quarter", "a quarter": of a year or of a whole; both are kept.

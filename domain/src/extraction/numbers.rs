@@ -320,6 +320,9 @@ fn is_plain_filler(text: &Text<'_>, at: usize) -> bool {
             "completas",
             "ish",
             "odd",
+            "single",
+            "entire",
+            "season",
         ],
     )
 }

@@ -118,6 +118,14 @@ const LOOSE: &[&str] = &[
     "every so often",
     "ab und zu",
     "si besoin",
+    "on request",
+    "by request",
+    "upon request",
+    "store request",
+    "auf abruf",
+    "auf anfrage",
+    "sur demande",
+    "bajo pedido",
 ];
 
 impl Binder<'_> {
@@ -145,7 +153,9 @@ impl Binder<'_> {
     fn named(&mut self) {
         for hit in self.hits.iter().copied() {
             let Role::Value(n) = hit.role else { continue };
-            if self.frame.aside[hit.at] {
+            // "one delivery a week" is a rhythm.
+            let rhythm = self.mentions.iter().any(|m| m.at <= hit.at && hit.to < m.to && matches!(m.what, What::Rhythm(_)));
+            if self.frame.aside[hit.at] || rhythm {
                 continue;
             }
             let choice = &self.sought[hit.param].choices[n];
@@ -190,7 +200,7 @@ impl Binder<'_> {
                 continue;
             }
             let Some((at, to)) = self.before(&hit).or_else(|| self.behind(&hit)) else { continue };
-            if self.valued(&hit) || self.denies_rhythm(&hit) {
+            if self.valued(&hit) || self.denies_rhythm(&hit) || self.chosen_against(&hit, at) {
                 continue;
             }
             self.push(hit.param, at.min(hit.at), to.max(hit.to), Says::Value(Raw::Value(negative)), 0.95);
@@ -257,7 +267,7 @@ impl Binder<'_> {
         let mut at = hit.to;
         let mut steps = 0;
         while steps < 4
-            && (matches!(self.text.sign(at), Some(':' | '=' | '"'))
+            && (matches!(self.text.sign(at), Some(':' | '=' | '|' | '→'))
                 || self.text.is(
                     at,
                     &[
@@ -289,6 +299,7 @@ impl Binder<'_> {
                 .text
                 .is(at, &["no", "off", "never", "na", "keine", "kein", "aucun", "aucune", "ninguna", "ninguno", "nein", "non"])
                 && (breaks(self.text, at + 1) || self.text.is(at, &["never", "off"]));
+        let word = word || self.text.is(at, &["empty", "leer", "vide", "vacio"]);
         let not_any = self.text.is(at, &["n"]) && self.text.sign(at + 1) == Some('/') && self.text.is(at + 2, &["a"]);
         let word = word || not_any && self.sought[hit.param].reads != Reads::Share;
         let zero = self.mentions.iter().any(|m| m.at <= at && at < m.to && matches!(m.what, What::Number(_) | What::Share(_)));
@@ -362,6 +373,14 @@ impl Binder<'_> {
         any
     }
 
+    /// "no weekly replenishment but a fortnightly one" denies the rhythm between, and another is named.
+    fn chosen_against(&self, hit: &Hit, from: usize) -> bool {
+        let mut own =
+            self.claims.iter().filter(|c| c.param == hit.param && self.frame.sentence[c.at] == self.frame.sentence[hit.at]);
+        let between = self.claims.iter().any(|c| c.param == hit.param && c.says == Says::Denied && c.at > from && c.to <= hit.at);
+        between && own.any(|c| c.at >= hit.to && matches!(c.says, Says::Value(_)))
+    }
+
     /// "keep everything at the DC", "hold nothing", "everything goes out at once", "a decent share".
     fn all(&mut self) {
         for at in 0..self.text.tokens.len() {
@@ -386,16 +405,17 @@ impl Binder<'_> {
                 (self.text.is(at, &["everything"]) && !self.text.is(at + 1, &["as", "like", "else", "is", "default"]))
                     .then_some(at + 1)
             });
+            let of = at + 1 + usize::from(self.text.is(at + 1, &["of"]));
+            let noun = of + usize::from(self.text.is(of, &["the", "our", "its", "it", "them"]));
             let whole = lot.is_some()
                 || self.text.means(at, Sense::All)
                     && !self.text.is(
-                        at + 1,
+                        noun,
                         &[
                             "stores",
                             "shops",
                             "stories",
                             "five",
-                            "the",
                             "weeks",
                             "in",
                             "categories",
@@ -405,7 +425,6 @@ impl Binder<'_> {
                             "tiendas",
                             "year",
                             "season",
-                            "of",
                             "as",
                             "like",
                             "else",

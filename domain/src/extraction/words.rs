@@ -232,12 +232,30 @@ fn join(tokens: &mut Vec<Token>) {
                     out.push(Token { kind: Kind::Sign('-'), text: "-".into(), ..token.clone() });
                 }
             }
+            // "length ..... 12 weeks": dots that lead to a value.
+            Kind::Sign('.') if run(tokens, n, '.') >= 4 => {
+                let many = run(tokens, n, '.');
+                out.push(Token { kind: Kind::Sign(':'), text: ":".into(), end: tokens[n + many - 1].end, ..token.clone() });
+                n += many;
+                continue;
+            }
+            Kind::Sign('-' | '=' | '–') if of(tokens, n + 1, Kind::Sign('>')) && !tokens[n + 1].apart => {
+                out.push(Token { kind: Kind::Sign('→'), text: "→".into(), end: tokens[n + 1].end, ..token.clone() });
+                n += 2;
+                continue;
+            }
             Kind::Sign(c) if is_apostrophe(c) || is_quote(c) => {}
             _ => out.push(token.clone()),
         }
         n += 1;
     }
     *tokens = out;
+}
+
+/// How many of a sign stand in a row.
+fn run(tokens: &[Token], from: usize, sign: char) -> usize {
+    let same = |(k, t): &(usize, &Token)| t.kind == Kind::Sign(sign) && (*k == 0 || !t.apart);
+    tokens.get(from..).unwrap_or_default().iter().take(80).enumerate().take_while(same).count()
 }
 
 static TARGETS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
@@ -265,11 +283,18 @@ fn mend(tokens: &mut [Token], cues: &BTreeSet<String>, lang: Lang) {
 }
 
 fn is_cue(word: &str, cues: &BTreeSet<String>) -> bool {
-    if cues.contains(word) {
+    let begins = |(at, _): (usize, char)| at >= 5 && cues.contains(&format!("{}*", &word[..at]));
+    if cues.contains(word) || word.char_indices().any(begins) {
         return true;
     }
     let stem = stem(word);
     cues.contains(stem) || cues.range(stem.to_owned()..).next().is_some_and(|c| c.starts_with(stem) && c.len() <= stem.len() + 1)
+}
+
+fn letters(word: &str) -> Vec<char> {
+    let mut all: Vec<char> = word.chars().collect();
+    all.sort_unstable();
+    all
 }
 
 fn nearest(word: &str, length: usize, cues: &BTreeSet<String>, lang: Lang) -> Option<String> {
@@ -280,13 +305,14 @@ fn nearest(word: &str, length: usize, cues: &BTreeSet<String>, lang: Lang) -> Op
     let first = word.chars().next()?;
     let near = |target: &&str| {
         let size = target.chars().count();
-        target.starts_with(first) && size.abs_diff(length) <= most && size >= 5
+        let swapped = length == 4 && size == 4 && letters(word) == letters(target);
+        target.starts_with(first) && size.abs_diff(length) <= most && (size >= 5 || swapped)
     };
     let spoken = TARGETS.iter().copied().filter(|t| lexicon::spoken(t, lang));
-    let all = spoken.chain(cues.iter().map(String::as_str));
+    let all = spoken.chain(cues.iter().map(String::as_str).filter(|c| !c.ends_with('*')));
     let scored = all.filter(near).map(|t| (strsim::osa_distance(word, t), t));
     // A short word is mended only where a letter is missing or two changed places.
-    let fits = |(d, t): &(usize, &str)| *d <= most && (length >= 5 || t.chars().count() == 5);
+    let fits = |(d, t): &(usize, &str)| *d <= most && (length >= 5 || t.chars().count() == 5 || letters(word) == letters(t));
     scored.filter(fits).min().map(|(_, t)| t.to_owned())
 }
 
