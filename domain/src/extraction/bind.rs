@@ -11,11 +11,14 @@ use super::lexicon::{Sense, Unit};
 use super::mentions::{Mention, Place, What};
 use super::modifiers::{bounded, changes, denied};
 use super::numbers::{self, Amount, PIECES, Share, breaks, unit};
+use super::tables::Cell;
 use super::words::{Text, any_phrase};
 use crate::scenario::Reads;
 
 /// Tokens that a cue is looked for to both sides.
 const WINDOW: usize = 24;
+/// Tokens that the head of a column is looked for above its cells.
+const TABLE: usize = 96;
 /// What a border of clauses counts in tokens, and one of sentences.
 const CLAUSE: usize = 5;
 const SENTENCE: usize = 40;
@@ -30,6 +33,8 @@ pub(super) struct Binder<'a> {
     pub text: &'a Text<'a>,
     /// Its frame.
     pub frame: &'a Frame,
+    /// The cells of its tables.
+    pub cells: &'a [Option<Cell>],
     /// The phrases in it, in order.
     pub hits: &'a [Hit],
     /// The quantities in it, in order.
@@ -68,7 +73,8 @@ impl Binder<'_> {
 
     /// How far the nearest phrase of a role of a parameter is.
     pub(super) fn distance(&self, at: usize, to: usize, param: usize, role: Role) -> usize {
-        let first = self.hits.partition_point(|h| h.at + WINDOW < at);
+        let reach = if self.cells.get(at).is_some_and(Option::is_some) { TABLE } else { WINDOW };
+        let first = self.hits.partition_point(|h| h.at + reach < at);
         let near = self.hits[first..].iter().take_while(|h| h.at <= to + WINDOW);
         near.filter(|h| h.param == param && h.role == role).map(|h| self.gap(at, to, h)).min().unwrap_or(FAR)
     }
@@ -79,6 +85,13 @@ impl Binder<'_> {
         }
         let (tokens, a, b) =
             if hit.to <= at { (at - hit.to, hit.to - 1, at) } else { (hit.at.saturating_sub(to), to.saturating_sub(1), hit.at) };
+        // A cell belongs to the head of its column.
+        if let (Some(name), Some(cell)) = (self.cells[hit.at], self.cells.get(at).copied().flatten())
+            && name.table == cell.table
+            && name.head != cell.head
+        {
+            return if name.column == cell.column { 1 } else { FAR };
+        }
         // "holdback: 40%" is one clause.
         if hit.to <= at && at - hit.to <= 5 && (hit.to..at).all(|k| self.is_label(k)) {
             return tokens;
@@ -170,6 +183,7 @@ impl Binder<'_> {
     fn again(&self, raw: &Raw, other: f64, param: usize) -> Raw {
         match raw {
             Raw::Place(Place::Nth(_)) => Raw::Place(Place::Nth(other)),
+            Raw::Number(_) if self.sought[param].reads == Reads::Share && other > 1.0 => Raw::Number(other / 100.0),
             Raw::Number(_) => Raw::Number(other),
             Raw::Length(amount) => Raw::Length(Amount { n: Some(other), ..*amount }),
             other => {
@@ -200,7 +214,8 @@ impl Binder<'_> {
             }
             return;
         }
-        let place = self.nearest(at, to, self.of(Reads::Position)).filter(|(_, d)| *d < near && *d < NEAR);
+        let place =
+            self.nearest(at, to, self.of(Reads::Position)).filter(|(p, d)| *d < near && *d < NEAR && !self.is_taken(*p, at, to));
         if let Some((place, _)) = place {
             match dated.day() {
                 _ if self.text.is(at, &["in", "dans", "en"]) => {
@@ -232,6 +247,16 @@ impl Binder<'_> {
             (None, Some("it names no day")) => self.soft(n, param, readings, "it names no day"),
             (None, why) => self.unsettled(n, param, readings, why.unwrap_or("it is not clear")),
         }
+    }
+
+    /// Whether a number stands right behind the cue of a position behind a date: "13 Apr, md 7".
+    fn is_taken(&self, param: usize, at: usize, to: usize) -> bool {
+        let counted = |h: &Hit| {
+            self.mentions
+                .iter()
+                .any(|m| m.at >= h.to && m.at <= h.to + 1 && m.at != at && matches!(m.what, What::Number(_) | What::Place(..)))
+        };
+        self.hits.iter().any(|h| h.param == param && h.role == Role::Cue && h.at >= to && h.at <= to + NEAR && counted(h))
     }
 
     /// Whether a quantity is all that its clause says.
@@ -407,6 +432,11 @@ impl Binder<'_> {
         let position = self
             .nearest(at, to, self.of(Reads::Position))
             .filter(|(p, d)| *d < SENTENCE + NEAR && !self.is_foreign(at, to, *p, *d));
+        let position = position.or_else(|| {
+            let before = self.mentions.get(n.checked_sub(1)?)?;
+            let stands_against = self.frame.aside[before.at] && matches!(before.what, What::Place(..)) && at - before.to <= NEAR;
+            self.nearest(before.at, before.to, self.of(Reads::Position)).filter(|_| stands_against).map(|(p, _)| (p, NEAR))
+        });
         let only_from = at > 0
             && self.text.is(at - 1, &["from", "ab", "desde", "vom"])
             && !self
@@ -605,7 +635,7 @@ impl Binder<'_> {
             return Some(last.param);
         }
         let turn = self.frame.turns.iter().rev().find(|t| **t < at)?;
-        let near = *turn >= last.at && at - turn <= 6 && self.frame.age[*turn] == self.frame.age[last.at];
+        let near = *turn >= last.at && at - turn <= 6 && self.frame.age[*turn] <= self.frame.age[last.at];
         near.then_some(last.param)
     }
 
@@ -626,7 +656,7 @@ impl Binder<'_> {
             || text.is(to, PIECES)
             || matches!(text.sign(to), Some('-' | '–'))
             || text.is(to, &["or", "to", "either"]);
-        let cue = (free).then(|| self.beside(at, to)).flatten();
+        let cue = self.headed(at).or_else(|| free.then(|| self.beside(at, to)).flatten());
         let param = match cue {
             Some(param) => param,
             None => match self.turned(at).filter(|_| free).or_else(|| self.pieces(at, to)).or_else(|| self.echoed(n)) {
@@ -672,6 +702,11 @@ impl Binder<'_> {
         let told = self.text.is(
             m.at.checked_sub(1)?,
             &[
+                "has",
+                "runs",
+                "lasts",
+                "takes",
+                "uses",
                 "only",
                 "just",
                 "nur",
@@ -755,6 +790,20 @@ impl Binder<'_> {
             });
         let first = larger.next()?;
         larger.next().is_none().then_some(first)
+    }
+
+    /// The parameter whose column a number stands in; a column of weeks holds a length.
+    fn headed(&self, at: usize) -> Option<usize> {
+        let cell = self.cells.get(at).copied().flatten().filter(|c| !c.head)?;
+        let above = at.saturating_sub(TABLE)..at;
+        let head = |k: &usize| self.cells[*k].is_some_and(|c| c.head && c.table == cell.table && c.column == cell.column);
+        let numeric = |p: usize| matches!(self.sought[p].reads, Reads::Length | Reads::Position | Reads::Share | Reads::Number);
+        let cue =
+            self.hits.iter().rev().find(|h| h.role == Role::Cue && numeric(h.param) && head(&h.at) && above.contains(&h.at));
+        cue.map(|h| h.param).or_else(|| {
+            let unit = above.filter(head).find_map(|k| unit(self.text, k))?;
+            self.of(Reads::Length).find(|p| self.sought[*p].unit == Some(unit))
+        })
     }
 
     /// The parameter whose cue stands right before or behind a bare number, with nothing but small words between.

@@ -541,8 +541,9 @@ fn vague(text: &Text<'_>, at: usize, today: Date) -> Found {
             "close",
         ],
     );
-    let mut next = at;
-    if edge {
+    let half = super::numbers::ordinal(text, at).is_some_and(|(n, to)| matches!(n, 1 | 2) && text.is(to, &["half"]));
+    let mut next = at + usize::from(half);
+    if edge || half {
         if written(text, at + 1, today).is_some() {
             return None;
         }

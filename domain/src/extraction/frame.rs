@@ -539,7 +539,11 @@ impl Frame {
             self.sentence.push(sentence);
             if breaks(text, at) && !(matches!(text.sign(at), Some('/' | '.' | ',' | ':')) && between_digits(text, at)) {
                 clause += 1;
-                let full = matches!(text.sign(at), Some('.' | '!' | '?' | ';' | '…'));
+                // "in week 6... or rather week 8" goes on.
+                let dots = text.sign(at) == Some('…') || text.sign(at) == Some('.') && at > 0 && text.sign(at - 1) == Some('.');
+                let goes_on =
+                    dots && text.tokens.get(at + 1).is_some_and(|t| text.source[t.at..].starts_with(char::is_lowercase));
+                let full = matches!(text.sign(at), Some('.' | '!' | '?' | ';' | '…')) && !goes_on;
                 let short = text.sign(at) == Some('.')
                     && at > 0
                     && text.is(

@@ -452,6 +452,19 @@ fn range(text: &Text<'_>, at: usize) -> Option<Mention> {
         let share = Share { value: first.value / 100.0, percent: true, quarters: None, counted: false, total: None };
         return Some(Mention { at, to, what: What::Share(share), other: Some(second.value / 100.0), either });
     }
+    let bare =
+        unit_of_first.is_none() && numbers::unit(text, second.to).is_none() && percent.is_none() && first.digits && second.digits;
+    if bare && (sign || between) && first.value < second.value && libm::fabs(first.value + second.value - 100.0) > 1e-9 {
+        let more = text.sign(second.to) == Some('-') && text.glued(second.to);
+        let closed = numbers::breaks(text, second.to) || text.is(second.to, &["and", "for", "at", "of"]);
+        return (closed && !more).then_some(Mention {
+            at,
+            to: second.to,
+            what: What::Number(first.value),
+            other: Some(second.value),
+            either: false,
+        });
+    }
     let unit = numbers::unit(text, second.to)?;
     if unit_of_first.is_some_and(|u| u != unit) {
         return None;

@@ -199,7 +199,7 @@ impl Binder<'_> {
             if hit.role != Role::Cue || self.frame.aside[hit.at] {
                 continue;
             }
-            let Some((at, to)) = self.before(&hit).or_else(|| self.behind(&hit)) else { continue };
+            let Some((at, to)) = self.before(&hit).or_else(|| self.behind(&hit)).or_else(|| self.below(&hit)) else { continue };
             if self.valued(&hit) || self.denies_rhythm(&hit) || self.chosen_against(&hit, at) {
                 continue;
             }
@@ -344,6 +344,17 @@ impl Binder<'_> {
             )
             .is_some();
         ((word && !zero) || not).then_some((hit.at, at + 1 + usize::from(not)))
+    }
+
+    /// A denial in the column under a cue.
+    fn below(&self, hit: &Hit) -> Option<(usize, usize)> {
+        let name = self.cells[hit.at].filter(|c| c.head)?;
+        let below = |k: &usize| self.cells[*k].is_some_and(|c| !c.head && c.table == name.table && c.column == name.column);
+        let cell: Vec<usize> = (hit.to..self.cells.len().min(hit.to + 96)).filter(below).collect();
+        let [at] = cell.as_slice() else { return None };
+        let none = self.text.senses(*at).any(|s| s == Sense::Nothing) || self.text.is(*at, &["no", "na", "never"]);
+        let dash = matches!(self.text.sign(*at), Some('-' | '–' | '—'));
+        (none || dash && self.sought[hit.param].reads != Reads::Share).then_some((hit.at, at + 1))
     }
 
     /// Whether a quantity of the same parameter stands in the clause: then the denial is about that.
@@ -568,6 +579,7 @@ impl Binder<'_> {
                 .hits
                 .iter()
                 .filter(|h| h.role == Role::Cue && self.frame.clause[h.at] == clause)
+                .filter(|h| !(h.at >= at && h.at < at + 3 && self.text.is(h.at, &["open", "offen", "ouvert", "abierto"])))
                 .min_by_key(|h| h.at.abs_diff(at))
                 .map(|h| (h.param, h.at, h.to));
             let earlier = (0..self.claims.len())
