@@ -337,6 +337,13 @@ impl Binder<'_> {
         {
             return;
         }
+        // "three days a week" tells how often, not how long.
+        let rate = (text.means(to, Sense::Article) || text.means(to, Sense::Every)) && unit(text, to + 1).is_some();
+        let of_rate =
+            n.checked_sub(1).is_some_and(|p| self.mentions[p].to == at && matches!(self.mentions[p].what, What::Span(_)));
+        if rate || of_rate && text.means(at, Sense::Article) {
+            return;
+        }
         if self.interval(n, amount) {
             return;
         }
@@ -440,6 +447,8 @@ impl Binder<'_> {
             let stands_against = self.frame.aside[before.at] && matches!(before.what, What::Place(..)) && at - before.to <= NEAR;
             self.nearest(before.at, before.to, self.of(Reads::Position)).filter(|_| stands_against).map(|(p, _)| (p, NEAR))
         });
+        let turned = self.turned(at);
+        let position = position.or_else(|| turned.filter(|p| self.sought[*p].reads == Reads::Position).map(|p| (p, NEAR)));
         let only_from = at > 0
             && self.text.is(at - 1, &["from", "ab", "desde", "vom"])
             && !self
@@ -453,7 +462,6 @@ impl Binder<'_> {
             return;
         }
         let alone = !matches!((place, named), (Place::Nth(_), Some(Unit::Week))) || date.is_none();
-        let turned = self.turned(at);
         match (position, date) {
             (Some((p, d)), date) if alone || date.is_none_or(|(_, e)| d <= e) => {
                 let cue = d < SENTENCE || turned == Some(p) || self.is_short(at);

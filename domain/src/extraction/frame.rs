@@ -126,7 +126,12 @@ impl Frame {
     /// Marks what is told of other times, other people and cases that may never be.
     fn set_aside(&mut self, text: &Text<'_>, year: i16) {
         let mut until = None::<u32>;
+        let struck = |at: usize| text.sign(at) == Some('~') && text.sign(at + 1) == Some('~') && text.glued(at + 1);
+        let mut strike = false;
         for at in 0..text.tokens.len() {
+            strike ^= struck(at);
+            self.aside[at] |= strike;
+
             let sentence = self.sentence[at];
             if until.is_some_and(|s| s != sentence) {
                 until = None;
@@ -137,6 +142,10 @@ impl Frame {
             let supposed = any_phrase(text, at, SUPPOSED).is_some() && any_phrase(text, at, POLITE_IF).is_none();
             let then = text.is(at, &["in", "during", "im", "en"])
                 && text.digits(at + 1).is_some_and(|d| d.len() == 4 && d.parse::<i16>().is_ok_and(|y| (1990..year).contains(&y)));
+            let then = then
+                || text.digits(at).is_some_and(|d| d.len() == 4 && d.parse::<i16>().is_ok_and(|y| (1990..year).contains(&y)))
+                    && text.sign(at + 1) == Some(':')
+                    && (at == 0 || breaks(text, at - 1));
             let passive =
                 text.is(at, &["sold"]) && at > 0 && text.is(at - 1, &["is", "are", "be", "being", "gets", "get", "not"]);
             let usual = text.is(at, USUALLY)
@@ -221,13 +230,18 @@ fn labels(text: &Text<'_>, at: usize) -> bool {
     end > at && matches!(text.sign(end), Some(':' | '=')) && !text.word(at).is_empty()
 }
 
-/// "the kids team plans 22 weeks", where the text tells of its own behind.
+/// "the kids team plans 22 weeks, ours 10": where the text tells of its own behind.
 fn of_others(text: &Text<'_>, at: usize) -> bool {
-    text.is(at, &["team", "department", "division", "brand", "category", "chain", "colleagues"])
-        && at > 0
-        && !text.is(at - 1, &["our", "the", "hi", "hello", "dear", "my", "this"])
-        && text.is(at + 1, &["plans", "runs", "does", "has", "holds", "uses", "keeps", "goes", "takes", "starts", "wants"])
-        && (at + 2..at + 24).any(|k| text.is(k, &["ours", "our", "we", "us"]))
+    let verbs = &[
+        "plans", "runs", "does", "has", "holds", "uses", "keeps", "goes", "takes", "starts", "wants", "lasts", "plan", "run",
+        "keep", "use",
+    ];
+    let own = |k: usize| any_phrase(text, k, &["ours", "but we", "while we", "whereas we", "but our", "while our"]).is_some();
+    at > 0
+        && text.is(at, verbs)
+        && !text.word(at - 1).is_empty()
+        && !text.is(at - 1, &["we", "i", "you", "it", "ours", "please", "to", "and", "let", "us", "season", "plan"])
+        && (at + 1..at + 24).any(own)
 }
 
 fn arrow(text: &Text<'_>, at: usize) -> bool {

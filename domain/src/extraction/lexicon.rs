@@ -198,7 +198,7 @@ const WORDS: Table = &[
     (Es, Part(4), "cuarto cuartos cuarta"),
     (Es, Part(5), "quinto quintos quinta"),
     (Es, Part(10), "decimo decimos decima"),
-    (En, Sense::Rhythm(1), "daily"),
+    (En, Sense::Rhythm(1), "daily nightly"),
     (En, Sense::Rhythm(7), "weekly wkly weekley weekely"),
     (En, Sense::Rhythm(14), "fortnightly biweekly bw"),
     (En, Sense::Rhythm(0), "monthly quarterly yearly annually semiweekly bimonthly hourly"),
@@ -266,7 +266,7 @@ const WORDS: Table = &[
     (
         En,
         Vague,
-        "some decent bit little lots plenty most much many majority few several couple handful small large big modest healthy generous reasonable sensible enough sizeable sizable substantial significant decently chunk portion slice bunch longish shortish sufficient tiny huge minimal moderate high low higher lower bigger smaller larger longer shorter long short extra lot",
+        "some decent fair certain considerable bit little lots plenty most much many majority few several couple handful small large big modest healthy generous reasonable sensible enough sizeable sizable substantial significant decently chunk portion slice bunch longish shortish sufficient tiny huge minimal moderate high low higher lower bigger smaller larger longer shorter long short extra lot",
     ),
     (
         De,

@@ -193,6 +193,12 @@ pub(super) fn rhythm(text: &Text<'_>, at: usize) -> Option<(u32, usize)> {
     if let Some(days) = word(at) {
         return Some((days, at + 1));
     }
+    // "on Mondays", "on Mondays and Thursdays"
+    let each = |k: usize| weekday(text, k) && text.word(k).ends_with("days");
+    if text.is(at, &["on"]) && each(at + 1) {
+        let more = text.is(at + 2, &["and", "or"]) && each(at + 3);
+        return Some(if more { (0, at + 4) } else { (7, at + 2) });
+    }
     repeated(text, at).or_else(|| times(text, at)).or_else(|| alternating(text, at))
 }
 
@@ -437,11 +443,14 @@ fn range(text: &Text<'_>, at: usize) -> Option<Mention> {
     if !word && !sign {
         return None;
     }
-    let between = at > 0 && text.is(at - 1, &["between", "zwischen", "entre"]);
+    let article = &["el", "la", "le", "les", "the", "dem", "den", "der"];
+    let before = if at > 1 && text.is(at - 1, article) { at - 1 } else { at };
+    let between = before > 0 && text.is(before - 1, &["between", "zwischen", "entre"]);
     if text.is(joint, &["and", "und", "et", "y"]) && !between {
         return None;
     }
     let next = joint + 1 + usize::from(text.is(joint + 1, &["maybe", "perhaps", "even", "possibly"]));
+    let next = next + usize::from(between && text.is(next, article));
     let second = numbers::count(text, next)?;
     let either = text.is(joint, &["or", "oder", "ou", "o"]);
     if let Some(to) = numbers::percent(text, second.to) {

@@ -254,6 +254,9 @@ impl Amount {
 
 /// A length of time at a place: "12 weeks", "a fortnight", "half a year", "a few weeks", "weeks: 12".
 pub(super) fn amount(text: &Text<'_>, at: usize) -> Option<(Amount, usize)> {
+    if text.is(at, &["anderthalb", "eineinhalb"]) {
+        return unit(text, at + 1).map(|unit| (Amount { n: Some(1.5), unit }, at + 2));
+    }
     if let Some(found) = of_half(text, at) {
         return Some(found);
     }

@@ -95,6 +95,7 @@ impl<'t> Text<'t> {
         join(&mut tokens);
         let lang = lexicon::language(tokens.iter().filter(|t| t.kind == Kind::Word).map(|t| t.text.as_str()));
         mend(&mut tokens, cues, lang);
+        silence(&mut tokens, cues);
         Text { source, tokens, lang }
     }
 
@@ -250,6 +251,24 @@ fn join(tokens: &mut Vec<Token>) {
         n += 1;
     }
     *tokens = out;
+}
+
+/// Who speaks in a chat says nothing by his name: the word at the head of two lines or more, "Max: …".
+fn silence(tokens: &mut [Token], cues: &BTreeSet<String>) {
+    let heads = |tokens: &[Token], at: usize| {
+        tokens[at].kind == Kind::Word
+            && tokens.get(at + 1).is_some_and(|t| t.kind == Kind::Sign(':'))
+            && (at == 0 || tokens[at - 1].kind == Kind::Line)
+    };
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for at in (0..tokens.len()).filter(|at| heads(tokens, *at)) {
+        *counts.entry(tokens[at].text.clone()).or_default() += 1;
+    }
+    for at in 0..tokens.len() {
+        if heads(tokens, at) && counts.get(&tokens[at].text).is_some_and(|n| *n > 1) && !is_cue(&tokens[at].text, cues) {
+            tokens[at].text = "speaker".into();
+        }
+    }
 }
 
 /// How many of a sign stand in a row.

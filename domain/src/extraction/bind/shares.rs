@@ -26,7 +26,8 @@ impl Binder<'_> {
         let Some((param, near, rest)) = found else { return };
         let inherited = self.turned(at) == Some(param);
         let lone = share.percent && self.ends(to) && !share.counted;
-        if self.is_foreign(at, to, param, near)
+        let back = self.text.is(to, &["back"]);
+        if !back && self.is_foreign(at, to, param, near)
             || near >= NEAR && !lone && !inherited
             || share.counted && near >= NEAR && !inherited
         {
