@@ -134,7 +134,17 @@ impl Binder<'_> {
     }
 
     fn is_foreign(&self, at: usize, to: usize, param: usize, near: usize) -> bool {
-        let not = self.distance(at, to, param, Role::Not);
+        // What has a quantity of its own behind it takes no other: "30% (VAT 20%)".
+        let own = |h: &&Hit| {
+            h.at >= to && self.mentions.iter().any(|m| m.at >= h.to && m.at <= h.to + 1 && matches!(m.what, What::Share(_)))
+        };
+        let near_hits =
+            self.hits.iter().skip(self.hits.partition_point(|h| h.at + WINDOW < at)).take_while(|h| h.at <= to + WINDOW);
+        let not = near_hits
+            .filter(|h| h.param == param && h.role == Role::Not && !own(h))
+            .map(|h| self.gap(at, to, h))
+            .min()
+            .unwrap_or(FAR);
         not < near && not < NEAR
     }
 
@@ -349,8 +359,16 @@ impl Binder<'_> {
         }
         let place = self.nearest(at, to, self.of(Reads::Position)).filter(|(_, d)| *d < SENTENCE);
         let length = self.nearest(at, to, self.of(Reads::Length));
-        let after = at > 0
-            && text.is(at - 1, &["after", "nach", "apres", "despues", "past", "tras", "at", "once", "when", "nachdem", "sobald"])
+        let first = (1..3)
+            .take_while(|k| at > *k && text.is(at - k, &["the", "first", "about", "den", "ersten", "les", "las", "primeras"]))
+            .count();
+        let behind = at - first;
+        let after = behind > 0 && text.is(behind - 1, &["after", "nach", "apres", "once"])
+            || at > 0
+                && text.is(
+                    at - 1,
+                    &["after", "nach", "apres", "despues", "past", "tras", "at", "once", "when", "nachdem", "sobald"],
+                )
             || at > 1 && text.is(at - 1, &["de"]) && text.is(at - 2, &["despues"]);
         let into = text.is(to, &["in", "into"])
             && !text.is(to, &["on"])

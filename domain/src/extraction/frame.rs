@@ -51,7 +51,10 @@ impl Frame {
             if any_phrase(text, at, TURNS).is_some() || arrow(text, at) {
                 frame.turns.push(at);
             }
-            if any_phrase(text, at, OPEN).is_some() {
+            // "open for 35 days" is decided.
+            let opens = any_phrase(text, at, OPEN)
+                .is_some_and(|n| text.is(n - 1, &["open"]) && text.is(n, &["for", "from", "on", "until", "to", "daily"]));
+            if any_phrase(text, at, OPEN).is_some() && !opens {
                 frame.open.push(at);
             }
         }

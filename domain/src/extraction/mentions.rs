@@ -347,7 +347,8 @@ fn way(text: &Text<'_>, at: usize) -> Option<(What, usize)> {
     }
     let (share, to) = numbers::share(text, at).filter(|(s, _)| !s.counted)?;
     let way = text.is(to, &["of"]) && text.is(to + 1, &["the", "its"]) && text.is(to + 2, &["way"])
-        || text.is(to, &["way", "through", "in", "into"]) && !share.percent && !text.is(to + 1, &["the", "dc"])
+        || text.is(to, &["way", "through", "into"]) && !share.percent && !text.is(to + 1, &["the", "dc"])
+        || text.is(to, &["in"]) && !share.percent && numbers::breaks(text, to + 1)
         || text.is(to, &["der"]) && text.is(to + 1, &["strecke", "saison", "zeit"])
         || text.is(to, &["of", "into", "through"]) && text.is(to + 1, &["the"]) && text.is(to + 2, &["season", "horizon"]);
     let (n, d) = [2_u32, 3, 4, 5, 8, 10, 100].into_iter().find_map(|d| {

@@ -299,7 +299,10 @@ impl Binder<'_> {
                 .text
                 .is(at, &["no", "off", "never", "na", "keine", "kein", "aucun", "aucune", "ninguna", "ninguno", "nein", "non"])
                 && (breaks(self.text, at + 1) || self.text.is(at, &["never", "off"]));
-        let word = word || self.text.is(at, &["empty", "leer", "vide", "vacio"]);
+        let left = self.text.is(hit.to, &["out"])
+            && (hit.at.saturating_sub(3)..hit.at)
+                .any(|k| self.text.is(k, &["leave", "leaving", "take", "taking", "cut", "keep"]));
+        let word = word || left || self.text.is(at, &["empty", "leer", "vide", "vacio"]);
         let not_any = self.text.is(at, &["n"]) && self.text.sign(at + 1) == Some('/') && self.text.is(at + 2, &["a"]);
         let word = word || not_any && self.sought[hit.param].reads != Reads::Share;
         let zero = self.mentions.iter().any(|m| m.at <= at && at < m.to && matches!(m.what, What::Number(_) | What::Share(_)));

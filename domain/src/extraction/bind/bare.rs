@@ -199,6 +199,8 @@ impl Binder<'_> {
         let before = cues.iter().filter(|h| h.to <= at && at - h.to <= 5 && (h.to..at).all(small)).max_by_key(|h| h.to);
         let behind = cues.iter().find(|h| h.at >= to && h.at - to <= 1 && !breaks(self.text, to));
         let touching = behind.filter(|h| h.at == to);
-        touching.or(before).or(behind).map(|h| h.param)
+        // "hb=40 md=8"
+        let labelled = before.filter(|h| (h.to..at).any(|k| matches!(self.text.sign(k), Some(':' | '=' | '→'))));
+        labelled.or(touching).or(before).or(behind).map(|h| h.param)
     }
 }
