@@ -224,6 +224,16 @@ fn long_texts_take_no_long_time() {
         "from: ",
         "12 weeks, no, ",
         "hold 1 of ",
+        "| 1 ",
+        "a; ",
+        "a: 1\n",
+        "Max: 40%\n",
+        "~~",
+        "....",
+        "1-2 ",
+        "hold 2 of 3 units ",
+        "2 deliveries a week ",
+        "markdown 1 May ",
     ];
     for part in parts {
         let text = part.repeat(MAX_TEXT_BYTES / part.len());
