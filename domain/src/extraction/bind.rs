@@ -136,7 +136,9 @@ impl Binder<'_> {
     fn is_foreign(&self, at: usize, to: usize, param: usize, near: usize) -> bool {
         // What has a quantity of its own behind it takes no other: "30% (VAT 20%)".
         let own = |h: &&Hit| {
-            h.at >= to && self.mentions.iter().any(|m| m.at >= h.to && m.at <= h.to + 1 && matches!(m.what, What::Share(_)))
+            let first = self.mentions.partition_point(|m| m.at < h.to);
+            let behind = self.mentions.get(first).filter(|m| m.at <= h.to + 1);
+            h.at >= to && behind.is_some_and(|m| matches!(m.what, What::Share(_)))
         };
         let near_hits =
             self.hits.iter().skip(self.hits.partition_point(|h| h.at + WINDOW < at)).take_while(|h| h.at <= to + WINDOW);
@@ -265,9 +267,9 @@ impl Binder<'_> {
     /// Whether a number stands right behind the cue of a position behind a date: "13 Apr, md 7".
     fn is_taken(&self, param: usize, at: usize, to: usize) -> bool {
         let counted = |h: &Hit| {
-            self.mentions
-                .iter()
-                .any(|m| m.at >= h.to && m.at <= h.to + 1 && m.at != at && matches!(m.what, What::Number(_) | What::Place(..)))
+            let first = self.mentions.partition_point(|m| m.at < h.to);
+            let behind = self.mentions.get(first).filter(|m| m.at <= h.to + 1 && m.at != at);
+            behind.is_some_and(|m| matches!(m.what, What::Number(_) | What::Place(..)))
         };
         self.hits.iter().any(|h| h.param == param && h.role == Role::Cue && h.at >= to && h.at <= to + NEAR && counted(h))
     }
