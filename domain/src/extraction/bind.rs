@@ -13,7 +13,7 @@ use super::frame::Frame;
 use super::lexicon::{Sense, Unit};
 use super::mentions::{Mention, Place, What};
 use super::modifiers::{bounded, changes, denied};
-use super::numbers::{self, Amount, PIECES, Share, breaks, unit};
+use super::numbers::{self, Amount, breaks, unit};
 use super::tables::Cell;
 use super::words::{Text, any_phrase};
 use crate::scenario::Reads;
@@ -549,7 +549,7 @@ impl Binder<'_> {
         let Some((param, near)) = self.nearest(at, to, self.of(Reads::Rhythm)) else { return };
         let place = self
             .nearest(at, to, self.of(Reads::Position))
-            .filter(|(_, d)| *d + 1 < near && *d <= 4 && !self.mentions.get(n + 1).is_some_and(|m| m.at - to <= 1));
+            .filter(|(_, d)| *d + 1 < near && *d <= 4 && self.mentions.get(n + 1).is_none_or(|m| m.at - to > 1));
         if let Some((place, _)) = place {
             self.unsettled(n, place, Vec::new(), "more than one is named");
             return;
