@@ -302,7 +302,24 @@ impl Binder<'_> {
         let left = self.text.is(hit.to, &["out"])
             && (hit.at.saturating_sub(3)..hit.at)
                 .any(|k| self.text.is(k, &["leave", "leaving", "take", "taking", "cut", "keep"]));
-        let word = word || left || self.text.is(at, &["empty", "leer", "vide", "vacio"]);
+        let dropped = self.text.is(
+            at,
+            &[
+                "verzichten",
+                "verzichtet",
+                "entfallen",
+                "entfallt",
+                "streichen",
+                "gestrichen",
+                "weglassen",
+                "cancelled",
+                "canceled",
+                "excluded",
+                "skipped",
+                "omitted",
+            ],
+        );
+        let word = word || dropped || left || self.text.is(at, &["empty", "leer", "vide", "vacio"]);
         let not_any = self.text.is(at, &["n"]) && self.text.sign(at + 1) == Some('/') && self.text.is(at + 2, &["a"]);
         let word = word || not_any && self.sought[hit.param].reads != Reads::Share;
         let zero = self.mentions.iter().any(|m| m.at <= at && at < m.to && matches!(m.what, What::Number(_) | What::Share(_)));
