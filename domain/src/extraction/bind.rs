@@ -13,7 +13,7 @@ use super::frame::Frame;
 use super::lexicon::{Sense, Unit};
 use super::mentions::{Mention, Place, What};
 use super::modifiers::{bounded, changes, denied};
-use super::numbers::{self, Amount, PIECES, Share, breaks, unit};
+use super::numbers::{self, Amount, breaks, unit};
 use super::tables::Cell;
 use super::words::{Text, any_phrase};
 use crate::scenario::Reads;
@@ -136,7 +136,9 @@ impl Binder<'_> {
     fn is_foreign(&self, at: usize, to: usize, param: usize, near: usize) -> bool {
         // What has a quantity of its own behind it takes no other: "30% (VAT 20%)".
         let own = |h: &&Hit| {
-            h.at >= to && self.mentions.iter().any(|m| m.at >= h.to && m.at <= h.to + 1 && matches!(m.what, What::Share(_)))
+            let first = self.mentions.partition_point(|m| m.at < h.to);
+            let behind = self.mentions.get(first).filter(|m| m.at <= h.to + 1);
+            h.at >= to && behind.is_some_and(|m| matches!(m.what, What::Share(_)))
         };
         let near_hits =
             self.hits.iter().skip(self.hits.partition_point(|h| h.at + WINDOW < at)).take_while(|h| h.at <= to + WINDOW);
@@ -265,9 +267,9 @@ impl Binder<'_> {
     /// Whether a number stands right behind the cue of a position behind a date: "13 Apr, md 7".
     fn is_taken(&self, param: usize, at: usize, to: usize) -> bool {
         let counted = |h: &Hit| {
-            self.mentions
-                .iter()
-                .any(|m| m.at >= h.to && m.at <= h.to + 1 && m.at != at && matches!(m.what, What::Number(_) | What::Place(..)))
+            let first = self.mentions.partition_point(|m| m.at < h.to);
+            let behind = self.mentions.get(first).filter(|m| m.at <= h.to + 1 && m.at != at);
+            behind.is_some_and(|m| matches!(m.what, What::Number(_) | What::Place(..)))
         };
         self.hits.iter().any(|h| h.param == param && h.role == Role::Cue && h.at >= to && h.at <= to + NEAR && counted(h))
     }
@@ -547,7 +549,7 @@ impl Binder<'_> {
         let Some((param, near)) = self.nearest(at, to, self.of(Reads::Rhythm)) else { return };
         let place = self
             .nearest(at, to, self.of(Reads::Position))
-            .filter(|(_, d)| *d + 1 < near && *d <= 4 && !self.mentions.get(n + 1).is_some_and(|m| m.at - to <= 1));
+            .filter(|(_, d)| *d + 1 < near && *d <= 4 && self.mentions.get(n + 1).is_none_or(|m| m.at - to > 1));
         if let Some((place, _)) = place {
             self.unsettled(n, place, Vec::new(), "more than one is named");
             return;

@@ -552,9 +552,9 @@ fn vague(text: &Text<'_>, at: usize, today: Date) -> Found {
             next += 1;
         }
     }
-    if let Some(named) = month(text, next)
-        .filter(|_| !text.is(next, &["may", "mar", "mars"]) || edge || text.digits(next + 1).is_some_and(|d| d.len() == 4))
-    {
+    if let Some(named) = month(text, next).filter(|_| {
+        !text.is(next, &["may", "mar", "mars"]) || edge || half || text.digits(next + 1).is_some_and(|d| d.len() == 4)
+    }) {
         let (year_of, to) = year(text, next + 1, false).map_or((None, next + 1), |(y, to)| (Some(y), to));
         let readings = if edge { edges(text.word(at), named, year_of, today) } else { Vec::new() };
         return about(readings, to);

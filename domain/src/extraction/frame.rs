@@ -129,6 +129,7 @@ impl Frame {
     /// Marks what is told of other times, other people and cases that may never be.
     fn set_aside(&mut self, text: &Text<'_>, year: i16) {
         let mut until = None::<u32>;
+        let mut bracket = None::<Option<u32>>;
         let struck = |at: usize| text.sign(at) == Some('~') && text.sign(at + 1) == Some('~') && text.glued(at + 1);
         let mut strike = false;
         for at in 0..text.tokens.len() {
@@ -158,6 +159,12 @@ impl Frame {
             let other = of_others(text, at);
             let past =
                 then || usual || other || any_phrase(text, at, PAST).is_some() && !like && !passive && !self.is_plan(text, at);
+            // What is set aside in brackets ends with them.
+            match text.sign(at) {
+                Some('(') => bracket = Some(until),
+                Some(')') => until = bracket.take().unwrap_or(until),
+                _ => {}
+            }
             if past || supposed || any_phrase(text, at, OTHERS).is_some() && !like {
                 // From the beginning of the clause, where it is not another statement's.
                 let clause = self.clause[at];

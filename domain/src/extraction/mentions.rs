@@ -190,6 +190,22 @@ pub(super) fn rhythm(text: &Text<'_>, at: usize) -> Option<(u32, usize)> {
     {
         return Some((n.value as u32 * 7, n.to + 1));
     }
+    // "14-tägig", "2-wöchig"
+    if let Some(n) = numbers::number(text, at).filter(|n| n.value >= 1.0 && n.value < 100.0) {
+        let ends = |stems: &[&str]| {
+            stems.iter().any(|s| text.word(n.to).strip_prefix(s).is_some_and(|e| matches!(e, "" | "e" | "er" | "en" | "es")))
+        };
+        let days = if ends(&["tagig", "taglich"]) {
+            1
+        } else if ends(&["wochig"]) {
+            7
+        } else {
+            0
+        };
+        if days > 0 {
+            return Some((n.value as u32 * days, n.to + 1));
+        }
+    }
     if let Some(days) = word(at) {
         return Some((days, at + 1));
     }

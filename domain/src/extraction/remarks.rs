@@ -1,6 +1,9 @@
 //! What is said of a parameter without a quantity: that there is none of it, all of it, or some of it; one of its values by
 //! name; that it is not decided.
 
+mod phrases;
+
+use self::phrases::{IDLE, LOOSE};
 use super::bind::Binder;
 use super::claims::{Claim, Raw, Says};
 use super::cues::{Hit, Role};
@@ -13,121 +16,6 @@ use crate::scenario::Reads;
 
 /// Tokens between a denial and what it denies.
 const REACH: usize = 5;
-/// Denials that deny nothing of what follows.
-const IDLE: &[&str] = &[
-    "not sure",
-    "not only",
-    "no more than",
-    "not more than",
-    "no less than",
-    "not less than",
-    "no fewer than",
-    "not before",
-    "no later than",
-    "not later than",
-    "no earlier than",
-    "not earlier than",
-    "no change",
-    "no changes",
-    "no preference",
-    "no idea",
-    "no opinion",
-    "no need to change",
-    "no view",
-    "no comment",
-    "no decision",
-    "not decided",
-    "not yet",
-    "no longer than",
-    "no question",
-    "no doubt",
-    "no problem",
-    "no worries",
-    "no news",
-    "no matter",
-    "dont forget",
-    "not forget",
-    "don t forget",
-    "dont skip",
-    "not skip",
-    "dont change",
-    "not change",
-    "dont know",
-    "not know",
-    "don t know",
-    "not until",
-    "nicht vor",
-    "nicht mehr als",
-    "pas plus de",
-    "pas avant",
-    "no mas de",
-    "no antes",
-    "no information",
-    "no info",
-    "keine anderung",
-    "keine ahnung",
-    "not drop",
-    "dont drop",
-    "never mind",
-    "not touch",
-    "dont touch",
-    "no special",
-    "nicht vergessen",
-    "not exceed",
-    "no particular",
-];
-/// Rhythms that say nothing.
-const LOOSE: &[&str] = &[
-    "as needed",
-    "as required",
-    "when needed",
-    "when required",
-    "on demand",
-    "regularly",
-    "regular",
-    "occasionally",
-    "from time to time",
-    "ad hoc",
-    "often",
-    "frequently",
-    "frequent",
-    "sometimes",
-    "now and then",
-    "irregularly",
-    "continuously",
-    "as and when",
-    "if needed",
-    "whenever",
-    "bei bedarf",
-    "nach bedarf",
-    "regelmassig",
-    "gelegentlich",
-    "a la demande",
-    "au besoin",
-    "regulierement",
-    "selon les besoins",
-    "segun necesidad",
-    "segun sea necesario",
-    "cuando haga falta",
-    "de vez en cuando",
-    "regularmente",
-    "sporadically",
-    "every now and then",
-    "as stock runs",
-    "when stock",
-    "every so often",
-    "ab und zu",
-    "si besoin",
-    "on request",
-    "by request",
-    "upon request",
-    "store request",
-    "auf abruf",
-    "auf anfrage",
-    "sur demande",
-    "bajo pedido",
-];
-
 impl Binder<'_> {
     /// Claims of words; after quantities are bound, and put in order with them.
     pub(super) fn remark(&mut self) {
@@ -302,7 +190,24 @@ impl Binder<'_> {
         let left = self.text.is(hit.to, &["out"])
             && (hit.at.saturating_sub(3)..hit.at)
                 .any(|k| self.text.is(k, &["leave", "leaving", "take", "taking", "cut", "keep"]));
-        let word = word || left || self.text.is(at, &["empty", "leer", "vide", "vacio"]);
+        let dropped = self.text.is(
+            at,
+            &[
+                "verzichten",
+                "verzichtet",
+                "entfallen",
+                "entfallt",
+                "streichen",
+                "gestrichen",
+                "weglassen",
+                "cancelled",
+                "canceled",
+                "excluded",
+                "skipped",
+                "omitted",
+            ],
+        );
+        let word = word || dropped || left || self.text.is(at, &["empty", "leer", "vide", "vacio"]);
         let not_any = self.text.is(at, &["n"]) && self.text.sign(at + 1) == Some('/') && self.text.is(at + 2, &["a"]);
         let word = word || not_any && self.sought[hit.param].reads != Reads::Share;
         let zero = self.mentions.iter().any(|m| m.at <= at && at < m.to && matches!(m.what, What::Number(_) | What::Share(_)));

@@ -71,11 +71,11 @@ fn columns(text: &Text<'_>, from: usize, to: usize, sign: char) -> usize {
 
 fn mark(text: &Text<'_>, line: (usize, usize), sign: char, of: (u32, bool), cells: &mut [Option<Cell>]) {
     let mut column = 0;
-    for at in line.0..line.1 {
+    for (at, cell) in cells.iter_mut().enumerate().take(line.1).skip(line.0) {
         if text.sign(at) == Some(sign) {
             column += u32::from(at > line.0);
         } else {
-            cells[at] = Some(Cell { table: of.0, column, head: of.1 });
+            *cell = Some(Cell { table: of.0, column, head: of.1 });
         }
     }
 }

@@ -103,6 +103,15 @@ impl Binder<'_> {
                 "son",
             ],
         );
+        // "let's do 14" above a message that says "12 weeks".
+        let asked = self.text.is(m.at.checked_sub(1)?, &["do", "make", "to", "take", "say", "want", "with", "be", "it"]);
+        let older = self.mentions[n + 1..]
+            .iter()
+            .take(12)
+            .find(|o| self.frame.age[o.at] > self.frame.age[m.at] && matches!(o.what, What::Span(_)));
+        if let Some(older) = older.filter(|_| asked && breaks(self.text, m.to)) {
+            return self.nearest(older.at, older.to, self.of(Reads::Length)).map(|(p, _)| p);
+        }
         let length_or_share = |m: &&Mention| matches!(m.what, What::Span(_) | What::Share(_));
         let before = self.mentions[..n].iter().rev().take(3).find(length_or_share)?;
         let near = breaks(self.text, m.to) && m.at - before.to <= NEAR && self.frame.aside[before.at];
