@@ -44,11 +44,13 @@ impl Plan {
     fn scenario(&self) -> Arc<Scenario> {
         let limit = |n: Option<u64>| n.map_or(String::new(), |n| format!(", tokens: {n}"));
         let judges = ["{at: output, kind: llm, check: It is well.}", "{at: output, kind: llm, check: It is short., then: retry}"];
-        let fallback = self.fallback.map_or(String::new(), |who| format!("    fallback: {who}\n"));
-        let rules = if self.fallback == Some("rules") { "    rules: [{otherwise: true, emit: [{finish: 1}]}]\n" } else { "" };
+        let fallback = match self.fallback {
+            Some("rules") => "    fallback: {rules: [{otherwise: true, emit: [{finish: 1}]}]}\n".to_owned(),
+            who => who.map_or(String::new(), |who| format!("    fallback: {who}\n")),
+        };
         compile(&format!(
             "name: s\nlimits: {{on_exceed: {}{}}}\nagents:\n  crowd:\n    kind: llm\n    replicas: {}\n    limits: {{steps: 20{}}}\n    \
-             guardrails: [{}]\n    supervision: {{max_restarts: 1, backoff: {{initial: 0ms}}, on_exhausted: {}}}\n{fallback}{rules}  other: \
+             guardrails: [{}]\n    supervision: {{max_restarts: 1, backoff: {{initial: 0ms}}, on_exhausted: {}}}\n{fallback}  other: \
              {{kind: llm, fallback: stub}}\nstart: [{{agent: crowd}}, {{agent: other}}, {{agent: crowd}}]\n",
             self.on_exceed,
             limit(self.run),
@@ -83,7 +85,7 @@ impl Ledger {
                 assert!(self.held.insert(*step, (*seat, amount.tokens)).is_none(), "{step} holds some already");
             }
             Event::BudgetSettled { step, seat, amount, .. } => {
-                assert!(self.held.remove(step).is_some(), "{step} holds nothing");
+                assert!(self.held.remove(step).is_some(), "{step} holds nothing: {event:?}");
                 *self.spent.entry(*seat).or_default() += amount.tokens;
             }
             Event::BudgetGranted { amount, .. } => self.granted = amount.tokens,

@@ -253,7 +253,9 @@ impl Run {
                 break;
             }
             let failure = Failure { class: FailureClass::Budget, message: reason };
-            let decided = self.decide_step(step, StepOutcome::Failed(failure))?;
+            let mut decided = self.decide_step(step, StepOutcome::Failed(failure))?;
+            // What was held for a step that is asked once more has been settled above.
+            decided.retain(|e| !matches!(e, Event::BudgetSettled { step, .. } if !budget.open.contains_key(step)));
             let fails = |e: &Event| matches!(e, Event::StepRecorded(recorded) if matches!(recorded.then, Then::Failed(_)));
             doomed = if decided.iter().any(fails) { Some(slot) } else { doomed };
             refused = Some(step.turn);
