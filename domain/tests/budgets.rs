@@ -92,7 +92,7 @@ impl Ledger {
             Event::TurnCompleted(done) => self.over(|step| step.turn == done.turn),
             Event::TurnFailed { turn, .. } => self.over(|step| step.turn == *turn),
             Event::RunCompleted(_) | Event::RunFailed(_) | Event::RunOverBudget(_) | Event::RunCancelled(_) => {
-                self.over(|_| true)
+                self.over(|_| true);
             }
             _ => {}
         }

@@ -19,7 +19,7 @@ use commedia_domain::value::Value;
 
 /// What the model says.
 #[derive(Clone, Copy, Debug)]
-pub enum Says {
+pub(crate) enum Says {
     Words(&'static str),
     /// A call, with its input as JSON.
     Calls(&'static str, &'static str),
@@ -32,7 +32,7 @@ pub enum Says {
 /// By who is asked (an agent's name, `judge`, `summary`) what is said, one after the other, then always `done`; a judge that has
 /// no more to say finds that all is well. Each answer takes 10 tokens in and 90 out.
 #[derive(Default)]
-pub struct Scripted {
+pub(crate) struct Scripted {
     script: Mutex<BTreeMap<String, VecDeque<Says>>>,
     /// Who was asked, and what.
     requests: Mutex<Vec<(String, ModelRequest)>>,
@@ -50,33 +50,33 @@ impl Drop for Leave<'_> {
 }
 
 impl Scripted {
-    pub fn new(script: &[(&str, Vec<Says>)]) -> Arc<Scripted> {
+    pub(crate) fn new(script: &[(&str, Vec<Says>)]) -> Arc<Scripted> {
         let script = script.iter().map(|(who, says)| ((*who).to_owned(), says.iter().copied().collect())).collect();
         Arc::new(Scripted { script: Mutex::new(script), ..Scripted::default() })
     }
 
     /// Each answer comes so much later.
-    pub fn late(late: Duration) -> Arc<Scripted> {
+    pub(crate) fn late(late: Duration) -> Arc<Scripted> {
         Arc::new(Scripted { late, ..Scripted::default() })
     }
 
     /// How often it was asked.
-    pub fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.requests().len()
     }
 
     /// Who was asked what, in order.
-    pub fn requests(&self) -> Vec<(String, ModelRequest)> {
+    pub(crate) fn requests(&self) -> Vec<(String, ModelRequest)> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Who was asked, in order.
-    pub fn who(&self) -> Vec<String> {
+    pub(crate) fn who(&self) -> Vec<String> {
         self.requests().into_iter().map(|(who, _)| who).collect()
     }
 
     /// The most that were asked at once.
-    pub fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.most.load(Ordering::SeqCst)
     }
 }
@@ -121,37 +121,37 @@ impl Model for Scripted {
     }
 }
 
-pub fn compile(text: &str) -> Arc<Scenario> {
+pub(crate) fn compile(text: &str) -> Arc<Scenario> {
     match load("s.scenario.yaml", text.as_bytes(), &NoFiles) {
         Ok(loaded) => Arc::new(loaded.scenario),
         Err(faults) => panic!("{text}\n{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
     }
 }
 
-pub fn options(model: &Arc<Scripted>) -> RuntimeOptions {
+pub(crate) fn options(model: &Arc<Scripted>) -> RuntimeOptions {
     RuntimeOptions { durability: Durability::Process, model: Some(model.clone()), ..RuntimeOptions::default() }
 }
 
 /// A model outside the process answers for all.
-pub fn input(scenario: &Scenario) -> RunInput {
+pub(crate) fn input(scenario: &Scenario) -> RunInput {
     let live = ModelBinding::Provider { provider: "openai".into(), model: "gpt".into() };
     RunInput { params: Vec::new(), seed: 1, now: 0, models: vec![live; scenario.models.len() + 1] }
 }
 
 /// A run that rests, and its events.
-pub struct Played {
-    pub run: LoadedRun,
-    pub events: Vec<StoredEvent>,
+pub(crate) struct Played {
+    pub(crate) run: LoadedRun,
+    pub(crate) events: Vec<StoredEvent>,
 }
 
 impl Played {
-    pub fn status(&self) -> &'static str {
+    pub(crate) fn status(&self) -> &'static str {
         let status = &self.run.run.state().status;
         status.ended().unwrap_or(if status.is_paused() { "paused" } else { "live" })
     }
 }
 
-pub async fn play(runtime: &Runtime, scenario: &Arc<Scenario>) -> Played {
+pub(crate) async fn play(runtime: &Runtime, scenario: &Arc<Scenario>) -> Played {
     let handle = runtime.start_run(scenario.clone(), input(scenario), StartOptions::default()).await.expect("starts");
     let run = handle.done().await.expect("rests");
     let events = runtime.events(&run.id, 1).await.expect("events");
@@ -159,7 +159,7 @@ pub async fn play(runtime: &Runtime, scenario: &Arc<Scenario>) -> Played {
 }
 
 /// Its replay is the same to the byte, and asks nobody.
-pub async fn verified(runtime: &Runtime, played: &Played, model: &Scripted) {
+pub(crate) async fn verified(runtime: &Runtime, played: &Played, model: &Scripted) {
     let asked = model.asked();
     let verified = runtime.verify(&played.run.id).await.expect("verifies");
     let loaded = runtime.load(&played.run.id).await.expect("loads");
@@ -169,7 +169,7 @@ pub async fn verified(runtime: &Runtime, played: &Played, model: &Scripted) {
 }
 
 /// Why it stands where it stands.
-pub fn cause(run: &LoadedRun) -> String {
+pub(crate) fn cause(run: &LoadedRun) -> String {
     let state = run.run.state();
     match &state.status {
         commedia_domain::run::Status::Paused { reason } => reason.to_string(),
@@ -177,6 +177,6 @@ pub fn cause(run: &LoadedRun) -> String {
     }
 }
 
-pub fn count(events: &[StoredEvent], name: &str) -> usize {
+pub(crate) fn count(events: &[StoredEvent], name: &str) -> usize {
     events.iter().filter(|e| e.event.name() == name).count()
 }
