@@ -69,7 +69,7 @@ impl App {
         self.models.get_or_init(|| {
             let metrics = Arc::new(Metrics::new());
             let providers = Arc::new(Providers(self.settings.models.clone()));
-            let gateway = Arc::new(Gateway::new(providers, metrics.clone()));
+            let gateway = Arc::new(Gateway::new(providers, Arc::new(self.settings.prices.clone()), metrics.clone()));
             (Arc::new(Cache::new(gateway, self.settings.clock)), metrics)
         })
     }

@@ -7,6 +7,7 @@ mod crash_points;
 mod drive;
 mod init;
 mod ls;
+mod peer;
 mod release;
 mod replay;
 mod resolve;
@@ -129,6 +130,9 @@ enum Command {
     /// Measure scenarios per second
     #[command(hide = true)]
     Bench(bench::BenchArgs),
+    /// Answer as a model's server would, for tests
+    #[command(hide = true)]
+    Peer(peer::PeerArgs),
     /// Print completions for a shell
     #[command(hide = true)]
     Completions(completions::CompletionsArgs),
@@ -190,6 +194,7 @@ impl Cli {
             Command::Store(args) => store::store(app, &args).await,
             Command::Schema(args) => schema::schema(app, &args),
             Command::Bench(args) => bench::bench(app, &args).await,
+            Command::Peer(args) => peer::peer(app, &args).await,
             Command::Completions(args) => completions::completions(app, &args),
             Command::CrashPoints => crash_points::crash_points(app),
             Command::Version => version::version(app),

@@ -1,9 +1,12 @@
 //! What a run may ask of models at most, said before it starts. Simple on purpose: calls are bounded by the scenario's limits;
 //! what each reads is counted from what is known of it, its instructions and tools, so the conversation comes on top.
 
+use std::sync::Arc;
+
 use commedia_actors::prices::{Prices, cost};
 use commedia_domain::event::ModelBinding;
-use commedia_domain::run::budget::DEFAULT_OUTPUT_TOKENS;
+use commedia_domain::id::ModelIx;
+use commedia_domain::run::budget::{DEFAULT_OUTPUT_TOKENS, micro_usd};
 use commedia_domain::scenario::{Agent, AgentKind, GuardrailCheck, ModelTarget, Scenario};
 use serde_json::{Value as Json, json};
 
@@ -29,48 +32,87 @@ pub struct Estimate {
 
 /// Of a run, by who answers in it; `None` where no model outside the process does.
 pub fn of_run(scenario: &Scenario, models: &[ModelBinding], prices: &Prices) -> Option<Estimate> {
-    estimate(scenario, prices, |agent| match agent.model.and_then(|m| models.get(m.at())).or(models.last()) {
-        Some(ModelBinding::Provider { provider, model }) => Some((provider.to_string(), model.to_string())),
+    estimate(scenario, prices, |alias| match alias.and_then(|m| models.get(m.at())).or(models.last()) {
+        Some(ModelBinding::Provider { provider, model }) => Some((provider.clone(), model.clone())),
         _ => None,
     })
 }
 
 /// Of a scenario, by what its aliases name.
 pub fn of_scenario(scenario: &Scenario, prices: &Prices) -> Option<Estimate> {
-    estimate(scenario, prices, |agent| match &scenario.models[agent.model?.at()].target {
-        ModelTarget::Provider { provider, model } => Some((provider.to_string(), model.to_string())),
+    estimate(scenario, prices, |alias| match &scenario.models[alias?.at()].target {
+        ModelTarget::Provider { provider, model } => Some((provider.clone(), model.clone())),
         ModelTarget::Auto | ModelTarget::Stub => None,
     })
 }
 
-fn estimate(scenario: &Scenario, prices: &Prices, asks: impl Fn(&Agent) -> Option<(String, String)>) -> Option<Estimate> {
+/// What the turns of an agent may come to at most.
+struct Turns {
+    /// How many there are of it.
+    most: u64,
+    calls: u64,
+    tokens_in: u64,
+    tokens_out: u64,
+    cost_usd: Option<f64>,
+}
+
+fn estimate(
+    scenario: &Scenario,
+    prices: &Prices,
+    asks: impl Fn(Option<ModelIx>) -> Option<(Arc<str>, Arc<str>)>,
+) -> Option<Estimate> {
     let agents = scenario.agents.iter().filter(|a| a.kind == AgentKind::Llm);
-    let mut live: Vec<(&Agent, (String, String))> = agents.filter_map(|a| asks(a).map(|model| (&**a, model))).collect();
-    // The turns go to those that may ask most in one: no run asks more.
-    live.sort_by_key(|(agent, _)| std::cmp::Reverse(per_turn(agent)));
-    let mut all = Estimate {
-        calls: 0,
-        tokens_in: 0,
-        tokens_out: 0,
-        cost_usd: Some(0.0),
+    let live: Vec<Turns> = agents.filter_map(|agent| turns(scenario, agent, prices, &asks)).collect();
+    let all = scenario.limits.turns;
+    // Each measure has the turns go to those that come to most by it: no run asks more.
+    let most = |of: &dyn Fn(&Turns) -> u64| {
+        let mut by: Vec<&Turns> = live.iter().collect();
+        by.sort_by_key(|turns| std::cmp::Reverse(of(turns)));
+        let (mut left, mut sum) = (all, 0_u64);
+        for turns in by {
+            let mine = turns.most.min(left);
+            left -= mine;
+            sum = sum.saturating_add(mine.saturating_mul(of(turns)));
+        }
+        sum
+    };
+    let priced = live.iter().all(|turns| turns.cost_usd.is_some());
+    let micro = |turns: &Turns| micro_usd(turns.cost_usd.unwrap_or(0.0));
+    #[expect(clippy::cast_precision_loss, reason = "a sum for people")]
+    let cost_usd = priced.then(|| most(&micro) as f64 / 1e6);
+    (!live.is_empty()).then(|| Estimate {
+        calls: most(&|turns| turns.calls),
+        tokens_in: most(&|turns| turns.tokens_in),
+        tokens_out: most(&|turns| turns.tokens_out),
+        cost_usd,
         max_tokens: scenario.limits.tokens,
         max_cost_usd: scenario.limits.cost_usd,
-    };
-    let mut turns = scenario.limits.turns;
-    for (agent, (provider, model)) in &live {
-        let mine = agent.limits.turns.unwrap_or(turns).min(turns);
-        turns -= mine;
-        let calls = mine.saturating_mul(per_turn(agent));
-        let alias = agent.model.map(|m| &scenario.models[m.at()]);
+    })
+}
+
+/// What a turn of an agent may come to: all its calls at the longest answer and the highest price of the models that may give
+/// them, its own and its judges'. `None` where none of them is outside the process.
+fn turns(
+    scenario: &Scenario,
+    agent: &Agent,
+    prices: &Prices,
+    asks: impl Fn(Option<ModelIx>) -> Option<(Arc<str>, Arc<str>)>,
+) -> Option<Turns> {
+    let mut longest = None;
+    let mut price = Some((0.0_f64, 0.0_f64));
+    for ix in agent.asks() {
+        let Some((provider, model)) = asks(ix) else { continue };
+        let alias = ix.map(|m| &*scenario.models[m.at()]);
         let answer = alias.and_then(|a| a.max_output_tokens).unwrap_or(DEFAULT_OUTPUT_TOKENS);
-        let (input, output) = (calls.saturating_mul(reads(scenario, agent)), calls.saturating_mul(u64::from(answer)));
-        let price = alias.and_then(|a| a.price).or_else(|| prices.of(provider, model));
-        all.calls = all.calls.saturating_add(calls);
-        all.tokens_in = all.tokens_in.saturating_add(input);
-        all.tokens_out = all.tokens_out.saturating_add(output);
-        all.cost_usd = all.cost_usd.zip(price).map(|(sum, price)| sum + cost(price, input, output));
+        longest = longest.max(Some(u64::from(answer)));
+        for (_, one) in prices.answering(alias, &provider, &model) {
+            price = price.zip(one).map(|(most, one)| (most.0.max(one.0), most.1.max(one.1)));
+        }
     }
-    (!live.is_empty()).then_some(all)
+    let calls = per_turn(agent);
+    let (tokens_in, tokens_out) = (calls.saturating_mul(reads(scenario, agent)), calls.saturating_mul(longest?));
+    let most = agent.limits.turns.unwrap_or(u64::MAX);
+    Some(Turns { most, calls, tokens_in, tokens_out, cost_usd: price.map(|price| cost(price, tokens_in, tokens_out)) })
 }
 
 /// Calls of one turn at most: `limits.steps`, judges included, and summaries.
@@ -151,5 +193,8 @@ mod tests {
         check("limits: {turns: 12}", one, &[], "120 480 12000 None");
         check("limits: {turns: 12}", one, &[("openai:*", (1.0, 10.0))], "120 480 12000 Some(0.12048)");
         check("limits: {turns: 5}", two, &[("openai:gpt", (0.0, 0.0))], "70 70 7000 Some(0.0)");
+        // A judge with a model of its own counts, too.
+        let judged = "  a: {kind: llm, instructions: Hi, limits: {steps: 2}, guardrails: [{at: output, kind: llm, model: m, check: Well.}]}\n";
+        check("limits: {turns: 1}", judged, &[("openai:*", (0.0, 10.0))], "2 2 200 Some(0.002)");
     }
 }

@@ -14,7 +14,7 @@ use commedia_actors::runtime::Keep;
 use commedia_actors::store::{self, engine::Durability};
 use commedia_actors::tool::address::Allowed;
 use commedia_actors::tool::mcp::McpOptions;
-use commedia_domain::run::budget::micro_usd;
+use commedia_domain::run::budget::bound_micro_usd;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -313,7 +313,10 @@ fn day_limits(env: Env<'_>, file: &Layer) -> Result<DayLimits, Failure> {
         Some(text) => Some(text.parse::<u64>().map_err(|_| wrong(tokens, "a whole number of tokens", &text))?),
         None => file.budgets.workspace_per_day_tokens,
     };
-    Ok(DayLimits { tokens: count.filter(|n| *n > 0), micro_usd: money.map(micro_usd).filter(|n| *n > 0) })
+    Ok(DayLimits {
+        tokens: count.filter(|n| *n > 0),
+        micro_usd: money.filter(|usd| *usd > 0.0).map(|usd| bound_micro_usd(usd).max(1)),
+    })
 }
 
 /// A ceiling such as `512 MiB`, `4 GiB` or `none`.

@@ -11,12 +11,25 @@ const OPEN: &str = "```text\n";
 /// What a command prints on standard output, with what differs from run to run taken out.
 fn output(command: &str, data: &Path) -> String {
     let mut child = Command::new(env!("CARGO_BIN_EXE_commedia"));
-    child.args(command.split_whitespace()).current_dir(env!("CARGO_MANIFEST_DIR"));
-    child.env("COMMEDIA_DATA", data).env("NO_COLOR", "1").env("COLUMNS", "120");
+    child.args(words(command)).current_dir(env!("CARGO_MANIFEST_DIR"));
+    for key in ["OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "ANTHROPIC_API_KEY"] {
+        child.env_remove(key);
+    }
+    child.env("OLLAMA_HOST", "127.0.0.1:1").env("COMMEDIA_DATA", data).env("NO_COLOR", "1").env("COLUMNS", "120");
     let output = child.output().expect("starts");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(!text.is_empty(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     text.trim_end().lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// The words of a command; what stands between double quotes is one.
+fn words(command: &str) -> Vec<String> {
+    let parts = command.split('"').enumerate();
+    let of = |(n, part): (usize, &str)| match n % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect(),
+        _ => vec![part.to_owned()],
+    };
+    parts.flat_map(of).collect()
 }
 
 fn plain(line: &str) -> String {

@@ -358,6 +358,7 @@ impl State {
                         self.relist().await?;
                     }
                     pass(Point::EndStored);
+                    Box::pin(self.give_back()).await;
                     self.finish();
                     pass(Point::EndAfter);
                     myself.stop(None);
@@ -663,7 +664,6 @@ impl State {
         if let Some(status) = self.run.state().status.ended() {
             metrics.runs_total.with_label_values(&[&*self.run.scenario().name, status]).inc();
             metrics.run_duration_seconds.observe(self.began.elapsed().as_secs_f64());
-            self.give_back();
         }
         self.rest();
     }

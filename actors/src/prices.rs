@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use commedia_domain::event::{Amount, AnsweredBy, ModelBinding, Usage};
 use commedia_domain::run::ModelRequest;
-use commedia_domain::scenario::{AgentKind, ModelTarget, Scenario};
+use commedia_domain::scenario::{AgentKind, ModelAlias, ModelTarget, Scenario};
 
 use crate::model::Answer;
 
@@ -28,20 +28,36 @@ impl Prices {
         self.0.get(&format!("{provider}:{model}")).or_else(|| self.0.get(&format!("{provider}:*"))).copied()
     }
 
-    /// The highest price that a request may be answered for: its model's, and those of the models it may fall back on.
-    pub fn at_most(&self, request: &ModelRequest) -> Option<Price> {
-        let alias = request.alias.as_deref();
-        if let Some(price) = alias.and_then(|a| a.price) {
-            return Some(price);
-        }
-        let ModelBinding::Provider { provider, model } = &request.binding else { return Some((0.0, 0.0)) };
-        let further = alias.iter().flat_map(|a| &a.fallback).filter_map(|next| match &next.target {
-            ModelTarget::Provider { provider, model } => Some(next.price.or_else(|| self.of(provider, model))),
+    /// The models that may answer for a binding, its own first, each with its price. What an alias says holds for its own target,
+    /// and for whatever `auto` found; not for a model that was named instead.
+    pub fn answering(&self, alias: Option<&ModelAlias>, provider: &Arc<str>, model: &Arc<str>) -> Vec<(String, Option<Price>)> {
+        let to = ModelTarget::Provider { provider: provider.clone(), model: model.clone() };
+        let known = alias.filter(|a| a.target == to || a.target == ModelTarget::Auto);
+        let own = known.and_then(|a| a.price).or_else(|| self.of(provider, model));
+        let further = known.iter().flat_map(|a| &a.fallback).filter_map(|next| match &next.target {
+            ModelTarget::Provider { provider, model } => {
+                Some((format!("{provider}:{model}"), next.price.or_else(|| self.of(provider, model))))
+            }
             ModelTarget::Auto | ModelTarget::Stub => None,
         });
-        std::iter::once(self.of(provider, model))
-            .chain(further)
-            .try_fold((0.0, 0.0), |most: Price, one| one.map(|(i, o)| (most.0.max(i), most.1.max(o))))
+        std::iter::once((format!("{provider}:{model}"), own)).chain(further).collect()
+    }
+
+    fn answering_request(&self, request: &ModelRequest) -> Vec<(String, Option<Price>)> {
+        match &request.binding {
+            ModelBinding::Provider { provider, model } => self.answering(request.alias.as_deref(), provider, model),
+            ModelBinding::Stub | ModelBinding::Offline => Vec::new(),
+        }
+    }
+
+    /// The highest price that a request may be answered for: its model's, and those of the models it may fall back on. The error
+    /// names one that has none.
+    pub fn at_most(&self, request: &ModelRequest) -> Result<Price, String> {
+        let most = |most: Price, (name, price): (String, Option<Price>)| match price {
+            Some((input, output)) => Ok((most.0.max(input), most.1.max(output))),
+            None => Err(name),
+        };
+        self.answering_request(request).into_iter().try_fold((0.0, 0.0), most)
     }
 
     /// What a request may need at most of a budget; without a price its money is not counted.
@@ -56,32 +72,27 @@ impl Prices {
         if answer.by != AnsweredBy::Model || answer.usage.cost_usd > 0.0 {
             return;
         }
-        let by = answer.source.as_ref().and_then(|s| s.model.split_once(':'));
-        let other = by.filter(|(provider, model)| {
-            !matches!(&request.binding, ModelBinding::Provider { provider: p, model: m } if **p == **provider && **m == **model)
-        });
-        let price = other.and_then(|(provider, model)| self.of(provider, model)).or_else(|| self.at_most(request));
+        let by = answer.source.as_ref().map_or("", |source| &source.model);
+        let named = self.answering_request(request).into_iter().find(|(name, _)| name == by).and_then(|(_, price)| price);
+        let known = || by.split_once(':').and_then(|(provider, model)| self.of(provider, model));
+        let price = named.or_else(known).or_else(|| self.at_most(request).ok());
         answer.usage.cost_usd = price.map_or(0.0, |price| cost(price, answer.usage.tokens_in, answer.usage.tokens_out));
     }
 
-    /// The first model of a scenario's agents that has no price, where somebody counts its money: the alias, or the agent
-    /// without one, and the model.
+    /// The first model that may answer a scenario's agents or their judges and has no price, where somebody counts its money: the
+    /// alias, or the agent without one, and the model.
     pub fn missing(&self, scenario: &Scenario, models: &[ModelBinding], day: bool) -> Option<(Arc<str>, String)> {
         let run = day || scenario.limits.cost_usd.is_some();
         for agent in scenario.agents.iter().filter(|a| a.kind == AgentKind::Llm && (run || a.limits.cost_usd.is_some())) {
-            let judges = agent.guardrails.iter().filter_map(|g| match &g.check {
-                commedia_domain::scenario::GuardrailCheck::Llm(judge) => judge.model,
-                _ => None,
-            });
-            for model in std::iter::once(agent.model).chain(judges.map(Some)) {
-                let alias = model.map(|m| &scenario.models[m.at()]);
-                let Some(ModelBinding::Provider { provider, model }) = model.and_then(|m| models.get(m.at())).or(models.last())
+            for ix in agent.asks() {
+                let alias = ix.map(|m| &scenario.models[m.at()]);
+                let Some(ModelBinding::Provider { provider, model }) = ix.and_then(|m| models.get(m.at())).or(models.last())
                 else {
                     continue;
                 };
-                if alias.is_none_or(|a| a.price.is_none()) && self.of(provider, model).is_none() {
-                    let name = alias.map_or_else(|| agent.name.clone(), |a| a.name.clone());
-                    return Some((name, format!("{provider}:{model}")));
+                let answering = self.answering(alias.map(|a| &**a), provider, model);
+                if let Some((unpriced, _)) = answering.into_iter().find(|(_, price)| price.is_none()) {
+                    return Some((alias.map_or_else(|| agent.name.clone(), |a| a.name.clone()), unpriced));
                 }
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use commedia_domain::event::ModelBinding;
 use commedia_domain::message::{Seat, StepId};
 use commedia_domain::run::state::WORKSPACE;
 use commedia_domain::run::{Command, NewRun, RunInput};
@@ -283,18 +284,22 @@ impl Runtime {
             return Err(StartError::Unbuilt(format!("{} is not part of this version", unbuilt.what)));
         }
         let new = NewRun::new(&scenario, &input).map_err(StartError::Parameters)?;
-        let by_day = self.shared.day_budget.limits().micro_usd.is_some();
-        if let Some((name, model)) = self.shared.prices.missing(&scenario, &input.models, by_day) {
-            return Err(StartError::Price(format!(
-                "a budget in USD is set, and nobody knows what `{model}` costs (`{name}`): say `price: {{input, output}}` at the \
-                 alias, or set it under `[prices]` in the settings"
-            )));
-        }
+        self.priced(&scenario, &input.models)?;
         let place = self.shared.place(WORKSPACE, Entry::New).await?;
         self.scenarios.store(&self.shared.store, &scenario, self.shared.clock.now_ms()).await?;
         let created = Box::new(new.created);
         let (live, done) = Live::new(RunId::new(), scenario, Some(created.clone()), start, place);
         self.begin(live, done, Origin::New(created), None).await
+    }
+
+    /// Whether every model has a price whose money somebody counts.
+    fn priced(&self, scenario: &Scenario, models: &[ModelBinding]) -> Result<(), StartError> {
+        let by_day = self.shared.day_budget.limits().micro_usd.is_some();
+        let Some((name, model)) = self.shared.prices.missing(scenario, models, by_day) else { return Ok(()) };
+        Err(StartError::Price(format!(
+            "a budget in USD is set, and nobody knows what `{model}` costs (`{name}`): say `price: {{input, output}}` at the alias, \
+             or set it under `[prices]` in the settings"
+        )))
     }
 
     /// Goes on with a run that was interrupted or paused.
@@ -318,6 +323,7 @@ impl Runtime {
         if let Some(quarantined) = quarantined(id, status) {
             return Err(quarantined.into());
         }
+        self.priced(recovered.loaded.run.scenario(), &recovered.loaded.run.state().created.models)?;
         if status.is_paused() {
             recovered = self.decided(recovered, Command::Resume, "resume").await?;
         }

@@ -11,6 +11,7 @@ use commedia_actors::log::StoredEvent;
 use commedia_actors::metrics::Metrics;
 use commedia_actors::model::gateway::{BreakerLimits, Directory, EndpointLimits, Found, Gateway, Place};
 use commedia_actors::model::{Answer, Deltas, Model, ModelError, ModelErrorKind, Provider, Source};
+use commedia_actors::prices::Prices;
 use commedia_actors::runtime::{Runtime, RuntimeOptions, StartOptions};
 use commedia_domain::event::{AnsweredBy, Event, ModelBinding, StepOutcome, Usage};
 use commedia_domain::message::{StepId, TurnId};
@@ -119,7 +120,8 @@ const LIMITS: EndpointLimits = EndpointLimits {
 
 fn gateway(limits: EndpointLimits, places: &[(&'static str, Arc<Scripted>)]) -> (Arc<Gateway>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new());
-    (Arc::new(Gateway::new(Arc::new(Places(places.to_vec(), limits)), metrics.clone())), metrics)
+    let prices = Arc::new(Prices::new([("openai:other".to_owned(), (4.0, 20.0))]));
+    (Arc::new(Gateway::new(Arc::new(Places(places.to_vec(), limits)), prices, metrics.clone())), metrics)
 }
 
 fn scenario(text: &str) -> Arc<Scenario> {
@@ -239,12 +241,12 @@ async fn an_answer_costs_what_its_alias_says() {
         assert!((metrics.model_cost_usd_total.get() - expect).abs() < 1e-12, "{more}");
         assert_eq!(metrics.model_tokens_total.with_label_values(&["openai:big", "in"]).get(), 1000);
     }
-    // Another model than the alias': its price, address and fallback are not this one's.
+    // Another model than the alias': its price, address and fallback are not this one's; the table knows its price.
     let down = Scripted::new(&[Fail(Refused)]);
     let (gateway, _) = gateway(LIMITS, &[("openai", Scripted::new(&[Ok_])), ("ollama", down)]);
     let mut other = request(", price: {input: 2, output: 10}, fallback: [stub]", false);
     other.binding = ModelBinding::Provider { provider: "openai".into(), model: "other".into() };
-    assert_eq!(gateway.answer(&other, None).await.expect("answers").usage.cost_usd, 0.0);
+    assert_eq!(gateway.answer(&other, None).await.expect("answers").usage.cost_usd, 0.006);
     other.binding = ModelBinding::Provider { provider: "ollama".into(), model: "other".into() };
     assert!(gateway.answer(&other, None).await.is_err(), "the alias' fallback is not another model's");
 }

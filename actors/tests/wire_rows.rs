@@ -488,33 +488,64 @@ async fn who_goes_away_closes_the_connection() {
     }
 }
 
+/// Bytes this process has resident; none where there is no `/proc`.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<u64>().map_or(0, |kb| kb * 1024)
+}
+
+/// Attempts that are under way at once.
+const AT_ONCE: usize = 32;
+
+/// Each behaviour again and again, by providers that stay: `COMMEDIA_REPEATS` times (1,000 take some minutes).
 #[tokio::test]
 async fn nothing_is_left_behind() {
-    let peer = Peer::start(Behaviour::Say(Box::new(good()))).await.expect("a free port");
-    let quick = |row: &Row| {
-        let e = endpoint(Wire::Chat, "http://127.0.0.1:1");
-        let mut hurried = e.clone();
-        (row.hurry)(&mut hurried);
-        hurried.timeouts == e.timeouts && row.name != "a line of 100 MB"
-    };
-    let rows: Vec<Row> = rows().into_iter().filter(quick).collect();
-    let providers = WIRES.map(|wire| (wire, wire_support::connected(wire, &peer.url())));
+    let repeats = std::env::var("COMMEDIA_REPEATS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let deltas = Deltas::new(|_| ());
-    let mut after = Vec::new();
-    for turn in 0..1000_usize {
-        let (wire, provider) = &providers[turn % providers.len()];
-        let stream = turn % 2 == 0;
-        let row = &rows[turn / 6 % rows.len()];
-        peer.set(Behaviour::Act(row.act.clone()));
-        let ended = provider.attempt("m", &request(), Some(&deltas).filter(|_| stream)).await;
-        assert!(!(row.of)(*wire, stream) || wrong(&row.expect, &ended).is_none(), "{}: {ended:?}", row.name);
-        if turn == 99 || turn == 999 {
-            assert!(soon(|| peer.connections() <= 3).await, "{} stay open", peer.connections());
-            assert!(soon(|| tasks() <= 2 + 3 * 3).await, "{} tasks", tasks());
-            after.push(peer.connections());
+    let (mut warm, mut attempts) = (0, 0);
+    for (n, row) in rows().into_iter().enumerate() {
+        let row = Arc::new(row);
+        // That one is bounded by bytes, of which each repetition takes many.
+        let (repeats, at_once) = if row.name == "a line of 100 MB" { (repeats.min(100), 4) } else { (repeats, AT_ONCE) };
+        let peer = Peer::start(Behaviour::Act(row.act.clone())).await.expect("a free port");
+        let before = tasks();
+        let providers = WIRES.map(|wire| {
+            let mut endpoint = endpoint(wire, &peer.url());
+            (row.hurry)(&mut endpoint);
+            (wire, connect(endpoint).expect("an endpoint"))
+        });
+        let kinds = || WIRES.into_iter().flat_map(|wire| [(wire, false), (wire, true)]);
+        let kinds: Vec<_> = kinds().filter(|(wire, stream)| (row.of)(*wire, *stream)).collect();
+        let mut under_way = tokio::task::JoinSet::new();
+        for (turn, (wire, stream)) in kinds.iter().cycle().take(repeats).copied().enumerate() {
+            if turn >= at_once {
+                under_way.join_next().await.expect("one is under way").expect("no panic");
+            }
+            let provider = providers.iter().find(|(w, _)| *w == wire).expect("each has one").1.clone();
+            let row = row.clone();
+            under_way.spawn(async move {
+                let deltas = Deltas::new(|_| ());
+                let ended = provider.attempt("m", &request(), Some(&deltas).filter(|_| stream)).await;
+                let fault = wrong(&row.expect, &ended);
+                assert!(fault.is_none(), "{} ({}, stream: {stream}): {fault:?}", row.name, wire.word());
+            });
+            attempts += 1;
+        }
+        while let Some(ended) = under_way.join_next().await {
+            ended.expect("no panic");
+        }
+        assert_eq!(peer.requests(), repeats as u64, "{}", row.name);
+        // What is kept for later is kept idle; with its provider it is gone.
+        assert!(soon(|| peer.connections() <= 3 * at_once).await, "{}: {} stay open", row.name, peer.connections());
+        drop(providers);
+        assert!(soon(|| peer.connections() == 0).await, "{}: {} stay open", row.name, peer.connections());
+        assert!(soon(|| tasks() <= before).await, "{}: {} tasks, and {before} before", row.name, tasks());
+        if n == 20 {
+            warm = resident();
         }
     }
-    assert_eq!(peer.requests(), 1000);
-    assert!(after.iter().all(|open| *open <= 3), "{after:?}");
+    let grown = resident().saturating_sub(warm);
+    println!("{attempts} attempts, {} KiB more resident since the twentieth behaviour", grown / 1024);
+    assert!(grown < 160 << 20, "{grown} bytes were kept");
 }

@@ -16,6 +16,7 @@ mod modifiers;
 mod numbers;
 mod remarks;
 mod settle;
+mod tables;
 mod thread;
 mod words;
 
@@ -145,7 +146,8 @@ impl Extractor {
         let hits = self.phrases.hits(&text);
         let mentions = mentions::mentions(&text, today);
         let (sought, hits, mentions) = (&self.sought[..], &hits[..], &mentions[..]);
-        let mut binder = Binder { text: &text, frame: &frame, hits, mentions, sought, today, claims: Vec::new() };
+        let cells = tables::cells(&text);
+        let mut binder = Binder { text: &text, frame: &frame, cells: &cells, hits, mentions, sought, today, claims: Vec::new() };
         binder.bind();
         binder.remark();
         let claims = binder.claims;

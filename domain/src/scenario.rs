@@ -544,6 +544,17 @@ pub struct Handles {
 #[derive(Clone, Debug, Default)]
 pub struct Subscription(pub Option<Program>);
 
+impl Agent {
+    /// The aliases of models it asks: its own, then those that its judges name. `None`: whoever answers without an alias.
+    pub fn asks(&self) -> impl Iterator<Item = Option<ModelIx>> + '_ {
+        let judges = self.guardrails.iter().filter_map(|guardrail| match &guardrail.check {
+            GuardrailCheck::Llm(judge) => judge.model,
+            _ => None,
+        });
+        std::iter::once(self.model).chain(judges.map(Some))
+    }
+}
+
 impl Handles {
     /// Whether writes to a collection are told.
     pub fn hears(&self, collection: CollectionIx) -> bool {

@@ -307,7 +307,10 @@ impl Turn {
             if slot as usize >= MAX_CALLS {
                 answers.push((call.id.clone(), reply("Too many calls in one answer; this one was ignored.")));
             } else if let Some(spec) = agent.handoffs.iter().find(|h| handoff_name(&scenario.agents[h.to.at()].name) == name) {
-                answers.push((call.id.clone(), self.handoff(view, spec, (call, slot), text, &mut handoff, checks)));
+                match self.handoff(view, spec, (call, slot), text, &mut handoff, checks) {
+                    Ok(answer) => answers.push((call.id.clone(), answer)),
+                    Err(failure) => return Then::Failed(failure),
+                }
             } else if let Some(to) = agent.delegates.iter().find(|d| ask_name(&scenario.agents[d.at()].name) == name) {
                 match self.may_ask(*to) {
                     Ok(()) => asks.push(Ask { call_id: call.id.clone(), to: *to, text: question(call, view) }),
@@ -349,25 +352,25 @@ impl Turn {
         text: &Body,
         taken: &mut Option<Outcome>,
         checks: &mut Checks,
-    ) -> Body {
+    ) -> Result<Body, Failure> {
         let scenario = view.scenario();
         let reply = |text: String| Body::new(Value::text(text), &view.facts.blobs);
         if taken.is_some() {
-            return reply("Multiple handoffs detected, ignoring this one.".into());
+            return Ok(reply("Multiple handoffs detected, ignoring this one.".into()));
         }
         if !offered(view, spec) {
-            return reply(format!("`{}` cannot take over now.", scenario.agents[spec.to.at()].name));
+            return Ok(reply(format!("`{}` cannot take over now.", scenario.agents[spec.to.at()].name)));
         }
         let name = scenario.agents[spec.to.at()].name.clone();
         let input = Value::object([("to", Value::Text(name.clone())), ("input", call.input.value().clone())]);
         match self.check(view, &GuardrailAt::Handoff, slot, &input, checks) {
-            Err(Verdict::Reject(words)) => return reply(words),
-            Err(Verdict::Fail(failure)) => return reply(failure.message.to_string()),
+            Err(Verdict::Reject(words)) => return Ok(reply(words)),
+            Err(Verdict::Fail(failure)) => return Err(failure),
             Ok(()) => {}
         }
         let words = Some(text.clone()).filter(|t| *t.value() != Value::Null);
         *taken = Some(Outcome::Handoff { to: spec.to, carry: spec.carry, text: words, data: call.input.clone() });
-        Body::small(Value::object([("assistant", Value::Text(name))]))
+        Ok(Body::small(Value::object([("assistant", Value::Text(name))])))
     }
 
     fn may_ask(&self, to: AgentIx) -> Result<(), &'static str> {
@@ -443,9 +446,10 @@ impl Turn {
                 self.tool_done(recorded.step, ToolDone { content, writes: Vec::new(), sent: Vec::new(), failed: true });
             }
         }
+        let retried = recorded.trips.iter().any(|trip| &*trip.then == "retry");
         match recorded.then {
             Then::Fallback if by_stub => self.start_over(),
-            _ => self.follow(&recorded.then),
+            _ => self.follow(&recorded.then, retried),
         }
     }
 
@@ -480,7 +484,8 @@ impl Turn {
         }
     }
 
-    fn follow(&mut self, then: &Then) {
+    /// What was decided is made true; `retried`: a guardrail has the model asked again, not its schema.
+    fn follow(&mut self, then: &Then, retried: bool) {
         match then {
             Then::Wait => return,
             Then::Judge { planned } => {
@@ -511,7 +516,7 @@ impl Turn {
             Then::Again { words, .. } => {
                 self.reply(&answered);
                 if let Some(text) = words {
-                    self.repairs += 1;
+                    self.repairs += u32::from(!retried);
                     self.said.push(Chat::User { text: text.clone() });
                 }
                 self.phase = Phase::Model { step: self.step() };
@@ -632,7 +637,12 @@ pub fn carried(carry: Carry, history: &History, said: &[Chat], summary: Option<&
                 .chain(history.iter())
                 .rev()
                 .find(|c| matches!(c, Chat::Assistant { text, .. } if *text.value() != Value::Null));
-            last.cloned().into_iter().collect()
+            // Its calls stay behind: their results do not go along.
+            let words = last.map(|chat| match chat {
+                Chat::Assistant { agent, text, .. } => Chat::Assistant { agent: *agent, text: text.clone(), calls: Vec::new() },
+                other => other.clone(),
+            });
+            words.into_iter().collect()
         }
     }
 }

@@ -1,8 +1,10 @@
-//! `commedia bench`: how many scenarios a second this machine carries, and what each costs. No network, no model.
+//! `commedia bench`: how many scenarios a second this machine carries, and what each costs. No model; no network but, where a
+//! workload speaks HTTP, a stub on this machine.
 //!
 //! A workload is a file of its own in `bench/`: it warms up, starts a `Meter`, works, and gives back what it `Measured`.
 
 mod handoff;
+mod http;
 mod population;
 mod waiting;
 
@@ -34,6 +36,12 @@ pub(super) struct BenchArgs {
     /// So many of them at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     parallel: u32,
+    /// How long the stub's server waits before each answer, milliseconds (workload handoff-4-http)
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    latency: u64,
+    /// A `commedia peer` that runs already, instead of one of the bench's own (workload handoff-4-http)
+    #[arg(long, value_name = "URL", conflicts_with = "latency")]
+    endpoint: Option<String>,
     /// Runs that wait keep their actors (workload waiting)
     #[arg(long)]
     live: bool,
@@ -50,6 +58,9 @@ enum Workload {
     /// The same, each turn a chat request that the stub answers
     #[value(name = "handoff-4-stub")]
     Stub,
+    /// The same over HTTP: a server of the stub's answers, a process of its own
+    #[value(name = "handoff-4-http")]
+    Http,
     /// Ten thousand agents by rules, a hundred ticks: a million turns a run, so few runs are enough
     #[value(name = "population")]
     Population,
@@ -67,6 +78,7 @@ impl Workload {
         match self {
             Workload::Rules => handoff::measure(bench, &handoff::RULES).await,
             Workload::Stub => handoff::measure(bench, &handoff::STUB).await,
+            Workload::Http => handoff::measure(bench, &handoff::http()).await,
             Workload::Population => population::measure(bench).await,
             Workload::Waiting => Err(Failure::new(Exit::Internal, "this workload holds its store in processes of its own")),
         }
@@ -128,7 +140,7 @@ impl BenchArgs {
     /// As many scenarios as were asked for, or as a workload needs for a figure.
     fn runs(&self) -> u32 {
         self.runs.unwrap_or(match self.workload {
-            Workload::Rules | Workload::Stub => 2000,
+            Workload::Rules | Workload::Stub | Workload::Http => 2000,
             Workload::Population => 4,
             Workload::Waiting => 10_000,
         })
@@ -142,7 +154,12 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
         None => {}
     }
     let folder = Folder::of(app)?;
-    let runtime = folder.app(app).open(args.parallel as usize).await?;
+    let mut own = folder.app(app);
+    let _served = match args.workload {
+        Workload::Http => Some(http::serve(&mut own.settings.models, args)?),
+        _ => None,
+    };
+    let runtime = own.open(args.parallel as usize).await?;
     let engine = runtime.store_engine();
     let bench = Bench { runtime, runs: args.runs(), parallel: args.parallel };
     let measured = tokio::select! {

@@ -64,11 +64,11 @@ impl Home {
         path.to_string_lossy().into_owned()
     }
 
-    /// The program, with this home's data and nothing of the environment's settings.
+    /// The program, with this home's data, nothing of the environment's settings, and no local server of models.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_commedia"));
         command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
-        command.env_clear().env("HOME", self.dir.path()).env("COMMEDIA_DATA", self.data());
+        command.env_clear().env("OLLAMA_HOST", "127.0.0.1:1").env("HOME", self.dir.path()).env("COMMEDIA_DATA", self.data());
         command
     }
 

@@ -2,6 +2,7 @@
 
 mod ask;
 mod backup;
+mod budgets;
 mod home;
 #[cfg(not(feature = "failpoints"))]
 mod points;

@@ -141,3 +141,43 @@ fn a_recording_is_refused_where_it_cannot_be_played() {
     assert!(missed.err.contains("has no answer to step"), "{}", missed.err);
     assert_eq!(served.peer().requests(), before);
 }
+
+/// A process that is killed at the end.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("it ends");
+    }
+}
+
+#[test]
+fn the_tour_brings_a_model_and_takes_it_away() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the page");
+    let home = Home::new();
+    let line = |start: &str| {
+        let line = page.lines().find(|l| l.starts_with(start)).unwrap_or_else(|| panic!("README.md has no `{start}`"));
+        line.split(' ').skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    line("commedia peer --port 7000");
+    let mut child = home.command(&["peer", "--output", "jsonl"]);
+    let mut peer =
+        Killed(child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().expect("starts"));
+    let mut url = String::new();
+    let out = peer.0.stdout.take().expect("a pipe");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut url).expect("its address");
+    let url: Json = serde_json::from_str(&url).expect("JSON");
+    let url = url["url"].as_str().expect("an address").to_owned();
+    let words =
+        |line: &[String]| line.iter().map(String::as_str).chain(["--output", "json"]).map(str::to_owned).collect::<Vec<_>>();
+    let told = |words: Vec<String>| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        run(&home, &url, "chat", &words).exits(0).json()
+    };
+    let first = told(words(&line("commedia run startup-studio --model")));
+    assert!(first["usage"]["model_calls"].as_u64() > Some(4), "{first}");
+    drop(peer);
+    let second = told(words(&line("commedia run startup-studio --cassette")));
+    assert_eq!(same(second), same(first));
+}

@@ -26,6 +26,7 @@ use self::endpoint::Endpoint;
 pub use self::endpoint::EndpointLimits;
 use crate::metrics::{Metrics, ModelSeries};
 use crate::model::{Answer, Deltas, Model, ModelError, ModelErrorKind, Provider, Source, stub};
+use crate::prices::{Price, Prices};
 
 /// Routes a process keeps: models at their addresses. Scenarios name them, so there is a bound.
 const MAX_ROUTES: usize = 1024;
@@ -86,6 +87,7 @@ struct Routes {
 /// The gateway.
 pub struct Gateway {
     directory: Arc<dyn Directory>,
+    prices: Arc<Prices>,
     metrics: Arc<Metrics>,
     routes: RwLock<Routes>,
     /// Draws of pauses so far: no two alike, in no two processes.
@@ -100,19 +102,19 @@ struct Target<'r> {
 }
 
 impl Gateway {
-    /// Over the endpoints of a directory.
-    pub fn new(directory: Arc<dyn Directory>, metrics: Arc<Metrics>) -> Gateway {
+    /// Over the endpoints of a directory; what an alias does not say of its price the table does.
+    pub fn new(directory: Arc<dyn Directory>, prices: Arc<Prices>, metrics: Arc<Metrics>) -> Gateway {
         let drawn = AtomicU64::new(RandomState::new().hash_one(std::process::id()));
-        Gateway { directory, metrics, routes: RwLock::default(), drawn }
+        Gateway { directory, prices, metrics, routes: RwLock::default(), drawn }
     }
 
     /// The route of a model at its place.
-    fn route(&self, address: Address) -> Result<Arc<Route>, ModelError> {
-        if let Some(route) = self.routes.read().unwrap_or_else(PoisonError::into_inner).routes.get(&address) {
+    fn route(&self, address: &Address) -> Result<Arc<Route>, ModelError> {
+        if let Some(route) = self.routes.read().unwrap_or_else(PoisonError::into_inner).routes.get(address) {
             return Ok(route.clone());
         }
         let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(route) = routes.routes.get(&address) {
+        if let Some(route) = routes.routes.get(address) {
             return Ok(route.clone());
         }
         if routes.routes.len() >= MAX_ROUTES {
@@ -125,7 +127,7 @@ impl Gateway {
         let label: Arc<str> = format!("{}:{}", address.place.provider, address.model).into();
         let series = self.metrics.of_model(&label);
         let route = Arc::new(Route { label, provider: found.provider, endpoint, series });
-        routes.routes.insert(address, route.clone());
+        routes.routes.insert(address.clone(), route.clone());
         Ok(route)
     }
 
@@ -144,7 +146,8 @@ impl Gateway {
         };
         let place =
             Place { provider, api: target.alias.and_then(|a| a.api), base_url: target.alias.and_then(|a| a.base_url.clone()) };
-        let route = self.route(Address { place, model: model.clone() })?;
+        let address = Address { place, model: model.clone() };
+        let route = self.route(&address)?;
         let limits = route.endpoint.limits;
         let mut attempt = 0;
         loop {
@@ -154,7 +157,10 @@ impl Gateway {
             let error = match answered {
                 Ok(mut answer) => {
                     let cached = answer.source.as_ref().map_or(0, |s| s.cached_tokens);
-                    answer.usage.cost_usd = target.alias.map_or(0.0, |alias| cost(alias, &answer.usage, cached));
+                    let said = target.alias.and_then(|a| a.price.map(|price| (price, a.cached_price)));
+                    let (provider, model) = (&address.place.provider, &address.model);
+                    let price = said.or_else(|| self.prices.of(provider, model).map(|price| (price, None)));
+                    answer.usage.cost_usd = price.map_or(0.0, |(price, less)| cost(price, less, &answer.usage, cached));
                     let source = answer.source.get_or_insert_with(Source::default);
                     if source.model.is_empty() {
                         source.model = route.label.to_string();
@@ -241,15 +247,12 @@ fn targets(request: &ModelRequest) -> Vec<Target<'_>> {
     std::iter::once(Target { to, alias: known }).chain(further).collect()
 }
 
-/// What an answer costs at the alias' price.
-fn cost(alias: &ModelAlias, usage: &Usage, cached: u64) -> f64 {
-    let Some((input, output)) = alias.price else { return 0.0 };
+/// What an answer costs at a price, with that of cached tokens where it is another one.
+fn cost((input, output): Price, less: Option<f64>, usage: &Usage, cached: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "tokens are far below 2^52")]
     let tokens = |n: u64| n as f64 / PRICED_TOKENS;
     let cached = cached.min(usage.tokens_in);
-    tokens(usage.tokens_in - cached) * input
-        + tokens(cached) * alias.cached_price.unwrap_or(input)
-        + tokens(usage.tokens_out) * output
+    tokens(usage.tokens_in - cached) * input + tokens(cached) * less.unwrap_or(input) + tokens(usage.tokens_out) * output
 }
 
 /// An error after several attempts says how many they were.

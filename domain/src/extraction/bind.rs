@@ -1,6 +1,9 @@
 //! Whose is each quantity: every mention is given to at most one parameter, by the cues around it, and by what it can be.
 //! What is denied, asked, bounded or not decided stays marked as such.
 
+mod bare;
+mod shares;
+
 use jiff::civil::Date;
 
 use super::claims::{Claim, Raw, Says};
@@ -10,12 +13,15 @@ use super::frame::Frame;
 use super::lexicon::{Sense, Unit};
 use super::mentions::{Mention, Place, What};
 use super::modifiers::{bounded, changes, denied};
-use super::numbers::{self, Amount, PIECES, Share, breaks, unit};
+use super::numbers::{self, Amount, breaks, unit};
+use super::tables::Cell;
 use super::words::{Text, any_phrase};
 use crate::scenario::Reads;
 
 /// Tokens that a cue is looked for to both sides.
 const WINDOW: usize = 24;
+/// Tokens that the head of a column is looked for above its cells.
+const TABLE: usize = 96;
 /// What a border of clauses counts in tokens, and one of sentences.
 const CLAUSE: usize = 5;
 const SENTENCE: usize = 40;
@@ -30,6 +36,8 @@ pub(super) struct Binder<'a> {
     pub text: &'a Text<'a>,
     /// Its frame.
     pub frame: &'a Frame,
+    /// The cells of its tables.
+    pub cells: &'a [Option<Cell>],
     /// The phrases in it, in order.
     pub hits: &'a [Hit],
     /// The quantities in it, in order.
@@ -68,7 +76,8 @@ impl Binder<'_> {
 
     /// How far the nearest phrase of a role of a parameter is.
     pub(super) fn distance(&self, at: usize, to: usize, param: usize, role: Role) -> usize {
-        let first = self.hits.partition_point(|h| h.at + WINDOW < at);
+        let reach = if self.cells.get(at).is_some_and(Option::is_some) { TABLE } else { WINDOW };
+        let first = self.hits.partition_point(|h| h.at + reach < at);
         let near = self.hits[first..].iter().take_while(|h| h.at <= to + WINDOW);
         near.filter(|h| h.param == param && h.role == role).map(|h| self.gap(at, to, h)).min().unwrap_or(FAR)
     }
@@ -79,13 +88,38 @@ impl Binder<'_> {
         }
         let (tokens, a, b) =
             if hit.to <= at { (at - hit.to, hit.to - 1, at) } else { (hit.at.saturating_sub(to), to.saturating_sub(1), hit.at) };
+        // A cell belongs to the head of its column.
+        if let (Some(name), Some(cell)) = (self.cells[hit.at], self.cells.get(at).copied().flatten())
+            && name.table == cell.table
+            && name.head != cell.head
+        {
+            return if name.column == cell.column { 1 } else { FAR };
+        }
         // "holdback: 40%" is one clause.
-        if hit.to <= at && at - hit.to <= 3 && (hit.to..at).all(|k| matches!(self.text.sign(k), Some(':' | '=' | '|' | '"'))) {
+        if hit.to <= at && at - hit.to <= 5 && (hit.to..at).all(|k| self.is_label(k)) {
+            return tokens;
+        }
+        // "markdown?" and in the next line "week 12".
+        let asked = (hit.to..at.min(hit.to + 2)).find(|k| hit.to <= at && self.text.sign(*k) == Some('?'));
+        if asked.is_some_and(|q| {
+            at - q <= 5
+                && (q + 1..at).all(|k| {
+                    !breaks(self.text, k)
+                        || self.text.sign(k) == Some(':')
+                        || self.text.tokens[k].kind == super::words::Kind::Line
+                })
+        }) {
             return tokens;
         }
         let clauses = self.frame.clause[a].abs_diff(self.frame.clause[b]) as usize;
         let sentences = self.frame.sentence[a].abs_diff(self.frame.sentence[b]) as usize;
         tokens + clauses * CLAUSE + sentences * SENTENCE
+    }
+
+    /// What may stand between a label and its value: "holdback (%) = 40", "| horizon | 12 |".
+    fn is_label(&self, at: usize) -> bool {
+        matches!(self.text.sign(at), Some(':' | '=' | '|' | '→' | '%' | '(' | ')' | '[' | ']'))
+            || self.text.means(at, Sense::Percent) && matches!(self.text.sign(at + 1), Some(':' | '=' | '|' | ')' | ']'))
     }
 
     /// The parameter of some kind whose cue is nearest, and how near; the only one there is where no cue is.
@@ -100,7 +134,19 @@ impl Binder<'_> {
     }
 
     fn is_foreign(&self, at: usize, to: usize, param: usize, near: usize) -> bool {
-        let not = self.distance(at, to, param, Role::Not);
+        // What has a quantity of its own behind it takes no other: "30% (VAT 20%)".
+        let own = |h: &&Hit| {
+            let first = self.mentions.partition_point(|m| m.at < h.to);
+            let behind = self.mentions.get(first).filter(|m| m.at <= h.to + 1);
+            h.at >= to && behind.is_some_and(|m| matches!(m.what, What::Share(_)))
+        };
+        let near_hits =
+            self.hits.iter().skip(self.hits.partition_point(|h| h.at + WINDOW < at)).take_while(|h| h.at <= to + WINDOW);
+        let not = near_hits
+            .filter(|h| h.param == param && h.role == Role::Not && !own(h))
+            .map(|h| self.gap(at, to, h))
+            .min()
+            .unwrap_or(FAR);
         not < near && not < NEAR
     }
 
@@ -136,7 +182,7 @@ impl Binder<'_> {
             };
         } else if denied(self.text, self.frame, m, !self.claims.is_empty()) {
             says = Says::Denied;
-        } else if bounded(self.text, self.frame, m) {
+        } else if bounded(self.text, self.frame, m, &|k| self.hits.iter().any(|h| h.role == Role::Cue && h.at <= k && k < h.to)) {
             says = Says::Soft(vec![raw], "only a bound is named");
         } else if self.frame.asks[m.at] {
             says = Says::Soft(vec![raw], "it is asked, not said");
@@ -152,6 +198,7 @@ impl Binder<'_> {
     fn again(&self, raw: &Raw, other: f64, param: usize) -> Raw {
         match raw {
             Raw::Place(Place::Nth(_)) => Raw::Place(Place::Nth(other)),
+            Raw::Number(_) if self.sought[param].reads == Reads::Share && other > 1.0 => Raw::Number(other / 100.0),
             Raw::Number(_) => Raw::Number(other),
             Raw::Length(amount) => Raw::Length(Amount { n: Some(other), ..*amount }),
             other => {
@@ -182,7 +229,8 @@ impl Binder<'_> {
             }
             return;
         }
-        let place = self.nearest(at, to, self.of(Reads::Position)).filter(|(_, d)| *d < near && *d < NEAR);
+        let place =
+            self.nearest(at, to, self.of(Reads::Position)).filter(|(p, d)| *d < near && *d < NEAR && !self.is_taken(*p, at, to));
         if let Some((place, _)) = place {
             match dated.day() {
                 _ if self.text.is(at, &["in", "dans", "en"]) => {
@@ -199,7 +247,8 @@ impl Binder<'_> {
         if dated.weak && near >= NEAR {
             // "in 12 weeks" without a start is no date.
             let after_turn = self.turned(at).is_some_and(|p| p == param);
-            if !after_turn {
+            let season = self.text.is(to - 1, &["spring", "summer", "autumn", "fall", "winter"]);
+            if !after_turn && (season || dated.day().is_some() || !self.fills(at, to)) {
                 return;
             }
         }
@@ -213,6 +262,26 @@ impl Binder<'_> {
             (None, Some("it names no day")) => self.soft(n, param, readings, "it names no day"),
             (None, why) => self.unsettled(n, param, readings, why.unwrap_or("it is not clear")),
         }
+    }
+
+    /// Whether a number stands right behind the cue of a position behind a date: "13 Apr, md 7".
+    fn is_taken(&self, param: usize, at: usize, to: usize) -> bool {
+        let counted = |h: &Hit| {
+            let first = self.mentions.partition_point(|m| m.at < h.to);
+            let behind = self.mentions.get(first).filter(|m| m.at <= h.to + 1 && m.at != at);
+            behind.is_some_and(|m| matches!(m.what, What::Number(_) | What::Place(..)))
+        };
+        self.hits.iter().any(|h| h.param == param && h.role == Role::Cue && h.at >= to && h.at <= to + NEAR && counted(h))
+    }
+
+    /// Whether a quantity is all that its clause says.
+    fn fills(&self, at: usize, to: usize) -> bool {
+        let same = |k: usize| self.frame.clause.get(k) == self.frame.clause.get(at);
+        let idle = |k: usize| {
+            self.text.word(k).is_empty()
+                || self.text.senses(k).any(|s| matches!(s, Sense::Small | Sense::Article | Sense::Sometime | Sense::Vague))
+        };
+        (0..at).rev().take_while(|k| same(*k)).all(idle) && (to..self.text.tokens.len()).take_while(|k| same(*k)).all(idle)
     }
 
     fn soft(&mut self, n: usize, param: usize, readings: Vec<Raw>, why: &'static str) {
@@ -262,6 +331,12 @@ impl Binder<'_> {
                 && between.clone().all(|k| text.sign(k) != Some(',') && text.sign(k) != Some('.'))
                 && self.frame.turns.iter().all(|t| !between.contains(t))
         });
+        let start = previous.is_some_and(|p| {
+            let between = p.at.checked_sub(1).filter(|k| text.is(*k, &["between", "entre", "zwischen"]));
+            between
+                .is_some_and(|k| self.hits.iter().any(|h| h.param == date && h.role == Role::Cue && h.to <= k && k - h.to <= 2))
+        });
+        let joined = joined && !start;
         ((ending || joined) && !changes(text, self.frame, m.at)).then_some(length)
     }
 
@@ -274,19 +349,41 @@ impl Binder<'_> {
         {
             return;
         }
+        // "three days a week" tells how often, not how long.
+        let rate = (text.means(to, Sense::Article) || text.means(to, Sense::Every)) && unit(text, to + 1).is_some();
+        let of_rate =
+            n.checked_sub(1).is_some_and(|p| self.mentions[p].to == at && matches!(self.mentions[p].what, What::Span(_)));
+        if rate || of_rate && text.means(at, Sense::Article) {
+            return;
+        }
+        if self.interval(n, amount) {
+            return;
+        }
         let place = self.nearest(at, to, self.of(Reads::Position)).filter(|(_, d)| *d < SENTENCE);
         let length = self.nearest(at, to, self.of(Reads::Length));
-        let after = at > 0 && text.is(at - 1, &["after", "nach", "apres", "despues", "past", "tras", "at"])
+        let first = (1..3)
+            .take_while(|k| at > *k && text.is(at - k, &["the", "first", "about", "den", "ersten", "les", "las", "primeras"]))
+            .count();
+        let behind = at - first;
+        let after = behind > 0 && text.is(behind - 1, &["after", "nach", "apres", "once"])
+            || at > 0
+                && text.is(
+                    at - 1,
+                    &["after", "nach", "apres", "despues", "past", "tras", "at", "once", "when", "nachdem", "sobald"],
+                )
             || at > 1 && text.is(at - 1, &["de"]) && text.is(at - 2, &["despues"]);
         let into = text.is(to, &["in", "into"])
             && !text.is(to, &["on"])
             && (breaks(text, to + 1) || text.is(to, &["into"]) || text.is(to + 1, &["we", "to", "the", "and"]));
-        let later = text.is(to, &["later", "after", "before"])
+        let over = text.is(to, &["are", "have", "is"]) && text.is(to + 1, &["over", "up", "gone", "passed", "behind", "done"]);
+        let into_it = text.is(to, &["into"]) || text.is(to, &["in"]) && breaks(text, to + 1);
+        let later = over
+            || text.is(to, &["later", "after", "before"])
             || text.is(to, &["from"]) && text.is(to + 2, &["end"])
             || text.is(to, &["spater", "apres", "despues"]);
         if let Some((place, near)) = place
             && (after || into || later && near < NEAR)
-            && near <= length.map_or(FAR, |(_, d)| d.max(2))
+            && (near <= length.map_or(FAR, |(_, d)| d.max(2)) || (into_it || over) && near < NEAR)
         {
             let raw = |n: f64| Raw::Place(Place::Nth(n));
             let unit = self.sought[place].unit.unwrap_or(Unit::Week);
@@ -307,6 +404,51 @@ impl Binder<'_> {
         }
     }
 
+    /// "replenishment interval: 2 weeks", "a two-week cycle": a length that is a rhythm.
+    fn interval(&mut self, n: usize, amount: Amount) -> bool {
+        let (at, to) = (self.mentions[n].at, self.mentions[n].to);
+        let words = &[
+            "interval",
+            "intervals",
+            "rhythm",
+            "cadence",
+            "frequency",
+            "cycle",
+            "cycles",
+            "spacing",
+            "rhythmus",
+            "takt",
+            "turnus",
+            "abstand",
+            "abstanden",
+            "intervall",
+            "intervalle",
+            "rythme",
+            "frequence",
+            "intervalo",
+            "ritmo",
+            "frecuencia",
+        ];
+        let named = self.text.is(to, words)
+            || (at.saturating_sub(4)..at).any(|k| {
+                self.text.is(k, words)
+                    && (self.frame.clause[k] == self.frame.clause[at]
+                        || (k + 1..at).all(|l| self.is_label(l) || self.text.is(l, &["is"])))
+            });
+        let Some((param, _)) = self.nearest(at, to, self.of(Reads::Rhythm)).filter(|(_, d)| named && *d < NEAR) else {
+            return false;
+        };
+        let days = amount.days().and_then(|d| u32::try_from(d).ok()).filter(|d| *d > 0);
+        match self.sought[param].choices.iter().find(|c| days.is_some() && c.days == days) {
+            Some(choice) => {
+                let raw = Raw::Value(choice.value.clone());
+                self.claim(n, param, raw, true);
+            }
+            None => self.unsettled(n, param, Vec::new(), "it is none of the values there are"),
+        }
+        true
+    }
+
     fn place(&mut self, n: usize, place: Place, named: Option<Unit>) {
         let m = self.mentions[n].clone();
         let (at, to) = (m.at, m.to);
@@ -320,6 +462,13 @@ impl Binder<'_> {
         let position = self
             .nearest(at, to, self.of(Reads::Position))
             .filter(|(p, d)| *d < SENTENCE + NEAR && !self.is_foreign(at, to, *p, *d));
+        let position = position.or_else(|| {
+            let before = self.mentions.get(n.checked_sub(1)?)?;
+            let stands_against = self.frame.aside[before.at] && matches!(before.what, What::Place(..)) && at - before.to <= NEAR;
+            self.nearest(before.at, before.to, self.of(Reads::Position)).filter(|_| stands_against).map(|(p, _)| (p, NEAR))
+        });
+        let turned = self.turned(at);
+        let position = position.or_else(|| turned.filter(|p| self.sought[*p].reads == Reads::Position).map(|p| (p, NEAR)));
         let only_from = at > 0
             && self.text.is(at - 1, &["from", "ab", "desde", "vom"])
             && !self
@@ -328,11 +477,11 @@ impl Binder<'_> {
                 .any(|h| h.role == Role::Cue && h.to + 6 > at && h.to < at && self.sought[h.param].reads == Reads::Date);
         let date = self.nearest(at, to, self.of(Reads::Date)).filter(|(p, d)| *d < NEAR && !only_from && self.is_named(at, *p));
         // "first day" where it is a cue is no place.
-        if self.hits.iter().any(|h| h.role == Role::Cue && h.at <= at && to <= h.to) {
+        let way = matches!(place, Place::Way(..));
+        if !way && self.hits.iter().any(|h| h.role == Role::Cue && h.at <= at && to <= h.to) {
             return;
         }
         let alone = !matches!((place, named), (Place::Nth(_), Some(Unit::Week))) || date.is_none();
-        let turned = self.turned(at);
         match (position, date) {
             (Some((p, d)), date) if alone || date.is_none_or(|(_, e)| d <= e) => {
                 let cue = d < SENTENCE || turned == Some(p) || self.is_short(at);
@@ -398,7 +547,9 @@ impl Binder<'_> {
     fn rhythm(&mut self, n: usize, days: u32) {
         let (at, to) = (self.mentions[n].at, self.mentions[n].to);
         let Some((param, near)) = self.nearest(at, to, self.of(Reads::Rhythm)) else { return };
-        let place = self.nearest(at, to, self.of(Reads::Position)).filter(|(_, d)| *d + 1 < near && *d <= 4);
+        let place = self
+            .nearest(at, to, self.of(Reads::Position))
+            .filter(|(_, d)| *d + 1 < near && *d <= 4 && self.mentions.get(n + 1).is_none_or(|m| m.at - to > 1));
         if let Some((place, _)) = place {
             self.unsettled(n, place, Vec::new(), "more than one is named");
             return;
@@ -419,94 +570,6 @@ impl Binder<'_> {
         }
     }
 
-    fn share(&mut self, n: usize, share: Share) {
-        let m = &self.mentions[n];
-        let (at, to) = (m.at, m.to);
-        let found = self.shared(at, to);
-        let (text, near) = (self.text, found.map_or(FAR, |(_, d, _)| d));
-        if let Some(quarters) = share.quarters {
-            let long = at > 0
-                && text.is(at - 1, &["for", "plan", "over", "lasting", "lasts", "run", "runs", "fur", "pour", "por"])
-                || text.is(to, &["long", "season", "plan", "horizon"]);
-            let whole = text.is(to, &["of"]) || near < CLAUSE && !long;
-            if !whole {
-                let amount = Amount { n: Some(quarters), unit: Unit::Quarter };
-                return self.span(n, amount);
-            }
-        }
-        let Some((param, near, rest)) = found else { return };
-        let inherited = self.turned(at) == Some(param);
-        let lone = share.percent && self.ends(to) && !share.counted;
-        if self.is_foreign(at, to, param, near)
-            || near >= NEAR && !lone && !inherited
-            || share.counted && near >= NEAR && !inherited
-        {
-            return;
-        }
-        let rest = rest || self.remainder(at, to, param);
-        let value = if rest { 1.0 - share.value } else { share.value };
-        self.claim(n, param, Raw::Number(value), near < NEAR || inherited);
-        if let (true, Some(claim)) = (rest, self.claims.last_mut())
-            && let Says::Hard(readings, _) = &mut claim.says
-        {
-            readings.clear();
-        }
-    }
-
-    /// Whether what stays is said to be the rest, in a clause behind: "60 % go out, the rest stays".
-    fn remainder(&self, at: usize, to: usize, param: usize) -> bool {
-        let (clause, sentence) = (self.frame.clause[at], self.frame.sentence[at]);
-        let own = self.hits.iter().any(|h| h.param == param && h.role == Role::Cue && self.frame.clause[h.at] == clause);
-        let words = ["rest", "remainder", "remaining", "balance", "reste", "resto", "restliche", "restlichen", "ubrige"];
-        let behind = (to..self.frame.sentence.len().min(to + WINDOW))
-            .find(|k| self.text.is(*k, &words) && self.frame.sentence[*k] == sentence);
-        !own && behind.is_some_and(|k| self.distance(k, k + 1, param, Role::Cue) <= CLAUSE)
-    }
-
-    /// The share parameter nearest to a place, how near, and whether the rest of its whole is spoken of.
-    fn shared(&self, at: usize, to: usize) -> Option<(usize, usize, bool)> {
-        let of = |p: usize| {
-            let (cue, rest) = (self.distance(at, to, p, Role::Cue), self.distance(at, to, p, Role::Rest));
-            (cue.min(rest), p, rest < cue)
-        };
-        let mut all: Vec<(usize, usize, bool)> = self.of(Reads::Share).map(of).collect();
-        all.sort_unstable();
-        match all.as_slice() {
-            [(d, p, rest)] => Some((*p, *d, *rest)),
-            [(d, p, rest), ..] if *d != FAR => Some((*p, *d, *rest)),
-            _ => None,
-        }
-    }
-
-    /// "60/40 stores to DC": which part is which is said by the words' order.
-    fn split(&mut self, n: usize, first: f64) {
-        let m = &self.mentions[n];
-        let Some((param, near, _)) = self.shared(m.at, m.to).filter(|(_, d, _)| *d < NEAR * 2) else { return };
-        let sentence = self.frame.sentence[m.at];
-        let inside =
-            |h: &&Hit| h.param == param && self.frame.sentence[h.at] == sentence && h.at + WINDOW > m.at && h.at < m.to + WINDOW;
-        let (cue, rest) = (
-            self.hits
-                .iter()
-                .filter(inside)
-                .filter(|h| h.role == Role::Cue && !self.text.is(h.at, &["hold", "keep", "split"]))
-                .map(|h| h.at)
-                .next_back(),
-            self.hits.iter().filter(inside).filter(|h| h.role == Role::Rest).map(|h| h.at).next_back(),
-        );
-        match (cue, rest) {
-            (Some(cue), Some(rest)) => {
-                self.claim(n, param, Raw::Number(if cue < rest { first } else { 1.0 - first }), near < NEAR);
-            }
-            _ => self.unsettled(
-                n,
-                param,
-                vec![Raw::Number(first), Raw::Number(1.0 - first)],
-                "it does not say which part is which",
-            ),
-        }
-    }
-
     /// The parameter of what was said last, where it is being corrected here.
     fn turned(&self, at: usize) -> Option<usize> {
         let last = self.claims.last()?;
@@ -514,117 +577,7 @@ impl Binder<'_> {
             return Some(last.param);
         }
         let turn = self.frame.turns.iter().rev().find(|t| **t < at)?;
-        let near = *turn >= last.at && at - turn <= 6 && self.frame.age[*turn] == self.frame.age[last.at];
+        let near = *turn >= last.at && at - turn <= 6 && self.frame.age[*turn] <= self.frame.age[last.at];
         near.then_some(last.param)
-    }
-
-    fn number(&mut self, n: usize, value: f64) {
-        let m = self.mentions[n].clone();
-        let (at, to) = (m.at, m.to);
-        let text = self.text;
-        let year = text.digits(at).is_some_and(|d| d.len() == 4) && (1900.0..2200.0).contains(&value);
-        if unit(text, to).is_some() {
-            return;
-        }
-        let free = self.ends(to)
-            || text.is(to, PIECES)
-            || matches!(text.sign(to), Some('-' | '–'))
-            || text.is(to, &["or", "to", "either"]);
-        let cue = (free).then(|| self.beside(at, to)).flatten();
-        let param = match cue {
-            Some(param) => param,
-            None => match self.turned(at).filter(|_| free).or_else(|| self.pieces(at, to)) {
-                Some(param) => param,
-                None => return,
-            },
-        };
-        let sought = &self.sought[param];
-        if year && sought.maximum.is_none_or(|m| m < 1900.0) {
-            return;
-        }
-        match sought.reads {
-            Reads::Date => {
-                let before = self.claims.iter().rev().find(|c| c.param == param).and_then(|c| c.says.day());
-                if let Some((dated, _)) = before.and_then(|b| dates::corrected(text, at, b))
-                    && let Some(day) = dated.day()
-                {
-                    self.claim(n, param, Raw::Date(day), true);
-                }
-            }
-            Reads::Length => {
-                let amount = Amount { n: Some(value), unit: sought.unit.unwrap_or(Unit::Day) };
-                self.claim(n, param, Raw::Length(amount), true);
-            }
-            Reads::Position => self.claim(n, param, Raw::Place(Place::Nth(value)), true),
-            Reads::Share if self.text.is(to, PIECES) || self.of_them(to) || value > 100.0 => match self.total(n, value) {
-                Some(total) => self.claim(n, param, Raw::Number(value / total), true),
-                None if self.is_total(n, value) => {}
-                None => self.unsettled(n, param, Vec::new(), "of how many is not said"),
-            },
-            Reads::Share if value == 1.0 => {
-                self.unsettled(n, param, vec![Raw::Number(0.01), Raw::Number(1.0)], "it can be one per cent or all");
-            }
-            Reads::Share => self.claim(n, param, Raw::Number(if value > 1.0 { value / 100.0 } else { value }), true),
-            Reads::Number => self.claim(n, param, Raw::Number(value), true),
-            _ => {}
-        }
-    }
-
-    /// Whether a number is the whole itself: a smaller one is the part.
-    fn is_total(&self, n: usize, value: f64) -> bool {
-        let smaller =
-            |m: &Mention| matches!(m.what, What::Number(part) if part > 0.0 && part < value && !(1900.0..2200.0).contains(&part));
-        let said = self.mentions[n].at > 0 && self.text.is(self.mentions[n].at - 1, &["of", "von", "sur", "de"]);
-        let to = self.mentions[n].to;
-        let whole = (to..to + 3).any(|k| self.text.is(k, &["total", "altogether", "bought", "insgesamt", "ordered"]));
-        (said || whole) && self.mentions.iter().any(smaller)
-    }
-
-    fn of_them(&self, to: usize) -> bool {
-        self.text.is(to, &["of"]) && self.text.is(to + 1, &["them", "those", "these"]) || self.text.is(to, &["davon", "dont"])
-    }
-
-    /// The share parameter that so many pieces belong to.
-    fn pieces(&self, at: usize, to: usize) -> Option<usize> {
-        let counted = self.text.is(to, PIECES) || self.of_them(to);
-        self.shared(at, to).filter(|(_, near, rest)| counted && *near < NEAR && !rest).map(|(param, ..)| param)
-    }
-
-    /// The one larger number of the text that can be the whole of which so many are a part.
-    fn total(&self, n: usize, value: f64) -> Option<f64> {
-        let mut larger =
-            self.mentions.iter().enumerate().filter(|(k, m)| *k != n && !self.frame.aside[m.at]).filter_map(|(_, m)| {
-                match m.what {
-                    What::Share(Share { total: Some(all), .. }) if all > value => Some(all),
-                    What::Number(all) if all > value && !(1900.0..2200.0).contains(&all) => Some(all),
-                    _ => None,
-                }
-            });
-        let first = larger.next()?;
-        larger.next().is_none().then_some(first)
-    }
-
-    /// The parameter whose cue stands right before or behind a bare number, with nothing but small words between.
-    fn beside(&self, at: usize, to: usize) -> Option<usize> {
-        let numeric =
-            |h: &&Hit| matches!(self.sought[h.param].reads, Reads::Length | Reads::Position | Reads::Share | Reads::Number);
-        let small = |k: usize| {
-            matches!(self.text.sign(k), Some(':' | '=' | '~' | '≈' | '(' | '"'))
-                || self.text.senses(k).any(|s| matches!(s, Sense::Small | Sense::Article))
-                || self
-                    .text
-                    .is(k, &["back", "value", "set", "week", "approximately", "number", "total", "equals", "nearly", "almost"])
-        };
-        let first = self.hits.partition_point(|h| h.at + WINDOW < at);
-        let cues: Vec<&Hit> = self.hits[first..]
-            .iter()
-            .take_while(|h| h.at <= to + 2)
-            .filter(|h| h.role == Role::Cue && !self.frame.aside[h.at])
-            .filter(numeric)
-            .collect();
-        let before = cues.iter().filter(|h| h.to <= at && at - h.to <= 5 && (h.to..at).all(small)).max_by_key(|h| h.to);
-        let behind = cues.iter().find(|h| h.at >= to && h.at - to <= 1 && !breaks(self.text, to));
-        let touching = behind.filter(|h| h.at == to);
-        touching.or(before).or(behind).map(|h| h.param)
     }
 }

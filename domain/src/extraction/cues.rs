@@ -165,8 +165,11 @@ impl Phrases {
         let words: Vec<Word> = words.split_whitespace().take(MAX_WORDS).map(Word::new).collect();
         let Some(first) = words.first() else { return };
         self.first.entry(key(&first.text)).or_default().push(self.all.len());
-        for word in words.iter().filter(|w| w.text.chars().count() >= 5) {
+        for word in words.iter().filter(|w| w.text.chars().count() >= 4) {
             self.words.insert(word.text.clone());
+            if word.prefix {
+                self.words.insert(format!("{}*", word.text));
+            }
         }
         self.all.push(Phrase { words, param, role });
     }

@@ -541,8 +541,9 @@ fn vague(text: &Text<'_>, at: usize, today: Date) -> Found {
             "close",
         ],
     );
-    let mut next = at;
-    if edge {
+    let half = super::numbers::ordinal(text, at).is_some_and(|(n, to)| matches!(n, 1 | 2) && text.is(to, &["half"]));
+    let mut next = at + usize::from(half);
+    if edge || half {
         if written(text, at + 1, today).is_some() {
             return None;
         }
@@ -551,9 +552,9 @@ fn vague(text: &Text<'_>, at: usize, today: Date) -> Found {
             next += 1;
         }
     }
-    if let Some(named) = month(text, next)
-        .filter(|_| !text.is(next, &["may", "mar", "mars"]) || edge || text.digits(next + 1).is_some_and(|d| d.len() == 4))
-    {
+    if let Some(named) = month(text, next).filter(|_| {
+        !text.is(next, &["may", "mar", "mars"]) || edge || half || text.digits(next + 1).is_some_and(|d| d.len() == 4)
+    }) {
         let (year_of, to) = year(text, next + 1, false).map_or((None, next + 1), |(y, to)| (Some(y), to));
         let readings = if edge { edges(text.word(at), named, year_of, today) } else { Vec::new() };
         return about(readings, to);
@@ -568,6 +569,18 @@ fn vague(text: &Text<'_>, at: usize, today: Date) -> Found {
     }
     if text.means(at, Sense::Next) && super::numbers::unit(text, at + 1).is_some() {
         return about(Vec::new(), at + 2);
+    }
+    let quarter =
+        text.is(at, &["q"]) && text.glued(at + 1) && text.digits(at + 1).is_some_and(|d| matches!(d, "1" | "2" | "3" | "4"));
+    if quarter {
+        return about(Vec::new(), at + 2);
+    }
+    if text.is(at, &["turn"])
+        && text.is(at + 1, &["of"])
+        && text.is(at + 2, &["the"])
+        && super::numbers::unit(text, at + 3).is_some()
+    {
+        return about(Vec::new(), at + 4);
     }
     let feast = text.is(
         at,

@@ -1,6 +1,9 @@
 //! The frame of what is said: clauses and sentences, which message of a thread it stands in, and what is told of other times,
 //! other people and cases that may never be.
 
+mod phrases;
+
+use self::phrases::{AGREED, NOW, OPEN, OTHERS, PAST, POLITE, POLITE_IF, SUPPOSED, TURNS, USUALLY};
 use super::lexicon::{Sense, senses};
 use super::numbers::breaks;
 use super::thread::{ages, heads_message};
@@ -23,431 +26,6 @@ pub(super) struct Frame {
     /// Tokens that say it is not decided.
     pub open: Vec<usize>,
 }
-
-/// Other times.
-const PAST: &[&str] = &[
-    "last year",
-    "last season",
-    "last time",
-    "last summer",
-    "last winter",
-    "last spring",
-    "last autumn",
-    "previous",
-    "previously",
-    "the year before",
-    "year ago",
-    "years ago",
-    "used to",
-    "we sold",
-    "we ran",
-    "we had",
-    "we did",
-    "we held",
-    "we kept",
-    "it was",
-    "was",
-    "were",
-    "had",
-    "historically",
-    "in the past",
-    "back then",
-    "vorjahr",
-    "letztes jahr",
-    "letzten jahr",
-    "im letzten jahr",
-    "letzte saison",
-    "letzten saison",
-    "fruher",
-    "war",
-    "waren",
-    "hatten",
-    "l an dernier",
-    "an dernier",
-    "l annee derniere",
-    "annee derniere",
-    "saison derniere",
-    "saison passee",
-    "avait",
-    "etait",
-    "avions",
-    "el ano pasado",
-    "ano pasado",
-    "temporada pasada",
-    "ultima temporada",
-    "fue",
-    "eran",
-    "tuvimos",
-    "last month",
-    "past season",
-    "former",
-    "formerly",
-    "ran",
-    "sold",
-];
-/// This time again.
-const NOW: &[&str] = &[
-    "this time",
-    "this year",
-    "this season",
-    "now",
-    "but",
-    "today",
-    "going forward",
-    "for this",
-    "diesmal",
-    "dieses jahr",
-    "diese saison",
-    "aber",
-    "jetzt",
-    "cette fois",
-    "cette annee",
-    "cette saison",
-    "mais",
-    "maintenant",
-    "esta vez",
-    "este ano",
-    "esta temporada",
-    "pero",
-    "ahora",
-    "please",
-    "we want",
-    "we need",
-    "i want",
-    "i need",
-    "plan",
-    "let us",
-    "let s",
-    "here",
-    "our plan",
-    "ours",
-    "for us",
-    "we go",
-    "we use",
-    "nous",
-    "nosotros",
-    "wir",
-];
-/// Other people.
-const OTHERS: &[&str] = &[
-    "competitor",
-    "competitors",
-    "competition",
-    "rival",
-    "rivals",
-    "they",
-    "their",
-    "other team",
-    "other teams",
-    "other brand",
-    "other brands",
-    "another team",
-    "another brand",
-    "sister brand",
-    "sister company",
-    "other category",
-    "other categories",
-    "other department",
-    "other division",
-    "other plan",
-    "another plan",
-    "other season",
-    "colleague",
-    "colleagues",
-    "konkurrenz",
-    "wettbewerber",
-    "andere marke",
-    "concurrent",
-    "concurrents",
-    "concurrence",
-    "autre marque",
-    "competencia",
-    "competidor",
-    "competidores",
-    "otra marca",
-    "otro equipo",
-    "der wettbewerb",
-    "das andere team",
-    "l autre equipe",
-    "autre equipe",
-];
-/// Cases that may never be.
-const SUPPOSED: &[&str] = &[
-    "if",
-    "suppose",
-    "supposing",
-    "imagine",
-    "in case",
-    "what if",
-    "hypothetically",
-    "would have",
-    "falls",
-    "wenn",
-    "au cas ou",
-    "en caso de",
-    "unless",
-    "should demand",
-    "should sales",
-];
-const POLITE_IF: &[&str] = &[
-    "if possible",
-    "if you can",
-    "if you could",
-    "if you please",
-    "if ok",
-    "if okay",
-    "if that works",
-    "if you like",
-    "if you would",
-    "if needed",
-    "if at all possible",
-    "if that is ok",
-    "if that s ok",
-    "if you don",
-    "if you dont",
-    "wenn moglich",
-    "falls moglich",
-    "if i may",
-    "if it works",
-];
-/// What was said is taken back.
-const TURNS: &[&str] = &[
-    "no",
-    "nope",
-    "sorry",
-    "actually",
-    "make that",
-    "make it",
-    "scratch that",
-    "scratch",
-    "rather",
-    "i mean",
-    "correction",
-    "on second thought",
-    "on second thoughts",
-    "wait",
-    "instead",
-    "changed my mind",
-    "change my mind",
-    "oops",
-    "strike that",
-    "let s say",
-    "better",
-    "edit",
-    "update",
-    "revised",
-    "nein",
-    "doch",
-    "besser",
-    "korrektur",
-    "lieber",
-    "quatsch",
-    "sondern",
-    "moment",
-    "non",
-    "plutot",
-    "en fait",
-    "pardon",
-    "erratum",
-    "mejor",
-    "perdon",
-    "mas bien",
-    "digo",
-    "corrijo",
-    "change that",
-    "change it",
-    "correcting",
-    "hmm",
-    "er",
-    "erm",
-    "my mistake",
-    "should be",
-    "should read",
-    "but now",
-    "is now",
-    "now",
-    "ach",
-    "bzw",
-    "oder besser",
-    "finalement",
-    "au final",
-    "finally settled",
-    "settle on",
-    "settled on",
-    "let us do",
-    "lets do",
-    "let s do",
-    "let s go",
-    "lets go",
-    "lets make",
-    "let s make",
-    "ignore that",
-    "forget that",
-    "moved to",
-    "changed to",
-    "push it to",
-    "pushed to",
-    "entschuldigung",
-    "stattdessen",
-    "de hecho",
-    "en realidad",
-    "rectifico",
-    "disculpa",
-    "disculpe",
-    "espera",
-    "attendez",
-    "attends",
-    "tatsachlich",
-    "sag ich",
-    "meine",
-    "je veux dire",
-    "quiero decir",
-    "has become",
-    "becomes",
-    "went to",
-    "go with",
-    "going with",
-];
-/// It is not decided.
-const OPEN: &[&str] = &[
-    "may or may not",
-    "whether",
-    "havent settled",
-    "not settled",
-    "not yet settled",
-    "arguing",
-    "debating",
-    "not agreed",
-    "no decision",
-    "not sure",
-    "unsure",
-    "not decided",
-    "undecided",
-    "not yet decided",
-    "havent decided",
-    "have not decided",
-    "haven t decided",
-    "tbd",
-    "tbc",
-    "tba",
-    "to be decided",
-    "to be confirmed",
-    "to be defined",
-    "to be agreed",
-    "to be discussed",
-    "dont know",
-    "do not know",
-    "don t know",
-    "no idea",
-    "maybe",
-    "perhaps",
-    "possibly",
-    "might",
-    "still open",
-    "is open",
-    "not fixed",
-    "not final",
-    "up for discussion",
-    "under discussion",
-    "cannot decide",
-    "cant decide",
-    "noch offen",
-    "noch nicht",
-    "unentschieden",
-    "vielleicht",
-    "weiss nicht",
-    "unklar",
-    "eventuell",
-    "peut etre",
-    "pas encore",
-    "pas decide",
-    "pas sur",
-    "a definir",
-    "a voir",
-    "quizas",
-    "quiza",
-    "tal vez",
-    "aun no",
-    "por definir",
-    "todavia no",
-    "no se",
-    "por decidir",
-    "we will see",
-    "we ll see",
-    "i wonder",
-    "wondering",
-    "thinking about",
-    "torn between",
-    "either",
-    "open question",
-    "one or the other",
-    "up in the air",
-    "depends",
-    "negotiable",
-    "flexible",
-    "entweder",
-    "unsicher",
-    "nicht sicher",
-    "a decider",
-    "a confirmer",
-    "por confirmar",
-];
-
-/// A question that asks for something to be done.
-const POLITE: &[&str] = &[
-    "can you",
-    "could you",
-    "would you",
-    "will you",
-    "can we",
-    "could we",
-    "may i",
-    "kannst du",
-    "konnen sie",
-    "konntest du",
-    "konnten sie",
-    "konnen wir",
-    "pouvez vous",
-    "peux tu",
-    "pourriez vous",
-    "puedes",
-    "podrias",
-    "puede",
-    "podria",
-    "podemos",
-    "please",
-    "bitte",
-    "would it be possible",
-    "is it possible",
-    "possible to",
-    "can i get",
-    "could i get",
-    "can i have",
-];
-/// A message that agrees with the one below it.
-const AGREED: &[&str] = &[
-    "yes",
-    "yep",
-    "ja",
-    "oui",
-    "si",
-    "ok",
-    "okay",
-    "agreed",
-    "fine",
-    "perfect",
-    "sounds good",
-    "go ahead",
-    "sure",
-    "approved",
-    "confirmed",
-    "einverstanden",
-    "d accord",
-    "de acuerdo",
-    "passt",
-    "exactly",
-    "looks good",
-];
 
 impl Frame {
     /// Reads the frame of a text, written on a day of a year.
@@ -473,7 +51,10 @@ impl Frame {
             if any_phrase(text, at, TURNS).is_some() || arrow(text, at) {
                 frame.turns.push(at);
             }
-            if any_phrase(text, at, OPEN).is_some() {
+            // "open for 35 days" is decided.
+            let opens = any_phrase(text, at, OPEN)
+                .is_some_and(|n| text.is(n - 1, &["open"]) && text.is(n, &["for", "from", "on", "until", "to", "daily"]));
+            if any_phrase(text, at, OPEN).is_some() && !opens {
                 frame.open.push(at);
             }
         }
@@ -486,7 +67,8 @@ impl Frame {
             let new_age = at > 0 && self.age[at] != self.age[at - 1];
             let blank = token.kind == Kind::Line && at > 0 && text.tokens[at - 1].kind == Kind::Line;
             let bullet = token.kind == Kind::Line && matches!(text.sign(at + 1), Some('-' | '*' | '•' | '>'));
-            if new_age || blank || bullet {
+            let labelled = token.kind == Kind::Line && labels(text, at + 1);
+            if new_age || blank || bullet || labelled {
                 sentence += 1;
             }
             let joint = text.is(
@@ -504,7 +86,11 @@ impl Frame {
             self.sentence.push(sentence);
             if breaks(text, at) && !(matches!(text.sign(at), Some('/' | '.' | ',' | ':')) && between_digits(text, at)) {
                 clause += 1;
-                let full = matches!(text.sign(at), Some('.' | '!' | '?' | ';' | '…'));
+                // "in week 6... or rather week 8" goes on.
+                let dots = text.sign(at) == Some('…') || text.sign(at) == Some('.') && at > 0 && text.sign(at - 1) == Some('.');
+                let goes_on =
+                    dots && text.tokens.get(at + 1).is_some_and(|t| text.source[t.at..].starts_with(char::is_lowercase));
+                let full = matches!(text.sign(at), Some('.' | '!' | '?' | ';' | '…')) && !goes_on;
                 let short = text.sign(at) == Some('.')
                     && at > 0
                     && text.is(
@@ -543,7 +129,13 @@ impl Frame {
     /// Marks what is told of other times, other people and cases that may never be.
     fn set_aside(&mut self, text: &Text<'_>, year: i16) {
         let mut until = None::<u32>;
+        let mut bracket = None::<Option<u32>>;
+        let struck = |at: usize| text.sign(at) == Some('~') && text.sign(at + 1) == Some('~') && text.glued(at + 1);
+        let mut strike = false;
         for at in 0..text.tokens.len() {
+            strike ^= struck(at);
+            self.aside[at] |= strike;
+
             let sentence = self.sentence[at];
             if until.is_some_and(|s| s != sentence) {
                 until = None;
@@ -554,13 +146,34 @@ impl Frame {
             let supposed = any_phrase(text, at, SUPPOSED).is_some() && any_phrase(text, at, POLITE_IF).is_none();
             let then = text.is(at, &["in", "during", "im", "en"])
                 && text.digits(at + 1).is_some_and(|d| d.len() == 4 && d.parse::<i16>().is_ok_and(|y| (1990..year).contains(&y)));
-            let past = then || any_phrase(text, at, PAST).is_some() && !like && !self.is_plan(text, at);
+            let then = then
+                || text.digits(at).is_some_and(|d| d.len() == 4 && d.parse::<i16>().is_ok_and(|y| (1990..year).contains(&y)))
+                    && text.sign(at + 1) == Some(':')
+                    && (at == 0 || breaks(text, at - 1));
+            let passive =
+                text.is(at, &["sold"]) && at > 0 && text.is(at - 1, &["is", "are", "be", "being", "gets", "get", "not"]);
+            let usual = text.is(at, USUALLY)
+                && (at..at + 24)
+                    .take_while(|k| self.sentence.get(*k) == Some(&sentence))
+                    .any(|k| any_phrase(text, k, NOW).is_some());
+            let other = of_others(text, at);
+            let past =
+                then || usual || other || any_phrase(text, at, PAST).is_some() && !like && !passive && !self.is_plan(text, at);
+            // What is set aside in brackets ends with them.
+            match text.sign(at) {
+                Some('(') => bracket = Some(until),
+                Some(')') => until = bracket.take().unwrap_or(until),
+                _ => {}
+            }
             if past || supposed || any_phrase(text, at, OTHERS).is_some() && !like {
                 // From the beginning of the clause, where it is not another statement's.
                 let clause = self.clause[at];
                 (0..at).rev().take_while(|n| self.clause[*n] == clause).for_each(|n| self.aside[n] = true);
                 until = Some(sentence);
-            } else if until.is_some() && any_phrase(text, at, NOW).is_some() {
+            } else if until.is_some()
+                && any_phrase(text, at, NOW).is_some()
+                && !(at > 0 && text.is(at - 1, &["to", "until", "till"]))
+            {
                 until = None;
             }
             if until.is_some() {
@@ -604,13 +217,41 @@ impl Frame {
                 let answered =
                     (at + 1..at + 4).any(|n| text.is(n, &["no", "yes", "nein", "ja", "non", "oui", "si", "nope", "yep"]));
                 let polite = answered || (begin..at).any(|n| any_phrase(text, n, POLITE).is_some());
-                if !polite {
+                // A question that the next line answers: "how long?", "17 weeks".
+                let line = text.tokens.get(at + 1).is_some_and(|t| t.kind == Kind::Line);
+                let answer = line && (at + 1..at + 8).any(|n| matches!(text.sign(n), Some(':'))) && labels(text, at + 2);
+                if !polite && !answer {
                     (first..=at).for_each(|n| self.asks[n] = true);
                 }
                 first = at + 1;
             }
         }
     }
+}
+
+/// Whether a line begins with a label or a speaker: "Start date:", "anna:".
+fn labels(text: &Text<'_>, at: usize) -> bool {
+    let word = |k: &usize| {
+        text.tokens
+            .get(*k)
+            .is_some_and(|t| t.kind == Kind::Word || matches!(t.kind, Kind::Sign('(' | ')' | '%' | '[' | ']' | '/')))
+    };
+    let end = (at..at + 6).take_while(word).count() + at;
+    end > at && matches!(text.sign(end), Some(':' | '=')) && !text.word(at).is_empty()
+}
+
+/// "the kids team plans 22 weeks, ours 10": where the text tells of its own behind.
+fn of_others(text: &Text<'_>, at: usize) -> bool {
+    let verbs = &[
+        "plans", "runs", "does", "has", "holds", "uses", "keeps", "goes", "takes", "starts", "wants", "lasts", "plan", "run",
+        "keep", "use",
+    ];
+    let own = |k: usize| any_phrase(text, k, &["ours", "but we", "while we", "whereas we", "but our", "while our"]).is_some();
+    at > 0
+        && text.is(at, verbs)
+        && !text.word(at - 1).is_empty()
+        && !text.is(at - 1, &["we", "i", "you", "it", "ours", "please", "to", "and", "let", "us", "season", "plan"])
+        && (at + 1..at + 24).any(own)
 }
 
 fn arrow(text: &Text<'_>, at: usize) -> bool {

@@ -84,7 +84,7 @@ const WORDS: Table = &[
     (En, Sense::Unit(Unit::Half), "semester semesters"),
     (En, Sense::Unit(Unit::Year), "year years yr yrs"),
     (De, Sense::Unit(Unit::Day), "tag tage tagen tages"),
-    (De, Sense::Unit(Unit::Week), "woche wochen wo"),
+    (De, Sense::Unit(Unit::Week), "woche wochen wo saisonwoche verkaufswoche planwoche"),
     (De, Sense::Unit(Unit::Month), "monat monate monaten monats"),
     (De, Sense::Unit(Unit::Quarter), "quartal quartale quartalen quartals vierteljahr"),
     (De, Sense::Unit(Unit::Half), "halbjahr halbjahre halbjahres"),
@@ -181,7 +181,7 @@ const WORDS: Table = &[
     (En, Part(8), "eighth eighths"),
     (En, Part(10), "tenth tenths"),
     (En, Part(20), "twentieth twentieths"),
-    (De, Part(2), "halfte halb halbe halben haelfte"),
+    (De, Part(2), "halfte halb halbe halben halbes halbem halber haelfte"),
     (De, Part(3), "drittel"),
     (De, Part(4), "viertel"),
     (De, Part(5), "funftel fuenftel"),
@@ -198,9 +198,9 @@ const WORDS: Table = &[
     (Es, Part(4), "cuarto cuartos cuarta"),
     (Es, Part(5), "quinto quintos quinta"),
     (Es, Part(10), "decimo decimos decima"),
-    (En, Sense::Rhythm(1), "daily"),
+    (En, Sense::Rhythm(1), "daily nightly"),
     (En, Sense::Rhythm(7), "weekly wkly weekley weekely"),
-    (En, Sense::Rhythm(14), "fortnightly biweekly"),
+    (En, Sense::Rhythm(14), "fortnightly biweekly bw"),
     (En, Sense::Rhythm(0), "monthly quarterly yearly annually semiweekly bimonthly hourly"),
     (De, Sense::Rhythm(1), "taglich tagliche taglicher"),
     (De, Sense::Rhythm(7), "wochentlich wochentliche wochentlicher wochentlichen wochentliches woechentlich woechentliche"),
@@ -266,11 +266,15 @@ const WORDS: Table = &[
     (
         En,
         Vague,
-        "some decent bit little lots plenty most much many majority few several couple handful small large big modest healthy generous reasonable sensible enough sizeable sizable substantial significant decently chunk portion slice bunch longish shortish sufficient tiny huge minimal moderate high low higher lower bigger smaller larger longer shorter long short extra lot",
+        "some decent fair certain considerable bit little lots plenty most much many majority few several couple handful small large big modest healthy generous reasonable sensible enough sizeable sizable substantial significant decently chunk portion slice bunch longish shortish sufficient tiny huge minimal moderate high low higher lower bigger smaller larger longer shorter long short extra lot",
     ),
-    (De, Vague, "etwas einige paar wenig wenige viel viele mehrere grossteil ordentlich ordentlichen gewissen kleiner grosser"),
-    (Fr, Vague, "quelques plusieurs peu beaucoup certaine bonne petite grande"),
-    (Es, Vague, "algunas algunos algo poco pocas mucho varias buena parte"),
+    (
+        De,
+        Vague,
+        "etwas einige paar wenig wenige viel viele mehrere grossteil ordentlich ordentlichen gewissen gewisse kleiner grosser genug genugend ausreichend reichlich",
+    ),
+    (Fr, Vague, "quelques plusieurs peu beaucoup certaine bonne petite grande assez suffisamment"),
+    (Es, Vague, "algunas algunos algo poco pocas mucho varias buena parte bastante bastantes mucha muchas muchos suficiente"),
     (En, Sometime, "soon late later early earlier eventually sometime asap immediately promptly whenever shortly"),
     (De, Sometime, "bald spat spater fruh irgendwann sofort demnachst baldmoglichst"),
     (Fr, Sometime, "bientot tard tot rapidement"),
@@ -424,7 +428,8 @@ strip stuck study stuff sugar suits sunny super sweet swimwear table taken takes
 those three threw throw times title today topic total touch tough tower track trade train treat trend trial trust truth types under \
 union until upper urban usage usual value video visit vital voice waste water weeks wheel where which white whole whose woman women \
 world worry worse worst worth would wrong wrote young yours seasons reason reasons season person lesson hoodies coats jackets \
-size sizes sized knitwear outerwear denim jeans footwear holiday winter summer autumn launch lunch final";
+size sizes sized change changes changed changing choose chosen chose raise raised shift shifted switch lower lowered stick sticks \
+share shares shared paces scale scaled split splits touch touches match check checks checked knitwear outerwear denim jeans footwear holiday winter summer autumn launch lunch final";
 
 static KNOWN: LazyLock<std::collections::HashSet<&'static str>> = LazyLock::new(|| OTHERS.split_whitespace().collect());
 
@@ -438,7 +443,7 @@ pub(super) fn repairable() -> impl Iterator<Item = &'static str> {
     let telling = |s: &Sense| {
         matches!(s, Sense::Num(_) | Sense::Month(_) | Sense::Weekday(_) | Sense::Unit(_) | Sense::Rhythm(_) | Percent | Today(_))
     };
-    ENTRIES.iter().filter(move |(w, e)| w.len() >= 5 && e.iter().any(|e| telling(&e.sense))).map(|(w, _)| w.as_str())
+    ENTRIES.iter().filter(move |(w, e)| w.len() >= 4 && e.iter().any(|e| telling(&e.sense))).map(|(w, _)| w.as_str())
 }
 
 /// Whether a word is one of a language, or an English one.

@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 
 use super::dates::{self, Dated};
-use super::lexicon::{Sense, Unit};
+use super::lexicon::{Lang, Sense, Unit};
 use super::numbers::{self, Amount, Share};
 use super::words::Text;
 
@@ -105,8 +105,10 @@ fn at_place(text: &Text<'_>, at: usize, today: Date) -> Option<Mention> {
         })
         .map(plain);
     found
+        .or_else(|| quarters_of_year(text, at).map(plain))
         .or_else(|| way(text, at).map(plain))
         .or_else(|| place(text, at))
+        .or_else(|| split(text, at).filter(|(w, _)| *w == What::Split(0.5)).map(plain))
         .or_else(|| range(text, at))
         .or_else(|| ambiguous_quarter(text, at).map(plain))
         .or_else(|| numbers::amount(text, at).map(|(a, to)| plain((What::Span(a), to))))
@@ -188,8 +190,30 @@ pub(super) fn rhythm(text: &Text<'_>, at: usize) -> Option<(u32, usize)> {
     {
         return Some((n.value as u32 * 7, n.to + 1));
     }
+    // "14-tägig", "2-wöchig"
+    if let Some(n) = numbers::number(text, at).filter(|n| n.value >= 1.0 && n.value < 100.0) {
+        let ends = |stems: &[&str]| {
+            stems.iter().any(|s| text.word(n.to).strip_prefix(s).is_some_and(|e| matches!(e, "" | "e" | "er" | "en" | "es")))
+        };
+        let days = if ends(&["tagig", "taglich"]) {
+            1
+        } else if ends(&["wochig"]) {
+            7
+        } else {
+            0
+        };
+        if days > 0 {
+            return Some((n.value as u32 * days, n.to + 1));
+        }
+    }
     if let Some(days) = word(at) {
         return Some((days, at + 1));
+    }
+    // "on Mondays", "on Mondays and Thursdays"
+    let each = |k: usize| weekday(text, k) && text.word(k).ends_with("days");
+    if text.is(at, &["on"]) && each(at + 1) {
+        let more = text.is(at + 2, &["and", "or"]) && each(at + 3);
+        return Some(if more { (0, at + 4) } else { (7, at + 2) });
     }
     repeated(text, at).or_else(|| times(text, at)).or_else(|| alternating(text, at))
 }
@@ -222,6 +246,12 @@ fn repeated(text: &Text<'_>, at: usize) -> Option<(u32, usize)> {
     }
     let unit = numbers::unit(text, to)?;
     let days = Amount { n: Some(n), unit }.days().and_then(|d| u32::try_from(d).ok()).unwrap_or(0);
+    // "tous les quinze jours", "cada quince días" are two weeks; so are "acht Tage" one.
+    let days = match (text.lang, unit, days) {
+        (Lang::Fr | Lang::Es, Unit::Day, 15) => 14,
+        (Lang::Fr | Lang::Es | Lang::De, Unit::Day, 8) => 7,
+        (_, _, days) => days,
+    };
     // "every week or two"
     if text.is(to + 1, &["or"]) && numbers::number(text, to + 2).is_some_and(|n| numbers::unit(text, n.to).is_none()) {
         return Some((0, to + 3));
@@ -244,10 +274,31 @@ fn times(text: &Text<'_>, at: usize) -> Option<(u32, usize)> {
     } else {
         let n = numbers::count(text, at).filter(|n| n.value >= 1.0 && n.value <= 31.0)?;
         let sign = matches!(text.sign(n.to), Some('×')) || text.is(n.to, &["x"]);
-        if !(sign || text.is(n.to, &["time", "times", "mal", "fois", "vez", "veces"])) {
+        let words = &[
+            "time",
+            "times",
+            "mal",
+            "fois",
+            "vez",
+            "veces",
+            "deliveries",
+            "delivery",
+            "drops",
+            "drop",
+            "shipments",
+            "shipment",
+            "lieferungen",
+            "lieferung",
+            "livraisons",
+            "livraison",
+            "entregas",
+            "entrega",
+        ];
+        let top_up = text.is(n.to, &["top"]) && text.is(n.to + 1, &["up", "ups"]);
+        if !(sign || top_up || text.is(n.to, words)) {
             return None;
         }
-        (n.value, n.to + 1)
+        (n.value, n.to + 1 + usize::from(top_up))
     };
     let slash = text.sign(to) == Some('/');
     let joint = slash
@@ -261,8 +312,10 @@ fn times(text: &Text<'_>, at: usize) -> Option<(u32, usize)> {
         return Some((if days > 0 && (f64::from(days) / n).fract() == 0.0 { (f64::from(days) / n) as u32 } else { 0 }, to));
     }
     to += 1;
+    let each = numbers::number(text, to).filter(|n| n.value >= 1.0);
+    to = each.map_or(to, |n| n.to);
     let unit = numbers::unit(text, to)?;
-    let days = Amount { n: Some(1.0), unit }.days().map_or(0.0, |d| d as f64 / n);
+    let days = Amount { n: Some(each.map_or(1.0, |n| n.value)), unit }.days().map_or(0.0, |d| d as f64 / n);
     Some((if days.fract() == 0.0 { days as u32 } else { 0 }, to + 1))
 }
 
@@ -310,7 +363,8 @@ fn way(text: &Text<'_>, at: usize) -> Option<(What, usize)> {
     }
     let (share, to) = numbers::share(text, at).filter(|(s, _)| !s.counted)?;
     let way = text.is(to, &["of"]) && text.is(to + 1, &["the", "its"]) && text.is(to + 2, &["way"])
-        || text.is(to, &["way", "through", "in", "into"]) && !share.percent && !text.is(to + 1, &["the", "dc"])
+        || text.is(to, &["way", "through", "into"]) && !share.percent && !text.is(to + 1, &["the", "dc"])
+        || text.is(to, &["in"]) && !share.percent && numbers::breaks(text, to + 1)
         || text.is(to, &["der"]) && text.is(to + 1, &["strecke", "saison", "zeit"])
         || text.is(to, &["of", "into", "through"]) && text.is(to + 1, &["the"]) && text.is(to + 2, &["season", "horizon"]);
     let (n, d) = [2_u32, 3, 4, 5, 8, 10, 100].into_iter().find_map(|d| {
@@ -347,6 +401,18 @@ fn place(text: &Text<'_>, at: usize) -> Option<Mention> {
             return None;
         }
         let mut mention = made(Place::Nth(n.value), unit, n.to);
+        let listed = numbers::number(text, n.to + 1).filter(|m| {
+            text.sign(n.to) == Some(',')
+                && text.is(m.to, &["and", "or", "und", "oder", "et", "ou", "y", "o"])
+                && numbers::number(text, m.to + 1)
+                    .is_some_and(|l| numbers::unit(text, l.to).is_none() && numbers::percent(text, l.to).is_none())
+        });
+        if let Some(m) = listed.filter(|m| numbers::unit(text, m.to).is_none()) {
+            mention.other = Some(m.value);
+            mention.to = m.to;
+            mention.either = true;
+            return Some(mention);
+        }
         let joint = text.is(n.to, &["or", "to", "and", "bis", "oder", "ou", "o", "y", "et", "und", "a", "through"])
             || matches!(text.sign(n.to), Some('-' | '–' | '/'));
         if joint
@@ -364,6 +430,13 @@ fn place(text: &Text<'_>, at: usize) -> Option<Mention> {
         return Some(mention);
     }
     let (n, to) = numbers::ordinal(text, at)?;
+    // "the seventh of twelve weeks"
+    let whole = numbers::amount(text, to + 1).filter(|(a, _)| text.is(to, &["of", "von", "der", "des", "de"]) && a.n.is_some());
+    if let Some((amount, _)) = whole
+        && n > 0
+    {
+        return Some(made(Place::Nth(f64::from(n)), amount.unit, to));
+    }
     let unit = numbers::unit(text, to)?;
     if unit == Unit::Quarter && text.is(to + 1, &["of"]) {
         return None;
@@ -387,11 +460,14 @@ fn range(text: &Text<'_>, at: usize) -> Option<Mention> {
     if !word && !sign {
         return None;
     }
-    let between = at > 0 && text.is(at - 1, &["between", "zwischen", "entre"]);
+    let article = &["el", "la", "le", "les", "the", "dem", "den", "der"];
+    let before = if at > 1 && text.is(at - 1, article) { at - 1 } else { at };
+    let between = before > 0 && text.is(before - 1, &["between", "zwischen", "entre"]);
     if text.is(joint, &["and", "und", "et", "y"]) && !between {
         return None;
     }
     let next = joint + 1 + usize::from(text.is(joint + 1, &["maybe", "perhaps", "even", "possibly"]));
+    let next = next + usize::from(between && text.is(next, article));
     let second = numbers::count(text, next)?;
     let either = text.is(joint, &["or", "oder", "ou", "o"]);
     if let Some(to) = numbers::percent(text, second.to) {
@@ -402,12 +478,34 @@ fn range(text: &Text<'_>, at: usize) -> Option<Mention> {
         let share = Share { value: first.value / 100.0, percent: true, quarters: None, counted: false, total: None };
         return Some(Mention { at, to, what: What::Share(share), other: Some(second.value / 100.0), either });
     }
+    let bare =
+        unit_of_first.is_none() && numbers::unit(text, second.to).is_none() && percent.is_none() && first.digits && second.digits;
+    if bare && (sign || between) && first.value < second.value && libm::fabs(first.value + second.value - 100.0) > 1e-9 {
+        let more = text.sign(second.to) == Some('-') && text.glued(second.to);
+        let closed = numbers::breaks(text, second.to) || text.is(second.to, &["and", "for", "at", "of"]);
+        return (closed && !more).then_some(Mention {
+            at,
+            to: second.to,
+            what: What::Number(first.value),
+            other: Some(second.value),
+            either: false,
+        });
+    }
     let unit = numbers::unit(text, second.to)?;
     if unit_of_first.is_some_and(|u| u != unit) {
         return None;
     }
     let amount = Amount { n: Some(first.value), unit };
     Some(Mention { at, to: second.to + 1, what: What::Span(amount), other: Some(second.value), either })
+}
+
+/// "three quarters of a year", "drei Viertel des Jahres".
+fn quarters_of_year(text: &Text<'_>, at: usize) -> Option<(What, usize)> {
+    let (share, to) = numbers::share(text, at).filter(|(s, _)| s.quarters.is_some() || s.value == 0.75)?;
+    let of = to + usize::from(text.is(to, &["of", "de", "des", "d"]));
+    let year = of + usize::from(text.means(of, Sense::Article) || text.is(of, &["the"]));
+    let amount = Amount { n: Some(share.value * 4.0), unit: Unit::Quarter };
+    (of > to && numbers::unit(text, year) == Some(Unit::Year)).then_some((What::Span(amount), year + 1))
 }
 
 /// "one quarter", "a quarter": of a year or of a whole; both are kept.
@@ -417,8 +515,14 @@ fn ambiguous_quarter(text: &Text<'_>, at: usize) -> Option<(What, usize)> {
 
 /// "60/40", "70:30", "60-40".
 fn split(text: &Text<'_>, at: usize) -> Option<(What, usize)> {
+    if text.is(at, &["fifty"]) && text.is(at + 1, &["fifty"]) {
+        return Some((What::Split(0.5), at + 2));
+    }
     let first = numbers::number(text, at).filter(|n| n.digits)?;
     let joint = numbers::percent(text, first.to).unwrap_or(first.to);
+    if first.value == 50.0 && matches!(text.sign(joint), Some('-' | '–' | '/')) && text.digits(joint + 1) == Some("50") {
+        return Some((What::Split(0.5), joint + 2));
+    }
     if !matches!(text.sign(joint), Some('/' | ':' | '-' | '–')) && !text.is(joint, &["to", "zu", "a"]) {
         return None;
     }
@@ -433,12 +537,13 @@ fn split(text: &Text<'_>, at: usize) -> Option<(What, usize)> {
 /// "weeks: 12", "number of weeks = 12".
 fn units_first(text: &Text<'_>, at: usize) -> Option<(What, usize)> {
     let unit = numbers::unit(text, at)?;
-    let signed = matches!(text.sign(at + 1), Some(':' | '=' | '|'));
+    let sign = at + 1 + usize::from(matches!(text.sign(at + 1), Some(')' | ']')));
+    let signed = matches!(text.sign(sign), Some(':' | '=' | '|'));
     let said = text.is(at + 1, &["is", "are"]);
     if !signed && !said {
         return None;
     }
-    let n = numbers::number(text, at + 2)
+    let n = numbers::number(text, sign + 1)
         .filter(|n| numbers::unit(text, n.to).is_none() && numbers::percent(text, n.to).is_none())?;
     let plural = text.word(at).ends_with('s') || text.is(at, &["wochen", "tage", "monate", "mois"]);
     plural.then_some((What::Span(Amount { n: Some(n.value), unit }), n.to))

@@ -3,7 +3,7 @@
 use super::frame::Frame;
 use super::lexicon::Sense;
 use super::mentions::{Mention, What};
-use super::numbers::breaks;
+use super::numbers::{self, breaks};
 use super::words::{Text, any_phrase};
 
 /// Words before a quantity that make it a bound.
@@ -158,7 +158,7 @@ const BEHIND: &[&str] = &[
 ];
 
 /// Whether only a bound is named: "at least 12 weeks", "12 weeks or more", "before 2 March".
-pub(super) fn bounded(text: &Text<'_>, frame: &Frame, m: &Mention) -> bool {
+pub(super) fn bounded(text: &Text<'_>, frame: &Frame, m: &Mention, is_cue: &dyn Fn(usize) -> bool) -> bool {
     if matches!(text.sign(m.to), Some('+')) && text.glued(m.to)
         || m.at > 0 && matches!(text.sign(m.at - 1), Some('<' | '>' | '≤' | '≥'))
     {
@@ -176,11 +176,22 @@ pub(super) fn bounded(text: &Text<'_>, frame: &Frame, m: &Mention) -> bool {
                     &["the", "of", "week", "only", "to", "just", "about", "le", "el", "dem", "den", "day", "say", "a", "l"],
                 )
         });
+        // "minimum holdback of 20%" is a bound, too.
+        let filled = filled
+            || text
+                .is(k, &["minimum", "maximum", "min", "max", "minimal", "maximal", "minimale", "maximale", "minimo", "maximo"])
+                && (end..m.at).all(|f| {
+                    is_cue(f)
+                        || text.is(f, &["of", "at", "is", "de", "von"])
+                        || text.sign(f) == Some(':')
+                        || text.senses(f).any(|s| matches!(s, Sense::Article | Sense::Unit(_)))
+                });
         let timed = text.is(k, &["before", "by", "after", "vor", "avant", "apres", "antes", "despues", "latest", "earliest"]);
         let dated = matches!(m.what, What::Date(_) | What::Place(..));
         let over = text.is(k, &["over", "uber"]) && matches!(m.what, What::Span(_));
         let back = k > 0 && text.is(k - 1, &["from", "starting"]);
         let share = text.is(k, &["by", "after", "before"]) && !dated;
+        let clause = if text.sign(m.at - 1) == Some(':') { frame.clause[m.at - 1] } else { clause };
         frame.clause[k] == clause && filled && !over && !back && !share && (!timed || dated)
     });
     behind || before
@@ -225,6 +236,9 @@ pub(super) fn denied(text: &Text<'_>, frame: &Frame, m: &Mention, said_before: b
         "nicht",
     ];
     if text.is(m.to, &["no", "nein", "non", "nicht", "pas"]) && breaks(text, m.to + 1) {
+        return true;
+    }
+    if is_too_much(text, m.to) || not_but(text, frame, m) {
         return true;
     }
     let back = m.at.saturating_sub(4)..m.at;
@@ -279,6 +293,49 @@ pub(super) fn denied(text: &Text<'_>, frame: &Frame, m: &Mention, said_before: b
         }
     }
     false
+}
+
+/// "… would be too often", "… is not enough", "… ist zu viel".
+fn is_too_much(text: &Text<'_>, at: usize) -> bool {
+    let verb = &[
+        "is", "are", "be", "seems", "seem", "sounds", "feels", "looks", "s", "ist", "sind", "ware", "waren", "est", "sont",
+        "serait", "es", "son", "seria",
+    ];
+    let helps =
+        |k: usize| text.is(k, &["would", "will", "might", "may", "wird", "ne", "n", "just", "simply", "a", "bit", "probably"]);
+    let from = (at..at + 3).find(|k| text.is(*k, verb)).filter(|v| (at..*v).all(helps));
+    from.is_some_and(|v| {
+        let k = (v + 1..v + 3).find(|k| !helps(*k)).unwrap_or(v + 1);
+        text.is(k, &["too", "zu", "trop", "demasiado"])
+            || any_phrase(
+                text,
+                k,
+                &["not enough", "nicht genug", "pas assez", "not good", "not right", "wrong", "out", "overkill"],
+            )
+            .is_some()
+    })
+}
+
+/// "not in week 6 but in week 7": a denial in the clause, and another of the same kind behind a "but".
+fn not_but(text: &Text<'_>, frame: &Frame, m: &Mention) -> bool {
+    let but = m.to + usize::from(text.sign(m.to) == Some(','));
+    if !text.is(but, &["but", "sondern", "mais", "sino"]) {
+        return false;
+    }
+    let no = (m.at.saturating_sub(10)..m.at).any(|k| frame.clause[k] == frame.clause[m.at] && text.means(k, Sense::No));
+    let next = (but + 1..but + 5).find(|k| !small(text, *k) || numbers::unit(text, *k).is_some()).unwrap_or(but + 1);
+    let number = numbers::number(text, next);
+    let same = match m.what {
+        What::Place(..) => numbers::unit(text, next).is_some() || numbers::ordinal(text, next).is_some(),
+        What::Span(_) => number.is_some_and(|n| numbers::unit(text, n.to).is_some() || breaks(text, n.to)),
+        What::Share(_) => number.is_some_and(|n| numbers::percent(text, n.to).is_some()) || numbers::share(text, next).is_some(),
+        What::Rhythm(_) => super::mentions::rhythm(text, next).is_some(),
+        What::Date(_) => {
+            number.is_some() || text.find(next, |s| matches!(s, Sense::Month(_) | Sense::Weekday(_)).then_some(())).is_some()
+        }
+        _ => false,
+    };
+    no && same
 }
 
 fn small(text: &Text<'_>, at: usize) -> bool {

@@ -254,6 +254,9 @@ impl Amount {
 
 /// A length of time at a place: "12 weeks", "a fortnight", "half a year", "a few weeks", "weeks: 12".
 pub(super) fn amount(text: &Text<'_>, at: usize) -> Option<(Amount, usize)> {
+    if text.is(at, &["anderthalb", "eineinhalb"]) {
+        return unit(text, at + 1).map(|unit| (Amount { n: Some(1.5), unit }, at + 2));
+    }
     if let Some(found) = of_half(text, at) {
         return Some(found);
     }
@@ -320,6 +323,9 @@ fn is_plain_filler(text: &Text<'_>, at: usize) -> bool {
             "completas",
             "ish",
             "odd",
+            "single",
+            "entire",
+            "season",
         ],
     )
 }
@@ -504,8 +510,28 @@ pub(super) fn breaks(text: &Text<'_>, at: usize) -> bool {
     match token.kind {
         Kind::Line => true,
         Kind::Sign(c) => {
-            matches!(c, '.' | '!' | '?' | ';' | ',' | ':' | '(' | ')' | '[' | ']' | '/' | '|' | '–' | '—' | '…' | '•' | '*' | '+')
-                || c == '-' && token.apart
+            matches!(
+                c,
+                '.' | '!'
+                    | '?'
+                    | ';'
+                    | ','
+                    | ':'
+                    | '('
+                    | ')'
+                    | '['
+                    | ']'
+                    | '/'
+                    | '|'
+                    | '{'
+                    | '}'
+                    | '–'
+                    | '—'
+                    | '…'
+                    | '•'
+                    | '*'
+                    | '+'
+            ) || c == '-' && token.apart
         }
         _ => false,
     }

@@ -1,6 +1,9 @@
 //! What is said of a parameter without a quantity: that there is none of it, all of it, or some of it; one of its values by
 //! name; that it is not decided.
 
+mod phrases;
+
+use self::phrases::{IDLE, LOOSE};
 use super::bind::Binder;
 use super::claims::{Claim, Raw, Says};
 use super::cues::{Hit, Role};
@@ -13,113 +16,6 @@ use crate::scenario::Reads;
 
 /// Tokens between a denial and what it denies.
 const REACH: usize = 5;
-/// Denials that deny nothing of what follows.
-const IDLE: &[&str] = &[
-    "not sure",
-    "not only",
-    "no more than",
-    "not more than",
-    "no less than",
-    "not less than",
-    "no fewer than",
-    "not before",
-    "no later than",
-    "not later than",
-    "no earlier than",
-    "not earlier than",
-    "no change",
-    "no changes",
-    "no preference",
-    "no idea",
-    "no opinion",
-    "no need to change",
-    "no view",
-    "no comment",
-    "no decision",
-    "not decided",
-    "not yet",
-    "no longer than",
-    "no question",
-    "no doubt",
-    "no problem",
-    "no worries",
-    "no news",
-    "no matter",
-    "dont forget",
-    "not forget",
-    "don t forget",
-    "dont skip",
-    "not skip",
-    "dont change",
-    "not change",
-    "dont know",
-    "not know",
-    "don t know",
-    "not until",
-    "nicht vor",
-    "nicht mehr als",
-    "pas plus de",
-    "pas avant",
-    "no mas de",
-    "no antes",
-    "no information",
-    "no info",
-    "keine anderung",
-    "keine ahnung",
-    "not drop",
-    "dont drop",
-    "never mind",
-    "not touch",
-    "dont touch",
-    "no special",
-    "nicht vergessen",
-    "not exceed",
-    "no particular",
-];
-/// Rhythms that say nothing.
-const LOOSE: &[&str] = &[
-    "as needed",
-    "as required",
-    "when needed",
-    "when required",
-    "on demand",
-    "regularly",
-    "regular",
-    "occasionally",
-    "from time to time",
-    "ad hoc",
-    "often",
-    "frequently",
-    "frequent",
-    "sometimes",
-    "now and then",
-    "irregularly",
-    "continuously",
-    "as and when",
-    "if needed",
-    "whenever",
-    "bei bedarf",
-    "nach bedarf",
-    "regelmassig",
-    "gelegentlich",
-    "a la demande",
-    "au besoin",
-    "regulierement",
-    "selon les besoins",
-    "segun necesidad",
-    "segun sea necesario",
-    "cuando haga falta",
-    "de vez en cuando",
-    "regularmente",
-    "sporadically",
-    "every now and then",
-    "as stock runs",
-    "when stock",
-    "every so often",
-    "ab und zu",
-    "si besoin",
-];
-
 impl Binder<'_> {
     /// Claims of words; after quantities are bound, and put in order with them.
     pub(super) fn remark(&mut self) {
@@ -145,7 +41,9 @@ impl Binder<'_> {
     fn named(&mut self) {
         for hit in self.hits.iter().copied() {
             let Role::Value(n) = hit.role else { continue };
-            if self.frame.aside[hit.at] {
+            // "one delivery a week" is a rhythm.
+            let rhythm = self.mentions.iter().any(|m| m.at <= hit.at && hit.to < m.to && matches!(m.what, What::Rhythm(_)));
+            if self.frame.aside[hit.at] || rhythm {
                 continue;
             }
             let choice = &self.sought[hit.param].choices[n];
@@ -189,8 +87,8 @@ impl Binder<'_> {
             if hit.role != Role::Cue || self.frame.aside[hit.at] {
                 continue;
             }
-            let Some((at, to)) = self.before(&hit).or_else(|| self.behind(&hit)) else { continue };
-            if self.valued(&hit) || self.denies_rhythm(&hit) {
+            let Some((at, to)) = self.before(&hit).or_else(|| self.behind(&hit)).or_else(|| self.below(&hit)) else { continue };
+            if self.valued(&hit) || self.denies_rhythm(&hit) || self.chosen_against(&hit, at) {
                 continue;
             }
             self.push(hit.param, at.min(hit.at), to.max(hit.to), Says::Value(Raw::Value(negative)), 0.95);
@@ -257,7 +155,7 @@ impl Binder<'_> {
         let mut at = hit.to;
         let mut steps = 0;
         while steps < 4
-            && (matches!(self.text.sign(at), Some(':' | '=' | '"'))
+            && (matches!(self.text.sign(at), Some(':' | '=' | '|' | '→'))
                 || self.text.is(
                     at,
                     &[
@@ -289,6 +187,27 @@ impl Binder<'_> {
                 .text
                 .is(at, &["no", "off", "never", "na", "keine", "kein", "aucun", "aucune", "ninguna", "ninguno", "nein", "non"])
                 && (breaks(self.text, at + 1) || self.text.is(at, &["never", "off"]));
+        let left = self.text.is(hit.to, &["out"])
+            && (hit.at.saturating_sub(3)..hit.at)
+                .any(|k| self.text.is(k, &["leave", "leaving", "take", "taking", "cut", "keep"]));
+        let dropped = self.text.is(
+            at,
+            &[
+                "verzichten",
+                "verzichtet",
+                "entfallen",
+                "entfallt",
+                "streichen",
+                "gestrichen",
+                "weglassen",
+                "cancelled",
+                "canceled",
+                "excluded",
+                "skipped",
+                "omitted",
+            ],
+        );
+        let word = word || dropped || left || self.text.is(at, &["empty", "leer", "vide", "vacio"]);
         let not_any = self.text.is(at, &["n"]) && self.text.sign(at + 1) == Some('/') && self.text.is(at + 2, &["a"]);
         let word = word || not_any && self.sought[hit.param].reads != Reads::Share;
         let zero = self.mentions.iter().any(|m| m.at <= at && at < m.to && matches!(m.what, What::Number(_) | What::Share(_)));
@@ -335,6 +254,17 @@ impl Binder<'_> {
         ((word && !zero) || not).then_some((hit.at, at + 1 + usize::from(not)))
     }
 
+    /// A denial in the column under a cue.
+    fn below(&self, hit: &Hit) -> Option<(usize, usize)> {
+        let name = self.cells[hit.at].filter(|c| c.head)?;
+        let below = |k: &usize| self.cells[*k].is_some_and(|c| !c.head && c.table == name.table && c.column == name.column);
+        let cell: Vec<usize> = (hit.to..self.cells.len().min(hit.to + 96)).filter(below).collect();
+        let [at] = cell.as_slice() else { return None };
+        let none = self.text.senses(*at).any(|s| s == Sense::Nothing) || self.text.is(*at, &["no", "na", "never"]);
+        let dash = matches!(self.text.sign(*at), Some('-' | '–' | '—'));
+        (none || dash && self.sought[hit.param].reads != Reads::Share).then_some((hit.at, at + 1))
+    }
+
     /// Whether a quantity of the same parameter stands in the clause: then the denial is about that.
     fn valued(&self, hit: &Hit) -> bool {
         let clause = self.frame.clause[hit.at];
@@ -362,6 +292,14 @@ impl Binder<'_> {
         any
     }
 
+    /// "no weekly replenishment but a fortnightly one" denies the rhythm between, and another is named.
+    fn chosen_against(&self, hit: &Hit, from: usize) -> bool {
+        let mut own =
+            self.claims.iter().filter(|c| c.param == hit.param && self.frame.sentence[c.at] == self.frame.sentence[hit.at]);
+        let between = self.claims.iter().any(|c| c.param == hit.param && c.says == Says::Denied && c.at > from && c.to <= hit.at);
+        between && own.any(|c| c.at >= hit.to && matches!(c.says, Says::Value(_)))
+    }
+
     /// "keep everything at the DC", "hold nothing", "everything goes out at once", "a decent share".
     fn all(&mut self) {
         for at in 0..self.text.tokens.len() {
@@ -379,20 +317,24 @@ impl Binder<'_> {
                     "every piece",
                     "full amount",
                     "full buy",
-                    "everything",
                     "100 percent",
                 ],
-            );
+            )
+            .or_else(|| {
+                (self.text.is(at, &["everything"]) && !self.text.is(at + 1, &["as", "like", "else", "is", "default"]))
+                    .then_some(at + 1)
+            });
+            let of = at + 1 + usize::from(self.text.is(at + 1, &["of"]));
+            let noun = of + usize::from(self.text.is(of, &["the", "our", "its", "it", "them"]));
             let whole = lot.is_some()
                 || self.text.means(at, Sense::All)
                     && !self.text.is(
-                        at + 1,
+                        noun,
                         &[
                             "stores",
                             "shops",
                             "stories",
                             "five",
-                            "the",
                             "weeks",
                             "in",
                             "categories",
@@ -402,7 +344,21 @@ impl Binder<'_> {
                             "tiendas",
                             "year",
                             "season",
-                            "of",
+                            "as",
+                            "like",
+                            "else",
+                            "default",
+                            "standard",
+                            "usual",
+                            "normal",
+                            "andere",
+                            "ubrige",
+                            "weitere",
+                            "wie",
+                            "comme",
+                            "como",
+                            "lo",
+                            "demas",
                         ],
                     );
             let vague = self.text.means(at, Sense::Vague) && lot.is_none();
@@ -531,11 +487,19 @@ impl Binder<'_> {
                 .hits
                 .iter()
                 .filter(|h| h.role == Role::Cue && self.frame.clause[h.at] == clause)
+                .filter(|h| !(h.at >= at && h.at < at + 3 && self.text.is(h.at, &["open", "offen", "ouvert", "abierto"])))
                 .min_by_key(|h| h.at.abs_diff(at))
                 .map(|h| (h.param, h.at, h.to));
             let earlier = (0..self.claims.len())
                 .rev()
                 .find(|n| self.claims[*n].at < at && self.frame.sentence[self.claims[*n].at].abs_diff(sentence) <= 1);
+            let label = self.hits.iter().rev().find(|h| {
+                h.role == Role::Cue
+                    && h.to < at
+                    && at - h.to <= 3
+                    && (h.to..at).any(|k| matches!(self.text.sign(k), Some(':' | '=' | '|')))
+            });
+            let cue = label.map(|h| (h.param, h.at, h.to)).filter(|_| mine.is_empty()).or(cue);
             let targets: Vec<usize> = match (mine.is_empty(), cue, earlier) {
                 (false, ..) => {
                     let nearest = mine.iter().min_by_key(|n| self.claims[**n].at.abs_diff(at)).map(|n| self.claims[*n].param);

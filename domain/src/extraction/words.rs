@@ -84,6 +84,10 @@ fn is_apostrophe(c: char) -> bool {
     matches!(c, '\'' | '’' | '‘' | '`')
 }
 
+fn is_quote(c: char) -> bool {
+    matches!(c, '"' | '“' | '”' | '„' | '«' | '»')
+}
+
 impl<'t> Text<'t> {
     /// Reads a text; `cues` are words a misspelt one may stand for, beside those everybody knows.
     pub(super) fn new(source: &'t str, cues: &BTreeSet<String>) -> Text<'t> {
@@ -91,6 +95,7 @@ impl<'t> Text<'t> {
         join(&mut tokens);
         let lang = lexicon::language(tokens.iter().filter(|t| t.kind == Kind::Word).map(|t| t.text.as_str()));
         mend(&mut tokens, cues, lang);
+        silence(&mut tokens, cues);
         Text { source, tokens, lang }
     }
 
@@ -201,7 +206,7 @@ fn split(source: &str) -> Vec<Token> {
     tokens
 }
 
-/// Hyphens within words go: "bi-weekly" and "14-week" are two tokens each. Apostrophes go. "w/o" is "without".
+/// Hyphens within words go: "bi-weekly" and "14-week" are two tokens each. Apostrophes and quotation marks go. "w/o" is "without".
 fn join(tokens: &mut Vec<Token>) {
     let of = |tokens: &[Token], n: usize, kind: Kind| tokens.get(n).is_some_and(|t| t.kind == kind);
     let mut out: Vec<Token> = Vec::with_capacity(tokens.len());
@@ -228,12 +233,48 @@ fn join(tokens: &mut Vec<Token>) {
                     out.push(Token { kind: Kind::Sign('-'), text: "-".into(), ..token.clone() });
                 }
             }
-            Kind::Sign(c) if is_apostrophe(c) => {}
+            // "length ..... 12 weeks": dots that lead to a value.
+            Kind::Sign('.') if run(tokens, n, '.') >= 4 => {
+                let many = run(tokens, n, '.');
+                out.push(Token { kind: Kind::Sign(':'), text: ":".into(), end: tokens[n + many - 1].end, ..token.clone() });
+                n += many;
+                continue;
+            }
+            Kind::Sign('-' | '=' | '–') if of(tokens, n + 1, Kind::Sign('>')) && !tokens[n + 1].apart => {
+                out.push(Token { kind: Kind::Sign('→'), text: "→".into(), end: tokens[n + 1].end, ..token.clone() });
+                n += 2;
+                continue;
+            }
+            Kind::Sign(c) if is_apostrophe(c) || is_quote(c) => {}
             _ => out.push(token.clone()),
         }
         n += 1;
     }
     *tokens = out;
+}
+
+/// Who speaks in a chat says nothing by his name: the word at the head of two lines or more, "Max: …".
+fn silence(tokens: &mut [Token], cues: &BTreeSet<String>) {
+    let heads = |tokens: &[Token], at: usize| {
+        tokens[at].kind == Kind::Word
+            && tokens.get(at + 1).is_some_and(|t| t.kind == Kind::Sign(':'))
+            && (at == 0 || tokens[at - 1].kind == Kind::Line)
+    };
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for at in (0..tokens.len()).filter(|at| heads(tokens, *at)) {
+        *counts.entry(tokens[at].text.clone()).or_default() += 1;
+    }
+    for at in 0..tokens.len() {
+        if heads(tokens, at) && counts.get(&tokens[at].text).is_some_and(|n| *n > 1) && !is_cue(&tokens[at].text, cues) {
+            tokens[at].text = "speaker".into();
+        }
+    }
+}
+
+/// How many of a sign stand in a row.
+fn run(tokens: &[Token], from: usize, sign: char) -> usize {
+    let same = |(k, t): &(usize, &Token)| t.kind == Kind::Sign(sign) && (*k == 0 || !t.apart);
+    tokens.get(from..).unwrap_or_default().iter().take(80).enumerate().take_while(same).count()
 }
 
 static TARGETS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
@@ -261,11 +302,18 @@ fn mend(tokens: &mut [Token], cues: &BTreeSet<String>, lang: Lang) {
 }
 
 fn is_cue(word: &str, cues: &BTreeSet<String>) -> bool {
-    if cues.contains(word) {
+    let begins = |(at, _): (usize, char)| at >= 5 && cues.contains(&format!("{}*", &word[..at]));
+    if cues.contains(word) || word.char_indices().any(begins) {
         return true;
     }
     let stem = stem(word);
     cues.contains(stem) || cues.range(stem.to_owned()..).next().is_some_and(|c| c.starts_with(stem) && c.len() <= stem.len() + 1)
+}
+
+fn letters(word: &str) -> Vec<char> {
+    let mut all: Vec<char> = word.chars().collect();
+    all.sort_unstable();
+    all
 }
 
 fn nearest(word: &str, length: usize, cues: &BTreeSet<String>, lang: Lang) -> Option<String> {
@@ -276,13 +324,14 @@ fn nearest(word: &str, length: usize, cues: &BTreeSet<String>, lang: Lang) -> Op
     let first = word.chars().next()?;
     let near = |target: &&str| {
         let size = target.chars().count();
-        target.starts_with(first) && size.abs_diff(length) <= most && size >= 5
+        let swapped = length == 4 && size == 4 && letters(word) == letters(target);
+        target.starts_with(first) && size.abs_diff(length) <= most && (size >= 5 || swapped)
     };
     let spoken = TARGETS.iter().copied().filter(|t| lexicon::spoken(t, lang));
-    let all = spoken.chain(cues.iter().map(String::as_str));
+    let all = spoken.chain(cues.iter().map(String::as_str).filter(|c| !c.ends_with('*')));
     let scored = all.filter(near).map(|t| (strsim::osa_distance(word, t), t));
     // A short word is mended only where a letter is missing or two changed places.
-    let fits = |(d, t): &(usize, &str)| *d <= most && (length >= 5 || t.chars().count() == 5);
+    let fits = |(d, t): &(usize, &str)| *d <= most && (length >= 5 || t.chars().count() == 5 || letters(word) == letters(t));
     scored.filter(fits).min().map(|(_, t)| t.to_owned())
 }
 

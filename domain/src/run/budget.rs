@@ -11,17 +11,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Amount, AnsweredBy, Event, Failure, FailureClass, ModelBinding, Recorded, StepOutcome, Usage};
+use crate::event::{Amount, AnsweredBy, Event, Failure, FailureClass, ModelBinding, Recorded, StepOutcome, Then, Usage};
 use crate::id::AgentIx;
 use crate::message::{Seat, StepId, TurnId};
 use crate::run::{Refusal, Run};
 use crate::scenario::OnExceed;
+use crate::turn::{Phase, Turn};
 
 /// Bound of an answer where the model alias says none and a budget counts on one.
 pub const DEFAULT_OUTPUT_TOKENS: u32 = 4096;
-
-// What was spent and what is held never exceed a budget by what models are asked; only an answer that took more than it was
-// estimated can. A refusal is a recorded outcome: a replay asks nobody.
 
 /// A step that is about to ask a model, and what it may need at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +31,7 @@ pub struct Wanted {
 }
 
 /// The state of a run's budgets. What is spent and what is held never exceed one by what models are asked; only an answer that
-/// took more than was estimated can.
+/// took more than was estimated can. A refusal is a recorded outcome: a replay asks nobody.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
     /// What is held, by step.
@@ -81,16 +79,29 @@ impl Amount {
         Amount { tokens: self.tokens.saturating_sub(other.tokens), micro_usd: self.micro_usd.saturating_sub(other.micro_usd) }
     }
 
+    /// Of each the smaller one.
+    #[must_use]
+    pub fn at_most(self, other: Amount) -> Amount {
+        Amount { tokens: self.tokens.min(other.tokens), micro_usd: self.micro_usd.min(other.micro_usd) }
+    }
+
     /// Whether it is nothing.
     pub fn is_nothing(self) -> bool {
         self == Amount::default()
     }
 }
 
-/// Money in millionths, rounded up: a budget is never a little larger than it was said to be.
+/// What something costs in millionths, rounded up: nothing is a little cheaper than it is.
 pub fn micro_usd(usd: f64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded below, and a saturating cast")]
     let micros = (usd.max(0.0) * 1e6 - 1e-6).ceil() as u64;
+    micros
+}
+
+/// A bound in millionths, rounded down: no budget is a little larger than it was said to be.
+pub fn bound_micro_usd(usd: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded below, and a saturating cast")]
+    let micros = (usd.max(0.0) * 1e6 + 1e-6).floor() as u64;
     micros
 }
 
@@ -153,12 +164,40 @@ impl Run {
         limits.tokens.is_some() || limits.cost_usd.is_some() || own.tokens.is_some() || own.cost_usd.is_some()
     }
 
-    /// How much more the workspace would have to give on a day for these steps, next to what is held.
+    /// Whether somebody counts the money that asking an agent's model costs.
+    pub fn counts_money(&self, agent: AgentIx) -> bool {
+        self.scenario.limits.cost_usd.is_some() || self.scenario.agents[agent.at()].limits.cost_usd.is_some()
+    }
+
+    /// How much more the workspace would have to give on a day for these steps, next to what is held: no more than the run's own
+    /// budget has room for.
     pub fn short_of(&self, wanted: &[Wanted], day: i64) -> Amount {
         let budget = &self.state.budget;
+        let limits = &self.scenario.limits;
         let given = budget.grant.filter(|g| g.day == day).map_or(Amount::default(), |g| g.given.less(g.used));
+        let (tokens, micro_usd) = (limits.tokens.unwrap_or(u64::MAX), limits.cost_usd.map_or(u64::MAX, bound_micro_usd));
+        let (spent, held) = budget.totals();
+        let room = Amount { tokens, micro_usd }.less(spent).less(held);
         // What is held for a step that is asked once more is spent, and the step needs as much again.
-        wanted.iter().fold(budget.held(Scope::Workspace), |sum, w| sum.plus(w.amount)).less(given)
+        let wanted = wanted.iter().fold(Amount::default(), |sum, w| sum.plus(w.amount));
+        held.plus(wanted.at_most(room)).less(given)
+    }
+
+    /// Where a step that waits for room stands among others, if it is owed.
+    pub fn place_of(&self, step: StepId, seat: Seat) -> Option<(TurnId, u32)> {
+        self.state.turns.get(&seat).filter(|turn| turn.id == step.turn).map(|turn| (turn.slot, step.n))
+    }
+
+    /// Whether a step without room holds up those of other agents behind it, too.
+    pub fn holds_up(&self, agent: AgentIx, amount: Amount, workspace: Option<(bool, bool)>) -> bool {
+        let own = matches!(self.no_room(&self.state.budget, agent, amount, workspace), Some((Scope::Agent(_), _)));
+        !own || self.scenario.limits.on_exceed == OnExceed::Pause
+    }
+
+    /// The first turn, in wave order, that ends the run because a budget refused it: what stands behind it is not asked.
+    fn doomed(&self) -> Option<TurnId> {
+        let refused = |turn: &&Turn| matches!(&turn.phase, Phase::Failed(f) if f.class == FailureClass::Budget);
+        self.state.turns.values().filter(refused).map(|turn| turn.slot).min()
     }
 
     /// What the workspace gives on a day, all in all.
@@ -185,8 +224,14 @@ impl Run {
             }
         }
         let mut waiting: BTreeSet<AgentIx> = BTreeSet::new();
-        for (_, seat, Wanted { step, amount }) in steps {
-            if waiting.contains(&seat.agent) {
+        let mut doomed = self.doomed();
+        let mut refused: Option<TurnId> = None;
+        for (slot, seat, Wanted { step, amount }) in steps {
+            if doomed.is_some_and(|first| slot >= first) {
+                break;
+            }
+            // What becomes of the turn is decided by the first of its steps that is refused.
+            if waiting.contains(&seat.agent) || refused == Some(step.turn) {
                 continue;
             }
             let Some((scope, reason)) = self.no_room(&budget, seat.agent, amount, workspace) else {
@@ -208,7 +253,13 @@ impl Run {
                 break;
             }
             let failure = Failure { class: FailureClass::Budget, message: reason };
-            events.extend(self.decide_step(step, StepOutcome::Failed(failure))?);
+            let mut decided = self.decide_step(step, StepOutcome::Failed(failure))?;
+            // What was held for a step that is asked once more has been settled above.
+            decided.retain(|e| !matches!(e, Event::BudgetSettled { step, .. } if !budget.open.contains_key(step)));
+            let fails = |e: &Event| matches!(e, Event::StepRecorded(recorded) if matches!(recorded.then, Then::Failed(_)));
+            doomed = if decided.iter().any(fails) { Some(slot) } else { doomed };
+            refused = Some(step.turn);
+            events.extend(decided);
         }
         Ok(events)
     }
@@ -228,9 +279,9 @@ impl Run {
         let of_agent = |name: &str| format!("`agents.{}.limits.{name}`", spec.name);
         let rows = [
             (Scope::Run, "`limits.tokens`".to_owned(), limits.tokens, None),
-            (Scope::Run, "`limits.cost_usd`".to_owned(), None, limits.cost_usd.map(micro_usd)),
+            (Scope::Run, "`limits.cost_usd`".to_owned(), None, limits.cost_usd.map(bound_micro_usd)),
             (Scope::Agent(agent), of_agent("tokens"), spec.limits.tokens, None),
-            (Scope::Agent(agent), of_agent("cost_usd"), None, spec.limits.cost_usd.map(micro_usd)),
+            (Scope::Agent(agent), of_agent("cost_usd"), None, spec.limits.cost_usd.map(bound_micro_usd)),
             (Scope::Workspace, "`budgets.workspace_per_day_tokens`".to_owned(), tokens.then_some(given.tokens), None),
             (Scope::Workspace, "`budgets.workspace_per_day_usd`".to_owned(), None, money.then_some(given.micro_usd)),
         ];
@@ -245,15 +296,22 @@ impl Run {
         None
     }
 
-    /// What a step's outcome settles, where something is held for it.
-    pub(super) fn settled(&self, recorded: &Recorded, seat: Seat) -> Option<Event> {
-        let (_, held) = self.state.budget.open.get(&recorded.step)?;
-        let (amount, lost) = match recorded.outcome.answer() {
-            Some(answer) if answer.by == AnsweredBy::Cache => (Amount::default(), false),
-            Some(answer) => (Amount::of(answer.usage), false),
-            None => (*held, true),
-        };
-        Some(Event::BudgetSettled { step: recorded.step, seat, amount, lost })
+    /// What a step's outcome settles: what is held for it, and where its turn asks nobody any more, what is held for the turn's
+    /// other steps, whose answers nobody will hear.
+    pub(super) fn settled(&self, recorded: &Recorded, seat: Seat) -> Vec<Event> {
+        let open = &self.state.budget.open;
+        let lost = |step: StepId, amount: Amount| Event::BudgetSettled { step, seat, amount, lost: true };
+        let own = open.get(&recorded.step).map(|(_, held)| match recorded.outcome.answer() {
+            Some(answer) => {
+                let amount = if answer.by == AnsweredBy::Cache { Amount::default() } else { Amount::of(answer.usage) };
+                Event::BudgetSettled { step: recorded.step, seat, amount, lost: false }
+            }
+            None => lost(recorded.step, *held),
+        });
+        let over = matches!(recorded.then, Then::Failed(_) | Then::Fallback);
+        let of_turn = |step: &StepId| over && step.turn == recorded.step.turn && *step != recorded.step;
+        let others = open.iter().filter(|(step, _)| of_turn(step)).map(|(step, (_, held))| lost(*step, *held));
+        own.into_iter().chain(others).collect()
     }
 
     /// Makes an event of a budget true.

@@ -230,7 +230,7 @@ impl Run {
         let world = self.turn_world(turn);
         let live = self.is_live(turn.seat.agent);
         let recorded = turn.decide(&TurnView { facts: &facts, world: &world, live }, step, outcome);
-        let mut events: Vec<Event> = self.settled(&recorded, turn.seat).into_iter().collect();
+        let mut events = self.settled(&recorded, turn.seat);
         if let (Phase::Summing { .. }, StepOutcome::Failed(failure)) = (&turn.phase, &recorded.outcome)
             && matches!(recorded.then, Then::Again { .. } | Then::Ready { .. })
         {

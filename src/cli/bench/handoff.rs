@@ -29,6 +29,11 @@ pub(super) const RULES: Variant = Variant { pack: "handoff-4-rules", binding: Mo
 /// Each turn a chat request that the stub answers.
 pub(super) const STUB: Variant = Variant { pack: "handoff-4", binding: ModelBinding::Stub };
 
+/// Each turn a chat request over HTTP, to wherever the settings say that OpenAI's interfaces are.
+pub(super) fn http() -> Variant {
+    Variant { pack: "handoff-4", binding: ModelBinding::Provider { provider: "openai".into(), model: "stub".into() } }
+}
+
 pub(super) async fn measure(bench: &Bench, variant: &Variant) -> Result<Measured, Failure> {
     let packed = packs::find(variant.pack).map(Source::pack);
     let source = packed.ok_or_else(|| Failure::new(Exit::Internal, "the bench's scenario is missing"))?;
