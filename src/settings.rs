@@ -163,7 +163,7 @@ struct LogLayer {
 /// The variables of the environment, as a function so that tests need none.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const VARIABLES: [&str; 15] = [
+const VARIABLES: [&str; 16] = [
     "COMMEDIA_STORE__URL",
     "COMMEDIA_STORE__DURABILITY",
     "COMMEDIA_RUNTIME__WORKERS",
@@ -174,6 +174,7 @@ const VARIABLES: [&str; 15] = [
     "COMMEDIA_RUNTIME__DRAIN",
     "COMMEDIA_RUNTIME__KEEP_ENDED",
     "COMMEDIA_TOOLS__HTTP__ALLOW",
+    "COMMEDIA_TOOLS__MCP__PROGRAMS",
     "COMMEDIA_BUDGETS__WORKSPACE_PER_DAY_USD",
     "COMMEDIA_BUDGETS__WORKSPACE_PER_DAY_TOKENS",
     "COMMEDIA_TELEMETRY__OTLP_ENDPOINT",
