@@ -555,6 +555,16 @@ mod tests {
     }
 
     #[test]
+    fn every_variable_that_is_read_is_known() {
+        let sources = concat!(include_str!("settings.rs"), include_str!("settings/telemetry.rs"));
+        let read = sources.split("env(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let ours: Vec<&str> = read.filter(|name| name.starts_with("COMMEDIA_") && name.contains("__")).collect();
+        assert!(ours.len() > 5, "{ours:?}");
+        let unknown: Vec<_> = ours.into_iter().filter(|name| !VARIABLES.contains(name) && !models::is_known(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    #[test]
     fn what_cannot_be_is_one_clear_line() {
         let check = |env: &[(&str, &str)], file: &str, words: &str| {
             let failure = settings(&Flags::default(), env, file).expect_err(words);
