@@ -1,6 +1,7 @@
 //! Budgets over real runs with a scripted model: refused before the call, whoever asks side by side, over days and restarts; a
 //! replay of each is the same to the byte and asks nobody.
 
+#[expect(dead_code, reason = "each test takes its own share")]
 mod scripted;
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Judges, bounded conversations and summaries over real runs with a scripted model; a replay of each asks nobody.
 
+#[expect(dead_code, reason = "each test takes its own share")]
 mod scripted;
 
 use std::sync::Arc;

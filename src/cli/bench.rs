@@ -4,8 +4,8 @@
 //! A workload is a file of its own in `bench/`: it warms up, starts a `Meter`, works, and gives back what it `Measured`.
 
 mod handoff;
-mod http;
 mod population;
+mod served;
 mod waiting;
 
 use std::path::{Path, PathBuf};
@@ -156,7 +156,7 @@ pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> 
     let folder = Folder::of(app)?;
     let mut own = folder.app(app);
     let _served = match args.workload {
-        Workload::Http => Some(http::serve(&mut own.settings.models, args)?),
+        Workload::Http => Some(served::serve(&mut own.settings.models, args)?),
         _ => None,
     };
     let runtime = own.open(args.parallel as usize).await?;

@@ -122,7 +122,8 @@ mod tests {
     #[test]
     fn ours_go_before_the_machines_and_the_environment_before_the_file() {
         let (ours, all, traces) = ("COMMEDIA_TELEMETRY__OTLP_ENDPOINT", STANDARD[1], STANDARD[0]);
-        let rows: [(&[(&str, &str)], &str, Option<&str>); 9] = [
+        type Row<'r> = (&'r [(&'r str, &'r str)], &'r str, Option<&'r str>);
+        let rows: [Row<'_>; 9] = [
             (&[], "", None),
             (&[], "otlp_endpoint = \"http://f:4318\"", Some("http://f:4318/v1/traces")),
             (&[(ours, "http://e/x/")], "otlp_endpoint = \"http://f\"", Some("http://e/x/v1/traces")),

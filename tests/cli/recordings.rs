@@ -175,9 +175,9 @@ fn the_tour_brings_a_model_and_takes_it_away() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         run(&home, &url, "chat", &words).exits(0).json()
     };
-    let first = told(words(&line("commedia run startup-studio --model")));
+    let first = told(words(&line("commedia run handoff-4 --model")));
     assert!(first["usage"]["model_calls"].as_u64() > Some(4), "{first}");
     drop(peer);
-    let second = told(words(&line("commedia run startup-studio --cassette")));
+    let second = told(words(&line("commedia run handoff-4 --cassette")));
     assert_eq!(same(second), same(first));
 }

@@ -1,5 +1,4 @@
 //! A model that says what it is told to, and counts; runs with it, and their replays.
-#![allow(dead_code, reason = "each test crate takes what it needs")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
