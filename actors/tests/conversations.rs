@@ -37,7 +37,7 @@ fn desk(at: &str, then: &str, more: &str) -> String {
         "name: desk\nworld: {{state: {{paid: {{type: integer, default: 0}}}}}}\ntools:\n  pay: {{kind: state, input: {{type: object}}, \
          set: {{paid: state.paid + 1}}}}\nagents:\n  desk:\n    kind: llm\n    \
          instructions: Serve.\n    tools: [pay]\n    handoffs: [{{to: boss}}]\n    guardrails: [{{at: {at}, kind: llm, check: It is \
-         polite., then: {then}{more}}}]\n  boss: {{kind: llm, instructions: Rule.}}\nstart: [{{agent: desk, text: hello}}]\nends: [desk, boss]\n\
+         polite., then: {then}{more}}}]\n  boss: {{kind: llm, instructions: Rule.}}\nstart: [{{agent: desk, message: hello}}]\nends: [desk, boss]\n\
          metrics: {{paid: {{value: state.paid}}}}\n"
     )
 }
@@ -162,7 +162,7 @@ fn relay(carry: &str, history: &str) -> String {
     format!(
         "name: relay\ntools:\n  look: {{kind: expr, input: {{type: object}}, returns: \"7\"}}\n\
          agents:\n{}{}  c: {{kind: llm, instructions: I am c.{history}, handoffs: [{{to: d}}]}}\n  d: {{kind: llm, instructions: I am d.}}\n\
-         start: [{{agent: a, text: hello}}]\nends: [c, d]\n",
+         start: [{{agent: a, message: hello}}]\nends: [c, d]\n",
         agent("a", "b", ""),
         agent("b", "c", ""),
     )
