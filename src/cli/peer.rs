@@ -17,10 +17,14 @@ pub(super) struct PeerArgs {
     /// Wait so long before each answer, milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     latency: u64,
+    /// Call all tools and pass the floor in one answer, not one after the other
+    #[arg(long)]
+    brisk: bool,
 }
 
 pub(super) async fn peer(app: &App, args: &PeerArgs) -> Result<Exit, Failure> {
-    let behaviour = Behaviour::Stub(Duration::from_millis(args.latency));
+    let latency = Duration::from_millis(args.latency);
+    let behaviour = if args.brisk { Behaviour::Brisk(latency) } else { Behaviour::Stub(latency) };
     let peer = Peer::start_at(args.port, behaviour).await;
     let peer = peer.map_err(|e| Failure::usage(format!("port {} cannot be listened on: {e}", args.port)))?;
     let url = peer.url();

@@ -167,7 +167,13 @@ fn a_bench_prints_the_promised_figures() {
     let home = Home::new();
     let elsewhere = home.data().join("elsewhere");
     let beside = format!("--store=sled://{}", elsewhere.join("store").display());
-    for (workload, store) in [("handoff-4-rules", "--quiet"), ("handoff-4-stub", "--memory"), ("handoff-4-rules", &beside)] {
+    let rows = [
+        ("handoff-4-rules", "--quiet"),
+        ("handoff-4-stub", "--memory"),
+        ("handoff-4-http", "--quiet"),
+        ("handoff-4-rules", &beside),
+    ];
+    for (workload, store) in rows {
         let arguments = ["bench", "--workload", workload, "--runs", "6", "--parallel", "2", "--output", "json", store];
         let json = home.run(&arguments).exits(0).json();
         let expect = [

@@ -32,6 +32,8 @@ type Act = dyn Fn(&Heard) -> Vec<Deed> + Send + Sync;
 pub enum Behaviour {
     /// As the stub would, after a while: each offered tool once, then a handoff to whom none was made yet, else words.
     Stub(Duration),
+    /// The same in as few answers as can be: all tools and the handoff in one.
+    Brisk(Duration),
     /// Always this.
     Say(Box<Said>),
     /// With whatever a function makes of the request.
@@ -182,11 +184,13 @@ async fn answer_all(stream: &mut TcpStream, buffer: &mut Vec<u8>, shared: &Share
         shared.requests.fetch_add(1, Ordering::Relaxed);
         let behaviour = shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let deeds = match behaviour {
-            Behaviour::Stub(latency) => {
+            Behaviour::Stub(latency) | Behaviour::Brisk(latency) => {
                 if !latency.is_zero() {
                     tokio::time::sleep(latency).await;
                 }
-                vec![Deed::Write(Said::by_stub(&heard).whole(&heard))]
+                let is_brisk = matches!(behaviour, Behaviour::Brisk(_));
+                let said = if is_brisk { Said::briskly(&heard) } else { Said::by_stub(&heard) };
+                vec![Deed::Write(said.whole(&heard))]
             }
             Behaviour::Say(said) => vec![Deed::Write(said.whole(&heard))],
             Behaviour::Act(act) => act(&heard),

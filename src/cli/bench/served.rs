@@ -27,7 +27,7 @@ pub(super) fn serve(settings: &mut ModelSettings, args: &BenchArgs) -> Result<Se
         Some(url) => (Served(None), url.trim_end_matches('/').to_owned()),
         None => {
             let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-            command.args(["peer", "--quiet", "--workers", "1", "--latency", &args.latency.to_string()]);
+            command.args(["peer", "--brisk", "--quiet", "--workers", "1", "--latency", &args.latency.to_string()]);
             let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
             let out = child.stdout.take();
             let served = Served(Some(child));

@@ -70,6 +70,25 @@ impl Said {
         said
     }
 
+    /// The same in as few answers as can be: all that is left to be called, and the handoff, in one.
+    pub fn briskly(heard: &Heard) -> Said {
+        let called = heard.called();
+        let since = called.iter().rposition(|name| name.is_none_or(|n| n.starts_with("transfer_to_"))).map_or(0, |n| n + 1);
+        let (passes, tools): (Vec<_>, Vec<_>) = heard.tools().partition(|(name, _)| name.starts_with("transfer_to_"));
+        let left = tools.into_iter().skip(called.len() - since);
+        let calls = left.map(|(name, schema)| (name, stub::example(schema, heard.body.to_string().as_bytes()).to_string()));
+        let pass = passes.into_iter().find(|(name, _)| !called.contains(&Some(name)));
+        let calls: Vec<_> = calls
+            .chain(pass.map(|(name, _)| (name, "{}".to_owned())))
+            .zip(called.len()..)
+            .map(|((name, input), n)| (format!("call-{n}"), name.to_owned(), input))
+            .collect();
+        match calls.is_empty() {
+            true => Said::by_stub(heard),
+            false => Said { calls, tokens: Some((64, 16, 0)), ..Said::default() },
+        }
+    }
+
     /// The answer as HTTP, in the form the request asks for.
     pub fn whole(&self, heard: &Heard) -> Vec<u8> {
         match heard.stream {
