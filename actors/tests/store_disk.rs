@@ -98,7 +98,7 @@ impl Work {
 }
 
 /// Appends until it is over. After a refusal it reads the head, as owners of streams do, and decides again.
-async fn write(store: Store, writer: u64, work: Arc<Work>) {
+async fn write(store: Store, writer: u64, work: Arc<Work>, may_hide: bool) {
     let stream = run(&format!("w{writer}"));
     let mut head = store.head(&stream).await.unwrap();
     for turn in 0_u64.. {
@@ -123,7 +123,7 @@ async fn write(store: Store, writer: u64, work: Arc<Work>) {
             Err(AppendError::Damaged(damage)) => panic!("{damage}"),
             Err(e) => {
                 work.refusals.fetch_add(1, Ordering::SeqCst);
-                let found = store.head(&stream).await.unwrap();
+                let found = found(&store, &stream, &work, may_hide).await;
                 assert!(found.seq >= head.seq, "{stream} was acknowledged up to {}, is at {}, after: {e}", head.seq, found.seq);
                 head = found;
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -136,6 +136,21 @@ async fn write(store: Store, writer: u64, work: Arc<Work>) {
             drop(store.put_snapshot(&stream, snapshot).await);
         }
         tokio::time::sleep(Duration::from_millis(4)).await;
+    }
+}
+
+/// A stream's head; where a page may be hidden it is asked for until the engine is open again.
+async fn found(store: &Store, stream: &StreamId, work: &Work, may_hide: bool) -> Head {
+    let began = Instant::now();
+    loop {
+        match store.head(stream).await {
+            Ok(head) => return head,
+            Err(ReadError::Unavailable(_)) if may_hide && began.elapsed() < Duration::from_secs(30) => {
+                work.hidden.fetch_add(1, Ordering::SeqCst);
+            }
+            Err(e) => panic!("{stream}: {e}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -188,7 +203,7 @@ async fn work_through(engine: &str, dir: &Path, trouble: &Trouble) {
     let rounds = count_from_env("COMMEDIA_DISK_ROUNDS", 3);
     let (store, work) = (open_files(engine, dir).await, Arc::new(Work::default()));
     let mut tasks = tokio::task::JoinSet::new();
-    (0..WRITERS).for_each(|writer| drop(tasks.spawn(write(store.clone(), writer, work.clone()))));
+    (0..WRITERS).for_each(|writer| drop(tasks.spawn(write(store.clone(), writer, work.clone(), trouble.may_hide(engine)))));
     (0..2).for_each(|_| drop(tasks.spawn(read(store.clone(), work.clone(), trouble.may_hide(engine)))));
     until("each writer begins", || work.appends().iter().all(|n| *n > 0)).await;
     let (mut first, mut slowest) = (None, Duration::ZERO);
