@@ -196,7 +196,7 @@ impl AgentState {
         let model = match (&request.binding, &self.given.model) {
             (ModelBinding::Provider { .. }, Some(model)) => model.clone(),
             (ModelBinding::Provider { provider, .. }, None) => {
-                let message = format!("provider `{provider}` is not part of this version").into();
+                let message = format!("this runtime was given nobody who speaks to provider `{provider}`").into();
                 let outcome = StepOutcome::Failed(Failure { class: FailureClass::Model, message });
                 return self.report(AgentReport::StepEnded { step, outcome });
             }

@@ -1,55 +1,26 @@
 //! Tools that leave the process, against a server that counts: what each answer means, what is tried again and what never,
 //! what may be reached, and what becomes of a call that panics or of which nobody knows.
 
+mod caller;
 mod ledger;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use caller::{Caller, Fixed, count, outcomes, play};
 use commedia_actors::live::LoadedRun;
-use commedia_actors::log::StoredEvent;
 use commedia_actors::model::{Answer, Deltas, Model, ModelError};
 use commedia_actors::runtime::{Runtime, RuntimeOptions, StartOptions};
 use commedia_actors::store::engine::Durability;
 use commedia_actors::tool::address::Allowed;
 use commedia_actors::tool::http::Secrets;
-use commedia_domain::event::{AnsweredBy, Event, ModelBinding, StepOutcome, Usage};
-use commedia_domain::run::{ModelRequest, RunInput, Status};
+use commedia_domain::run::{ModelRequest, Status};
 use commedia_domain::scenario::{NoFiles, Scenario, load};
 use commedia_domain::step::Resolution;
 use commedia_domain::tool::http::Secret;
 use commedia_domain::value::Value;
 use ledger::{Ledger, Reply};
-
-/// A model that calls some tools in its first answer, all at once, and then says that it is done.
-struct Caller(Vec<(&'static str, &'static str)>);
-
-#[async_trait]
-impl Model for Caller {
-    async fn answer(&self, request: &ModelRequest, _deltas: Option<&Deltas>) -> Result<Answer, ModelError> {
-        let call = |(n, (tool, input)): (usize, &(&str, &str))| {
-            (format!("call-{n}"), (*tool).to_owned(), Value::from_json_text(input).expect("JSON"))
-        };
-        let (text, calls) = match request.asked {
-            0 => (None, self.0.iter().enumerate().map(call).collect()),
-            _ => (Some("done".to_owned()), Vec::new()),
-        };
-        Ok(Answer { text, calls, usage: Usage::default(), by: AnsweredBy::Model, source: None })
-    }
-}
-
-#[derive(Debug)]
-struct Fixed;
-
-impl Secrets for Fixed {
-    fn read(&self, secret: &Secret) -> Result<String, String> {
-        match secret {
-            Secret::Env(name) if &**name == "TOKEN" => Ok("s3cret-token".into()),
-            other => Err(format!("the secret {other} is not there")),
-        }
-    }
-}
 
 fn compile(tools: &str, more: &str) -> Arc<Scenario> {
     let names: Vec<&str> = tools.lines().filter_map(|l| l.trim().split_once(": {").map(|(name, _)| name)).collect();
@@ -72,38 +43,6 @@ async fn runtime(allow: &[&str], model: impl Model + 'static) -> Runtime {
         ..RuntimeOptions::default()
     };
     Runtime::open(options).await.expect("opens")
-}
-
-async fn play(runtime: &Runtime, scenario: &Arc<Scenario>) -> (LoadedRun, Vec<StoredEvent>) {
-    let binding = ModelBinding::Provider { provider: "openai".into(), model: "gpt".into() };
-    let models = vec![binding; scenario.models.len() + 1];
-    let input = RunInput { params: Vec::new(), seed: 1, now: 0, models };
-    let handle = runtime.start_run(scenario.clone(), input, StartOptions::default()).await.expect("starts");
-    let run = handle.done().await.expect("ends or waits");
-    let events = runtime.events(&run.id, 1).await.expect("events");
-    (run, events)
-}
-
-/// What came of each tool's step, in the order of the calls, in short.
-fn outcomes(events: &[StoredEvent]) -> Vec<String> {
-    let mut found = Vec::new();
-    for event in events {
-        if let Event::StepRecorded(recorded) = &*event.event {
-            match &recorded.outcome {
-                StepOutcome::Done { value, .. } => found.push((recorded.step, value.value().to_json_text())),
-                StepOutcome::Failed(failure) => {
-                    found.push((recorded.step, format!("{}: {}", failure.class.word(), failure.message)));
-                }
-                StepOutcome::Answered { .. } | StepOutcome::Replied(_) => {}
-            }
-        }
-    }
-    found.sort();
-    found.into_iter().map(|(_, what)| what).collect()
-}
-
-fn count(events: &[StoredEvent], name: &str) -> usize {
-    events.iter().filter(|e| e.event.name() == name).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,23 +3,22 @@
 //!
 //! The server is a script for `python3`; where there is none, the tests say that they were skipped.
 
+mod caller;
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use caller::{Fixed, count, outcomes, play};
 use commedia_actors::live::LoadedRun;
-use commedia_actors::log::StoredEvent;
 use commedia_actors::model::{Answer, Deltas, Model, ModelError};
 use commedia_actors::runtime::{Runtime, RuntimeOptions, StartOptions};
 use commedia_actors::store::engine::Durability;
-use commedia_actors::tool::http::Secrets;
 use commedia_actors::tool::mcp::McpOptions;
-use commedia_domain::event::{AnsweredBy, Event, ModelBinding, StepOutcome, Usage};
-use commedia_domain::run::{ModelRequest, RunInput, Status};
+use commedia_domain::run::{ModelRequest, Status};
 use commedia_domain::scenario::{NoFiles, Scenario, load};
-use commedia_domain::tool::http::Secret;
 use commedia_domain::value::Value;
 
 /// A model that calls some tools, and notes what it was offered.
@@ -41,29 +40,10 @@ impl Caller {
 
 #[async_trait]
 impl Model for Caller {
-    async fn answer(&self, request: &ModelRequest, _deltas: Option<&Deltas>) -> Result<Answer, ModelError> {
+    async fn answer(&self, request: &ModelRequest, deltas: Option<&Deltas>) -> Result<Answer, ModelError> {
         let tools = request.tools.iter().map(|tool| format!("{} {} {}", tool.name, tool.description, tool.text)).collect();
         self.offered.lock().unwrap_or_else(PoisonError::into_inner).push(tools);
-        let call = |(n, (tool, input)): (usize, &(&str, &str))| {
-            (format!("call-{n}"), (*tool).to_owned(), Value::from_json_text(input).expect("JSON"))
-        };
-        let (text, calls) = match request.asked {
-            0 => (None, self.calls.iter().enumerate().map(call).collect()),
-            _ => (Some("done".to_owned()), Vec::new()),
-        };
-        Ok(Answer { text, calls, usage: Usage::default(), by: AnsweredBy::Model, source: None })
-    }
-}
-
-#[derive(Debug)]
-struct Fixed;
-
-impl Secrets for Fixed {
-    fn read(&self, secret: &Secret) -> Result<String, String> {
-        match secret {
-            Secret::Env(name) if &**name == "TOKEN" => Ok("s3cret-token".into()),
-            other => Err(format!("the secret {other} is not there")),
-        }
+        caller::Caller(self.calls.clone()).answer(request, deltas).await
     }
 }
 
@@ -127,38 +107,6 @@ fn options(model: &Caller, programs: &[&str]) -> RuntimeOptions {
 
 async fn runtime(model: &Caller) -> Runtime {
     Runtime::open(options(model, &["python3"])).await.expect("opens")
-}
-
-async fn play(runtime: &Runtime, scenario: &Arc<Scenario>) -> (LoadedRun, Vec<StoredEvent>) {
-    let binding = ModelBinding::Provider { provider: "openai".into(), model: "gpt".into() };
-    let models = vec![binding; scenario.models.len() + 1];
-    let input = RunInput { params: Vec::new(), seed: 1, now: 0, models };
-    let handle = runtime.start_run(scenario.clone(), input, StartOptions::default()).await.expect("starts");
-    let run = handle.done().await.expect("ends or waits");
-    let events = runtime.events(&run.id, 1).await.expect("events");
-    (run, events)
-}
-
-/// What came of each tool's step, in the order of the calls, in short.
-fn outcomes(events: &[StoredEvent]) -> Vec<String> {
-    let mut found = Vec::new();
-    for event in events {
-        if let Event::StepRecorded(recorded) = &*event.event {
-            match &recorded.outcome {
-                StepOutcome::Done { value, .. } => found.push((recorded.step, value.value().to_json_text())),
-                StepOutcome::Failed(failure) => {
-                    found.push((recorded.step, format!("{}: {}", failure.class.word(), failure.message)));
-                }
-                StepOutcome::Answered { .. } | StepOutcome::Replied(_) => {}
-            }
-        }
-    }
-    found.sort();
-    found.into_iter().map(|(_, what)| what).collect()
-}
-
-fn count(events: &[StoredEvent], name: &str) -> usize {
-    events.iter().filter(|e| e.event.name() == name).count()
 }
 
 fn cause(run: &LoadedRun) -> String {

@@ -2,23 +2,22 @@
 //! HTTP, and one made with the SDK for Python. Installed into a folder of the test's own; where a registry does not answer, or
 //! the interpreter is not there, the test says that it was skipped.
 
+#[expect(dead_code, reason = "each test takes its own share")]
+mod caller;
+
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use commedia_actors::model::{Answer, Deltas, Model, ModelError};
+use caller::{Caller, Fixed};
 use commedia_actors::runtime::{Runtime, RuntimeOptions, StartOptions};
 use commedia_actors::store::engine::Durability;
 use commedia_actors::tool::address::Allowed;
-use commedia_actors::tool::http::Secrets;
 use commedia_actors::tool::mcp::McpOptions;
-use commedia_domain::event::{AnsweredBy, Event, ModelBinding, StepOutcome, Usage};
-use commedia_domain::run::{ModelRequest, RunInput, Status};
+use commedia_domain::event::{Event, ModelBinding, StepOutcome};
+use commedia_domain::run::{RunInput, Status};
 use commedia_domain::scenario::{NoFiles, load};
-use commedia_domain::tool::http::Secret;
-use commedia_domain::value::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -26,34 +25,6 @@ use tokio::process::{Child, Command};
 const EVERYTHING: &str = "@modelcontextprotocol/server-everything@2026.8.31";
 /// The SDK from PyPI.
 const SDK: &str = "mcp==2.3.0";
-
-struct Caller(Vec<(&'static str, &'static str)>);
-
-#[async_trait]
-impl Model for Caller {
-    async fn answer(&self, request: &ModelRequest, _deltas: Option<&Deltas>) -> Result<Answer, ModelError> {
-        let call = |(n, (tool, input)): (usize, &(&str, &str))| {
-            (format!("call-{n}"), (*tool).to_owned(), Value::from_json_text(input).expect("JSON"))
-        };
-        let (text, calls) = match request.asked {
-            0 => (None, self.0.iter().enumerate().map(call).collect()),
-            _ => (Some("done".to_owned()), Vec::new()),
-        };
-        Ok(Answer { text, calls, usage: Usage::default(), by: AnsweredBy::Model, source: None })
-    }
-}
-
-#[derive(Debug)]
-struct Fixed;
-
-impl Secrets for Fixed {
-    fn read(&self, secret: &Secret) -> Result<String, String> {
-        match secret {
-            Secret::Env(name) if &**name == "TOKEN" => Ok("s3cret-token".into()),
-            other => Err(format!("the secret {other} is not there")),
-        }
-    }
-}
 
 /// Runs an installer; `false`, with the reason said, where it cannot.
 async fn installed(program: &str, arguments: &[&str]) -> bool {

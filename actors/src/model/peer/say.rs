@@ -51,42 +51,34 @@ impl Said {
 
     /// What the stub would say: each tool once since the floor was passed, then a handoff that was not made yet, else words.
     pub fn by_stub(heard: &Heard) -> Said {
-        let called = heard.called();
-        let since = called.iter().rposition(|name| name.is_none_or(|n| n.starts_with("transfer_to_"))).map_or(0, |n| n + 1);
-        let is_handoff = |name: &str| name.starts_with("transfer_to_");
-        let id = format!("call-{}", called.len());
-        let seed = || heard.body.to_string();
-        let mut said = if let Some((name, schema)) = heard.tools().filter(|(n, _)| !is_handoff(n)).nth(called.len() - since) {
-            Said::call(&id, name, &stub::example(schema, seed().as_bytes()).to_string())
-        } else if let Some((name, _)) = heard.tools().find(|(n, _)| is_handoff(n) && !called.contains(&Some(n))) {
-            Said::call(&id, name, "{}")
-        } else {
-            match heard.output() {
-                Some(schema) => Said::words(stub::example(&schema, seed().as_bytes()).to_string()),
-                None => Said::words("[stub] Nothing to add."),
-            }
-        };
-        said.tokens = Some((64, 16, 0));
-        said
+        Said::judged(heard, 1)
     }
 
     /// The same in as few answers as can be: all that is left to be called, and the handoff, in one.
     pub fn briskly(heard: &Heard) -> Said {
+        Said::judged(heard, usize::MAX)
+    }
+
+    /// So many of the calls that are left, or words where none is.
+    fn judged(heard: &Heard, most: usize) -> Said {
+        let is_handoff = |name: &str| name.starts_with("transfer_to_");
         let called = heard.called();
-        let since = called.iter().rposition(|name| name.is_none_or(|n| n.starts_with("transfer_to_"))).map_or(0, |n| n + 1);
-        let (passes, tools): (Vec<_>, Vec<_>) = heard.tools().partition(|(name, _)| name.starts_with("transfer_to_"));
-        let left = tools.into_iter().skip(called.len() - since);
-        let calls = left.map(|(name, schema)| (name, stub::example(schema, heard.body.to_string().as_bytes()).to_string()));
-        let pass = passes.into_iter().find(|(name, _)| !called.contains(&Some(name)));
-        let calls: Vec<_> = calls
-            .chain(pass.map(|(name, _)| (name, "{}".to_owned())))
-            .zip(called.len()..)
-            .map(|((name, input), n)| (format!("call-{n}"), name.to_owned(), input))
+        let since = called.iter().rposition(|name| name.is_none_or(is_handoff)).map_or(0, |n| n + 1);
+        let seed = || heard.body.to_string();
+        let tools = heard.tools().filter(|(name, _)| !is_handoff(name)).skip(called.len() - since);
+        let tools = tools.map(|(name, schema)| (name, stub::example(schema, seed().as_bytes()).to_string()));
+        let pass = heard.tools().find(|(name, _)| is_handoff(name) && !called.contains(&Some(name)));
+        let left = tools.chain(pass.map(|(name, _)| (name, "{}".to_owned())));
+        let calls: Vec<_> = (called.len()..)
+            .zip(left.take(most))
+            .map(|(n, (name, input))| (format!("call-{n}"), name.to_owned(), input))
             .collect();
-        match calls.is_empty() {
-            true => Said::by_stub(heard),
-            false => Said { calls, tokens: Some((64, 16, 0)), ..Said::default() },
-        }
+        let said = match heard.output() {
+            _ if !calls.is_empty() => Said { calls, ..Said::default() },
+            Some(schema) => Said::words(stub::example(&schema, seed().as_bytes()).to_string()),
+            None => Said::words("[stub] Nothing to add."),
+        };
+        Said { tokens: Some((64, 16, 0)), ..said }
     }
 
     /// The answer as HTTP, in the form the request asks for.
