@@ -109,6 +109,9 @@ impl LoadedRun {
     }
 }
 
+/// What whoever waits for a run's end is told; in a box, as a place for it is kept for as long as the run lives.
+pub(crate) type Finished = Box<Result<LoadedRun, LoadError>>;
+
 /// A run that is live in this process.
 pub(crate) struct Live {
     pub(crate) id: RunId,
@@ -119,7 +122,7 @@ pub(crate) struct Live {
     /// The seq of the last event its followers were told of, in this process.
     published: AtomicU64,
     pub(crate) start: StartOptions,
-    done: Mutex<Option<oneshot::Sender<Result<LoadedRun, LoadError>>>>,
+    done: Mutex<Option<oneshot::Sender<Finished>>>,
     place: Mutex<Option<Place>>,
     /// Its place among those that run up to their first append, while it does.
     first_leg: Mutex<Option<OwnedSemaphorePermit>>,
@@ -132,7 +135,7 @@ impl Live {
         created: Option<Box<Created>>,
         start: StartOptions,
         place: Place,
-    ) -> (Arc<Live>, oneshot::Receiver<Result<LoadedRun, LoadError>>) {
+    ) -> (Arc<Live>, oneshot::Receiver<Finished>) {
         let (sender, receiver) = oneshot::channel();
         let live = Live {
             id,
@@ -201,7 +204,7 @@ impl Live {
     pub(crate) fn finish(&self, result: Result<LoadedRun, LoadError>) {
         let waiting = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(waiting) = waiting
-            && waiting.send(result).is_err()
+            && waiting.send(Box::new(result)).is_err()
         {
             tracing::debug!(run = %self.id, "nobody waited for the run's end");
         }

@@ -39,7 +39,14 @@ pub(crate) struct RunMeta {
     pub(crate) unresolved: bool,
     #[serde(skip)]
     listed: Listed,
+    /// Whether the row of this moment is stored.
+    #[serde(skip)]
+    stored: bool,
 }
+
+/// While nothing changes but counts, the row that lists show is written so often: a run that works in small appends writes one row
+/// with each, and not two.
+const REFRESH_MS: i64 = 1000;
 
 /// What the live index holds of a run, as far as its orchestrator knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -101,12 +108,24 @@ impl RunMeta {
             waits: None,
             unresolved: false,
             listed: Listed::Unknown,
+            stored: false,
         }
     }
 
     /// Of a run that was never stored, so that the live index holds nothing of it.
     pub(crate) fn fresh(created: &Created, now: i64) -> RunMeta {
         RunMeta { listed: Listed::Nothing, ..RunMeta::of(created, now) }
+    }
+
+    /// Beside an append: the row that lists show, where it is worth writing, and what becomes of the live index. Lists take the
+    /// number of events of a run that is not over from its head.
+    pub(crate) fn beside(&mut self, state: &State, waits: Option<i64>, now: i64) -> (Option<Vec<u8>>, LiveRow) {
+        let recent = self.stored && (0..REFRESH_MS).contains(&now.saturating_sub(self.updated_ms));
+        if recent && !self.is_outdated(state, waits) {
+            return (None, LiveRow::Keep);
+        }
+        let (row, live) = self.update(state, waits, now);
+        (Some(row), live)
     }
 
     /// As of now: the row that lists show, and what becomes of the live index.
@@ -125,7 +144,7 @@ impl RunMeta {
             Listed::As(standing) => LiveRow::Put(standing.encode()),
             Listed::Nothing | Listed::Unknown => LiveRow::Remove,
         };
-        self.listed = listed;
+        (self.listed, self.stored) = (listed, true);
         (self.encode(), live)
     }
 
@@ -178,9 +197,8 @@ impl RunMeta {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_row_says_where_the_run_stands() {
-        let meta = |status: &str, waits| RunMeta {
+    fn meta(status: &str) -> RunMeta {
+        RunMeta {
             scenario: "s".into(),
             seed: 7,
             status: status.into(),
@@ -188,10 +206,16 @@ mod tests {
             updated_ms: 2,
             events: 3,
             tick: 4,
-            waits,
+            waits: None,
             unresolved: false,
             listed: Listed::Unknown,
-        };
+            stored: false,
+        }
+    }
+
+    #[test]
+    fn a_row_says_where_the_run_stands() {
+        let meta = |status: &str, waits| RunMeta { waits, ..meta(status) };
         let check = |status: &str, waits, expect: Option<Standing>| {
             let meta = meta(status, waits);
             assert_eq!(RunMeta::decode(&meta.encode()), Some(meta.clone()), "{status}");
@@ -207,5 +231,24 @@ mod tests {
         for row in [&[][..], &[4], &[0, 0], &[1, 0], &[2, 1]] {
             assert_eq!(Standing::decode(row), None, "{row:?}");
         }
+    }
+
+    #[test]
+    fn beside_an_append_a_row_is_written_where_more_than_counts_has_changed() {
+        let mut state = State { status: Status::Running, ..State::default() };
+        let mut meta = RunMeta { listed: Listed::Nothing, ..meta("queued") };
+        let mut check = |state: &State, waits, now, writes: bool| {
+            let (row, _) = meta.beside(state, waits, now);
+            assert_eq!(row.is_some(), writes, "{waits:?} at {now}");
+        };
+        check(&state, None, 10, true);
+        state.counts.events += 5;
+        check(&state, None, 10 + REFRESH_MS - 1, false);
+        check(&state, None, 10 + REFRESH_MS, true);
+        check(&state, Some(99), 10 + REFRESH_MS, true);
+        check(&state, None, 10 + REFRESH_MS, true);
+        check(&state, None, 5, true);
+        state.status = Status::Completed;
+        check(&state, None, 6, true);
     }
 }

@@ -30,8 +30,8 @@ use crate::log::{LogWriter, cause};
 use crate::meta::RunMeta;
 use crate::points::{Point, pass};
 use crate::recovery::Recovered;
-use crate::store::AppendError;
 use crate::store::blob::Snapshot;
+use crate::store::{AppendError, Head};
 use crate::telemetry::trace::Trace;
 
 /// Wall time after which what waits is appended where somebody looks on; where nobody does, so much time of its own work:
@@ -264,7 +264,7 @@ impl State {
                 let stream = crate::meta::run_stream(&live.id)?;
                 let why = cause("run", &principal, created.scenario_hash.0.as_slice(), now);
                 let lease = shared.store.lease(&stream);
-                let mut log = LogWriter::new(stream, lease, crate::store::Head::START, Default::default(), why);
+                let mut log = LogWriter::new(stream, lease, Head::START, Default::default(), why);
                 log.push(Event::RunCreated(created.clone()), WORKSPACE)?;
                 let meta = RunMeta::fresh(&created, now);
                 (Run::new(live.scenario.clone(), *created), log, meta, 0, true)
@@ -464,10 +464,14 @@ impl State {
             self.end_first_leg();
         }
         if self.log.is_dirty() {
-            let (meta, live) = self.meta.update(self.run.state(), self.wait.map(|w| w.at), self.shared.clock.now_ms());
+            let (meta, live) = self.meta.beside(self.run.state(), self.wait.map(|w| w.at), self.shared.clock.now_ms());
             self.logged += self.log.waiting_bytes();
             pass(Point::AppendBefore);
-            let events = self.log.flush(&self.shared.store, Some(meta), live).await?;
+            let first = self.log.head() == Head::START;
+            let events = self.log.flush(&self.shared.store, meta, live).await?;
+            if first {
+                self.live.is_stored();
+            }
             pass(Point::PublishBefore);
             let lagged = self.live.publish(&events);
             pass(Point::PublishAfter);

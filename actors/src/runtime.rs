@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::admission::{Busy, Ceiling, Commands, Entry, Places};
 use crate::budget::{DayBudget, DayLimits};
 use crate::clock::WallClock;
-use crate::live::{Live, LoadedRun, Shared};
+use crate::live::{Finished, Live, LoadedRun, Shared};
 use crate::log::{LoadError, StoredEvent};
 use crate::meta::{RunMeta, run_stream};
 use crate::metrics::Metrics;
@@ -170,13 +170,13 @@ pub struct RunHandle {
     pub events: Option<Follow>,
     /// Pieces of models' answers as they come, where they were asked for.
     pub pieces: Option<Pieces>,
-    done: oneshot::Receiver<Result<LoadedRun, LoadError>>,
+    done: oneshot::Receiver<Finished>,
 }
 
 impl RunHandle {
     /// Waits until the run has ended or is paused.
     pub async fn done(self) -> Result<LoadedRun, LoadError> {
-        self.done.await.unwrap_or_else(|_| Err(LoadError::Stopped("the runtime is gone".into())))
+        self.done.await.map_or_else(|_| Err(LoadError::Stopped("the runtime is gone".into())), |finished| *finished)
     }
 }
 
@@ -369,7 +369,7 @@ impl Runtime {
     pub(crate) async fn begin(
         &self,
         live: Arc<Live>,
-        done: oneshot::Receiver<Result<LoadedRun, LoadError>>,
+        done: oneshot::Receiver<Finished>,
         origin: Origin,
         first: Option<OrchestratorMsg>,
     ) -> Result<RunHandle, StartError> {
@@ -407,7 +407,11 @@ impl Runtime {
             let (found, last) = (page.len(), page.last().map(|listed| listed.stream.clone()));
             for listed in page {
                 let Ok(id) = listed.stream.id().parse::<RunId>() else { continue };
-                runs.push(summary(id, &listed.meta, listed.head.err().map(|d| d.to_string())));
+                let mut run = summary(id, &listed.meta, listed.head.as_ref().err().map(ToString::to_string));
+                if let Ok(head) = listed.head {
+                    run.events = head.seq;
+                }
+                runs.push(run);
             }
             if found < ask {
                 return Ok(RunPage { runs, next: None });

@@ -1,6 +1,7 @@
-//! The actors of a run's agents: started at their first order, given steps one after the other, stopped when there are many
-//! and they have nothing to do.
+//! The actors of a run's agents: started at their first order, given steps one after the other, stopped when they have nothing
+//! to do and there are many, or the run is to wait for a model.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -15,6 +16,11 @@ use crate::agent::{AgentActor, AgentArguments, AgentMsg};
 /// Idle actors of agents a run keeps at most.
 const IDLE_AGENTS: usize = 32;
 
+/// Models and tools of each replica run side by side: each has an actor, told apart from shards from the other end.
+fn place_of(seat: Seat) -> (AgentIx, u32) {
+    (seat.agent, u32::MAX - seat.replica)
+}
+
 impl State {
     /// Gives a step to the actor of its seat.
     pub(super) async fn order_step(
@@ -24,8 +30,7 @@ impl State {
         message: AgentMsg,
         myself: &ActorRef<OrchestratorMsg>,
     ) -> Result<(), ActorProcessingErr> {
-        // Models and tools of each replica run side by side: each has an actor, told apart from shards from the other end.
-        let actor = self.agent((seat.agent, u32::MAX - seat.replica), myself).await?;
+        let actor = self.agent(place_of(seat), myself).await?;
         let doing = self.doing.entry(actor.get_id()).or_insert_with(|| Doing {
             agent: seat.agent,
             replicas: vec![seat.replica],
@@ -51,7 +56,9 @@ impl State {
         if let Some(actor) = self.agents.get(&key) {
             return Ok(actor.clone());
         }
-        self.stop_idle();
+        if self.agents.len() >= IDLE_AGENTS {
+            self.stop_idle(&BTreeSet::new());
+        }
         let arguments = AgentArguments {
             reports: myself.get_derived(),
             builtins: self.shared.builtins.clone(),
@@ -67,14 +74,11 @@ impl State {
         Ok(actor)
     }
 
-    /// An agent's actor exists while it has work: beyond a few, those without any are stopped.
-    pub(super) fn stop_idle(&mut self) {
-        if self.agents.len() < IDLE_AGENTS {
-            return;
-        }
-        let doing = &self.doing;
-        self.agents.retain(|_, actor| {
-            let busy = doing.contains_key(&actor.get_id());
+    /// An agent's actor exists while it has work: those without any are stopped, but those of seats about to get some.
+    pub(super) fn stop_idle(&mut self, but: &BTreeSet<Seat>) {
+        let (doing, but): (_, BTreeSet<_>) = (&self.doing, but.iter().copied().map(place_of).collect());
+        self.agents.retain(|place, actor| {
+            let busy = but.contains(place) || doing.contains_key(&actor.get_id());
             if !busy {
                 actor.stop(None);
             }

@@ -48,6 +48,8 @@ impl State {
         let limits = self.shared.day_budget.limits();
         let by_day = limits.is_set();
         let mut counted = Vec::new();
+        let seats = owed.iter().map(|(_, seat)| *seat).collect();
+        let mut none_has_left = true;
         for (step, seat) in owed {
             let money = limits.micro_usd.is_some() || self.run.counts_money(seat.agent);
             let request = self.run.model_request(step).and_then(|request| match self.shared.prices.at_most(&request) {
@@ -71,6 +73,9 @@ impl State {
                 continue;
             }
             if leaves {
+                if std::mem::take(&mut none_has_left) {
+                    self.stop_idle(&seats);
+                }
                 self.flush().await?;
             }
             self.ask_one(step, seat, request, myself).await?;
@@ -126,6 +131,7 @@ impl State {
             .collect();
         let refused = events.iter().any(|e| matches!(e, Event::BudgetRefused { .. }));
         self.take(events)?;
+        self.stop_idle(&counted.iter().map(|(_, seat, _)| *seat).collect());
         self.flush().await?;
         let mut go_on = !refused;
         for ((step, seat, request), Wanted { amount, .. }) in counted.into_iter().zip(wanted) {

@@ -23,11 +23,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Writes go on so soon after the disk takes them again, and the time that opening takes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// So many writes that came while the last group was written say that more are coming: the group waits for them, half as
-/// long as the last one took. A write without company never waits.
+/// So many writes in a group say that more are coming: it, or the one behind it, waits for them as long as they come. A write
+/// without company never waits.
 const COMPANY: usize = 4;
-/// The longest such wait.
-const LONGEST_LINGER: Duration = Duration::from_millis(1);
+/// How long such a group waits for the next of them.
+const PAUSE: Duration = Duration::from_micros(500);
+/// The longest such wait in all.
+const LONGEST_LINGER: Duration = Duration::from_millis(3);
 
 /// How long a writer that is dropped, and not closed, is waited for.
 const LONGEST_JOIN: Duration = Duration::from_secs(1);
@@ -112,14 +114,13 @@ impl Writer {
         let (sender, jobs) = mpsc::channel();
         let work = move || {
             let mut group = Vec::new();
-            let mut took = Duration::ZERO;
-            while let Some(()) = next_group(&jobs, &mut group, took) {
-                let begun = Instant::now();
+            let mut last = 0;
+            while let Some(()) = next_group(&jobs, &mut group, last) {
+                last = group.len();
                 if let Err(why) = committer.commit_caught(&shared, &mut group) {
                     refuse_all(&jobs, &mut group, &why, &actor);
                     return;
                 }
-                took = begun.elapsed();
             }
         };
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(work)?;
@@ -133,14 +134,21 @@ impl Writer {
     }
 }
 
-/// Waits for a job and takes what else has arrived, up to a group's size; `None` at the end.
-fn next_group(jobs: &mpsc::Receiver<Job>, group: &mut Vec<Job>, took: Duration) -> Option<()> {
+/// Waits for a job and takes what else has arrived, up to a group's size; `last` is how many the group before had. `None` at
+/// the end.
+fn next_group(jobs: &mpsc::Receiver<Job>, group: &mut Vec<Job>, last: usize) -> Option<()> {
     let first = jobs.recv().ok()?;
     let mut bytes = first.bytes;
     group.push(first);
     take_queued(jobs, group, &mut bytes);
-    if group.len() >= COMPANY && bytes < GROUP_BYTES {
-        std::thread::sleep((took / 2).min(LONGEST_LINGER));
+    // Whoever waits for this group's answers is what the next one is made of: after a small one it would be small again.
+    if group.len().max(last) < COMPANY {
+        return Some(());
+    }
+    let (begun, mut before) = (Instant::now(), 0);
+    while before < group.len() && bytes < GROUP_BYTES && begun.elapsed() < LONGEST_LINGER {
+        before = group.len();
+        std::thread::sleep(PAUSE);
         take_queued(jobs, group, &mut bytes);
     }
     Some(())

@@ -360,7 +360,7 @@ impl Run {
     fn begun(&mut self, step: crate::message::StepId, seat: Seat, at: i64) {
         let Some(message) = self.state.mail.front(seat).cloned() else { return };
         let turn = Turn::new(step, seat, message, at).of(&self.scenario.agents[seat.agent.at()]);
-        self.state.turns.insert(seat, turn);
+        self.state.turns.insert(seat, Box::new(turn));
         if self.is_real() {
             self.state.wave = self.state.wave.max(step.turn.wave);
             self.renew_wave();

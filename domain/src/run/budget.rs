@@ -197,7 +197,7 @@ impl Run {
     /// The first turn, in wave order, that ends the run because a budget refused it: what stands behind it is not asked.
     fn doomed(&self) -> Option<TurnId> {
         let refused = |turn: &&Turn| matches!(&turn.phase, Phase::Failed(f) if f.class == FailureClass::Budget);
-        self.state.turns.values().filter(refused).map(|turn| turn.slot).min()
+        self.state.turns.values().map(Box::as_ref).filter(refused).map(|turn| turn.slot).min()
     }
 
     /// What the workspace gives on a day, all in all.

@@ -296,7 +296,7 @@ impl Run {
             let about = |c: &Chain| c.stack.iter().any(|caller| caller.seat == t.seat);
             self.state.mail.apart().any(|m| m.kind == MessageKind::Return || m.chain.as_ref().is_some_and(|c| about(c)))
         };
-        self.state.turns.values().filter(waits).find(|t| !coming(t))
+        self.state.turns.values().map(Box::as_ref).filter(waits).find(|t| !coming(t))
     }
 }
 

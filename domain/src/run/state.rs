@@ -164,7 +164,7 @@ pub struct State {
     /// The last commit position.
     pub position: u64,
     /// Turns of `llm` agents that have begun.
-    pub turns: BTreeMap<Seat, Turn>,
+    pub turns: BTreeMap<Seat, Box<Turn>>,
     /// Triggers, by position.
     pub triggers: Vec<TriggerState>,
     /// Metrics, by position.

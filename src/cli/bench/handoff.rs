@@ -93,7 +93,8 @@ async fn once(runtime: &Runtime, scenario: Arc<Scenario>, binding: ModelBinding,
     let models = vec![binding; scenario.models.len() + 1];
     let input = RunInput { params: Vec::new(), seed, now: 0, models };
     let begun = Instant::now();
-    let handle = runtime.start_run(scenario, input, StartOptions::default()).await.map_err(start_failure)?;
+    // In a box: the task of a run that waits is small.
+    let handle = Box::pin(runtime.start_run(scenario, input, StartOptions::default())).await.map_err(start_failure)?;
     let loaded = handle.done().await.map_err(load_failure)?;
     let latency = begun.elapsed();
     let state = loaded.run.state();
