@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::run_id::RunId;
+use crate::runtime::Runtime;
 
 /// How long the memory that was read counts as current.
 const MEMORY_FOR: Duration = Duration::from_millis(100);
@@ -178,11 +179,41 @@ impl Places {
         !self.queue().lanes.is_empty()
     }
 
+    /// New runs that wait, and whether one more would be refused.
+    fn waiting(&self) -> (usize, bool) {
+        let queue = self.queue();
+        (queue.new, queue.free == 0 && queue.new >= queue.most_new)
+    }
+
     /// No run begins any more; whoever waits is told.
     pub(crate) fn close(&self) {
         let mut queue = self.queue();
         queue.closed = true;
         queue.lanes.clear();
+    }
+}
+
+/// How much work there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Runs with an orchestrator.
+    pub live: usize,
+    /// New runs that wait for a place.
+    pub queued: usize,
+    /// Whether one more would be refused.
+    pub is_full: bool,
+}
+
+impl Runtime {
+    /// How much work there is.
+    pub fn backlog(&self) -> Backlog {
+        let (queued, is_full) = self.shared.places.waiting();
+        Backlog { live: self.live(), queued, is_full: is_full || self.shared.memory.check().is_err() }
+    }
+
+    /// Whether the store takes writes now.
+    pub fn is_writable(&self) -> bool {
+        self.shared.store.is_writable()
     }
 }
 

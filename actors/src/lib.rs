@@ -12,6 +12,7 @@ pub mod agent;
 pub mod budget;
 pub mod clock;
 pub mod extraction;
+pub mod follow;
 pub mod live;
 pub mod log;
 mod meta;

@@ -9,12 +9,12 @@ use commedia_domain::id::Hash32;
 
 use crate::store::blob::Blob;
 use crate::store::digest::Digest;
-use crate::store::frame::{Cause, FrameBuilder, Lane};
+use crate::store::frame::{Cause, Frame, FrameBuilder, Lane};
 use crate::store::live::LiveRow;
 use crate::store::{Append, AppendError, Damage, Head, Lease, ReadError, Store, StreamId};
 
 /// Bytes read from the store at once.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of a frame above which the next event begins a new one: below the limit by the largest event a turn makes.
 const FRAME_FULL: usize = 160 * 1024;
 
@@ -214,6 +214,16 @@ impl LoadError {
 /// A page of a log, decoded, with bodies filled. Empty at the end.
 pub(crate) async fn read_page(store: &Store, stream: &StreamId, after: &Head) -> Result<(Vec<StoredEvent>, Digested), LoadError> {
     let frames = store.read_after(stream, after, PAGE_BYTES).await?;
+    decode(store, stream, frames, after).await
+}
+
+/// Frames as events, with bodies filled; `after` is the head before them.
+pub(crate) async fn decode(
+    store: &Store,
+    stream: &StreamId,
+    frames: Vec<Frame>,
+    after: &Head,
+) -> Result<(Vec<StoredEvent>, Digested), LoadError> {
     let mut events = Vec::new();
     let mut digested = Digested { head: *after, canonical: Vec::new() };
     for frame in frames {

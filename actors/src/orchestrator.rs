@@ -474,6 +474,7 @@ impl State {
             }
             pass(Point::PublishBefore);
             let lagged = self.live.publish(&events);
+            self.shared.registry.topic(&self.live.id).iter().for_each(|topic| topic.publish(&events));
             pass(Point::PublishAfter);
             if let Some(trace) = &mut self.trace {
                 trace.durable();

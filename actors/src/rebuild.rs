@@ -124,6 +124,7 @@ async fn read(shared: &Arc<Shared>, scenarios: &Arc<Scenarios>, live: &Arc<Live>
                 if live.subscribers.is_followed() {
                     live.publish(&events(&shared.store, &live.id, live.published() + 1).await?);
                 }
+                shared.registry.topic(&live.id).iter().for_each(|topic| topic.tell(recovered.loaded.head.seq));
                 return Ok(Origin::Stored(Box::new(recovered)));
             }
         }
@@ -209,6 +210,7 @@ async fn record(shared: &Shared, live: &Live, reason: &str) -> Result<(), LoadEr
     let (row, listed) = meta.quarantine(log.next_seq() - 1, now);
     let events = log.flush(store, Some(row), listed).await?;
     live.publish(&events);
+    shared.registry.topic(&live.id).iter().for_each(|topic| topic.publish(&events));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use commedia_domain::scenario::compile_bundle;
 use commedia_domain::scenario::{Bundle, Scenario};
 
 use crate::live::LoadedRun;
-use crate::log::{LoadError, StoredEvent, read_page};
+use crate::log::{LoadError, PAGE_BYTES, StoredEvent, decode, read_page};
 use crate::meta::{RunMeta, run_stream};
 use crate::points::{Point, pass};
 use crate::run_id::RunId;
@@ -112,6 +112,14 @@ fn scenario_stream(hash: &Hash32) -> Result<StreamId, LoadError> {
 /// The stream of a run that must exist.
 pub(crate) fn stream_of(id: &RunId) -> Result<StreamId, LoadError> {
     run_stream(id).map_err(|_| LoadError::Unknown(id.to_string()))
+}
+
+/// A page of a run's events from one on, decoded; empty behind the last.
+pub(crate) async fn page(store: &Store, stream: &StreamId, from_seq: u64) -> Result<Vec<StoredEvent>, LoadError> {
+    let frames = store.read(stream, from_seq, PAGE_BYTES).await?;
+    let (mut page, _) = decode(store, stream, frames, &Head::START).await?;
+    page.retain(|event| event.seq >= from_seq);
+    Ok(page)
 }
 
 /// All events of a run from one on, decoded.

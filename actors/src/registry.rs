@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use ractor::{ActorId, ActorRef};
 
+use crate::follow::Topic;
 use crate::live::Live;
 use crate::orchestrator::OrchestratorMsg;
 use crate::run_id::RunId;
@@ -15,6 +16,8 @@ use crate::run_id::RunId;
 pub struct Registry {
     live: DashMap<RunId, ActorRef<OrchestratorMsg>>,
     parked: DashMap<RunId, Arc<Live>>,
+    /// Runs that somebody follows, with how many do.
+    topics: DashMap<RunId, (Arc<Topic>, usize)>,
 }
 
 impl Registry {
@@ -67,6 +70,26 @@ impl Registry {
     /// All runs that somebody waits for and that have no orchestrator.
     pub(crate) fn all_parked(&self) -> Vec<Arc<Live>> {
         self.parked.iter().map(|e| e.value().clone()).collect()
+    }
+
+    /// What the followers of a run share, if it has any.
+    pub(crate) fn topic(&self, run: &RunId) -> Option<Arc<Topic>> {
+        self.topics.get(run).map(|entry| entry.value().0.clone())
+    }
+
+    /// One more follows a run.
+    pub(crate) fn enter(&self, run: &RunId) -> Arc<Topic> {
+        let mut entry = self.topics.entry(run.clone()).or_default();
+        entry.1 += 1;
+        entry.0.clone()
+    }
+
+    /// One fewer does; with the last the topic goes.
+    pub(crate) fn leave(&self, run: &RunId) {
+        self.topics.remove_if_mut(run, |_, (_, followers)| {
+            *followers -= 1;
+            *followers == 0
+        });
     }
 
     /// How many runs are live.

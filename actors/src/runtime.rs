@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use commedia_domain::event::ModelBinding;
+use commedia_domain::event::{Created, ModelBinding};
 use commedia_domain::message::{Seat, StepId};
 use commedia_domain::run::state::WORKSPACE;
 use commedia_domain::run::{Command, NewRun, RunInput};
@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::admission::{Busy, Ceiling, Commands, Entry, Places};
 use crate::budget::{DayBudget, DayLimits};
 use crate::clock::WallClock;
+use crate::follow::Follower;
 use crate::live::{Finished, Live, LoadedRun, Shared};
 use crate::log::{LoadError, StoredEvent};
 use crate::meta::{RunMeta, run_stream};
@@ -28,11 +29,11 @@ use crate::passive::{Loads, Rush, quarantined};
 use crate::points::{Point, pass};
 use crate::prices::Prices;
 use crate::rebuild::recover_caught;
-use crate::recovery::{Recovered, Scenarios, events};
+use crate::recovery::{Recovered, Scenarios, created, events, stream_of};
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::store::engine::Durability;
-use crate::store::{CheckReport, OpenError, Options, ReadError, Stats, Store, StreamId, StreamKind};
+use crate::store::{CheckReport, Head, OpenError, Options, ReadError, Stats, Store, StreamId, StreamKind};
 use crate::subscribers::{Follow, Pieces};
 use crate::supervisor::{Supervisor, SupervisorMsg};
 use crate::telemetry::Telemetry;
@@ -362,6 +363,7 @@ impl Runtime {
         let (meta, live) = recovered.meta.update(recovered.loaded.run.state(), None, self.shared.clock.now_ms());
         log.flush(store, Some(meta), live).await?;
         recovered.loaded.head = log.head();
+        self.shared.registry.topic(&recovered.loaded.id).iter().for_each(|topic| topic.tell(log.head().seq));
         pass(Point::UnpauseAfter);
         Ok(recovered)
     }
@@ -445,6 +447,31 @@ impl Runtime {
     /// A run's stored events from one on.
     pub async fn events(&self, id: &RunId, from_seq: u64) -> Result<Vec<StoredEvent>, LoadError> {
         events(&self.shared.store, id, from_seq).await
+    }
+
+    /// A run's stored events behind a seq, as they become durable; of a run that must exist.
+    pub async fn follow(&self, id: &RunId, after: u64) -> Result<Follower, LoadError> {
+        let stream = stream_of(id)?;
+        if self.shared.store.head(&stream).await? == Head::START {
+            return Err(LoadError::Unknown(id.to_string()));
+        }
+        Ok(Follower::new(self.shared.clone(), id.clone(), after))
+    }
+
+    /// How a run began, the scenario version it plays, and the wall time of its creation, milliseconds since 1970 UTC.
+    pub async fn beginning(&self, id: &RunId) -> Result<(Created, Arc<Scenario>, i64), LoadError> {
+        let (created, started_ms) = created(&self.shared.store, &stream_of(id)?, id).await?;
+        let scenario = self.scenarios.load(&self.shared.store, &created.scenario_hash).await?;
+        Ok((created, scenario, started_ms))
+    }
+
+    /// A line of the list: one run alone.
+    pub async fn summary(&self, id: &RunId) -> Result<RunSummary, LoadError> {
+        let (head, meta) = self.shared.store.listing(&stream_of(id)?).await?;
+        if head == Head::START {
+            return Err(LoadError::Unknown(id.to_string()));
+        }
+        Ok(RunSummary { events: head.seq, ..summary(id.clone(), &meta.unwrap_or_default(), None) })
     }
 
     /// Replays a run through `decide` and compares every canonical event.

@@ -232,6 +232,11 @@ impl Store {
         self.0.shared.epoch.load(Ordering::Acquire)
     }
 
+    /// Whether it takes writes now.
+    pub fn is_writable(&self) -> bool {
+        *self.0.shared.writable.borrow()
+    }
+
     /// Waits until the store takes writes: at once, unless its engine is being opened again or its actor started again.
     pub async fn until_writable(&self) {
         let shared = &self.0.shared;
@@ -414,6 +419,12 @@ impl Store {
     pub async fn meta(&self, stream: &StreamId) -> Result<Option<Vec<u8>>, ReadError> {
         let stream = stream.clone();
         self.read_with(move |shared| shared.reader.meta(&stream)).await
+    }
+
+    /// A stream's acknowledged head, and what was last written beside an append.
+    pub async fn listing(&self, stream: &StreamId) -> Result<(Head, Option<Vec<u8>>), ReadError> {
+        let stream = stream.clone();
+        self.read_with(move |shared| Ok((shared.reader.head(&stream)?, shared.reader.meta(&stream)?))).await
     }
 
     /// The acknowledged frames, beginning with the one that holds `from_seq`: at least one if there is one, then as
