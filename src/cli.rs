@@ -14,6 +14,7 @@ mod resolve;
 mod resume;
 mod run;
 mod schema;
+mod serve;
 mod show;
 mod store;
 mod tail;
@@ -97,6 +98,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Show a run
     Show(show::ShowArgs),
+    /// Serve the API: HTTP and WebSocket
+    Serve(serve::ServeArgs),
     /// List runs, newest first
     #[command(hide = true)]
     Ls(ls::LsArgs),
@@ -191,6 +194,7 @@ impl Cli {
             Command::Resolve(args) => resolve::resolve(app, &args).await,
             Command::Release(args) => release::release(app, &args).await,
             Command::Replay(args) => replay::replay(app, &args).await,
+            Command::Serve(args) => serve::serve(app, &args).await,
             Command::Store(args) => store::store(app, &args).await,
             Command::Schema(args) => schema::schema(app, &args),
             Command::Bench(args) => bench::bench(app, &args).await,

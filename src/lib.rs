@@ -16,6 +16,7 @@ pub mod events;
 pub mod extraction;
 pub mod failure;
 pub mod graph;
+mod http;
 pub mod log;
 pub mod models;
 pub mod output;

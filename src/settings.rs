@@ -1,6 +1,7 @@
 //! Settings of the process: the embedded default ← a file ← the environment ← flags, checked once, here and nowhere else.
 
 pub mod models;
+pub mod server;
 pub mod telemetry;
 
 use std::collections::BTreeMap;
@@ -76,6 +77,8 @@ pub struct Settings {
     pub day_limits: DayLimits,
     /// What tools of kind `mcp` may start.
     pub mcp: McpOptions,
+    /// How the front-end is served.
+    pub http: server::ServerSettings,
     /// Where traces of runs go.
     pub telemetry: telemetry::TelemetrySettings,
     /// What is logged.
@@ -98,6 +101,7 @@ struct Layer {
     models: models::ModelsLayer,
     budgets: BudgetsLayer,
     prices: BTreeMap<String, PriceLayer>,
+    http: server::ServerLayer,
     telemetry: telemetry::TelemetryLayer,
     log: LogLayer,
 }
@@ -138,7 +142,7 @@ struct RuntimeLayer {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct ToolsLayer {
-    http: HttpLayer,
+    http: HttpToolsLayer,
     mcp: McpLayer,
 }
 
@@ -150,7 +154,7 @@ struct McpLayer {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct HttpLayer {
+struct HttpToolsLayer {
     allow: Option<Vec<String>>,
 }
 
@@ -163,7 +167,7 @@ struct LogLayer {
 /// The variables of the environment, as a function so that tests need none.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const VARIABLES: [&str; 16] = [
+const VARIABLES: [&str; 21] = [
     "COMMEDIA_STORE__URL",
     "COMMEDIA_STORE__DURABILITY",
     "COMMEDIA_RUNTIME__WORKERS",
@@ -177,6 +181,11 @@ const VARIABLES: [&str; 16] = [
     "COMMEDIA_TOOLS__MCP__PROGRAMS",
     "COMMEDIA_BUDGETS__WORKSPACE_PER_DAY_USD",
     "COMMEDIA_BUDGETS__WORKSPACE_PER_DAY_TOKENS",
+    "COMMEDIA_HTTP__BIND",
+    "COMMEDIA_HTTP__MAX_CONNECTIONS",
+    "COMMEDIA_HTTP__MAX_BODY",
+    "COMMEDIA_HTTP__HEAD_TIMEOUT",
+    "COMMEDIA_HTTP__BODY_TIMEOUT",
     "COMMEDIA_TELEMETRY__OTLP_ENDPOINT",
     "COMMEDIA_TELEMETRY__BODIES",
     "COMMEDIA_LOG__FILTER",
@@ -266,6 +275,7 @@ impl Settings {
             prices,
             day_limits,
             mcp: McpOptions { programs, environment: inherited },
+            http: server::layered(env, &file.http, &reference.http)?,
             telemetry: telemetry::layered(env, &file.telemetry)?,
             log: word,
             clock: WallClock::offset(offset_s),
@@ -322,14 +332,16 @@ fn day_limits(env: Env<'_>, file: &Layer) -> Result<DayLimits, Failure> {
 
 /// A ceiling such as `512 MiB`, `4 GiB` or `none`.
 fn max_memory(text: &str) -> Result<Option<u64>, Failure> {
-    if matches!(text, "" | "none") {
-        return Ok(None);
-    }
+    if matches!(text, "" | "none") { Ok(None) } else { size("runtime.max_memory", text).map(Some) }
+}
+
+/// A size such as `2 MiB`.
+fn size(name: &str, text: &str) -> Result<u64, Failure> {
     let unit = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
     let size = unit.iter().find_map(|(unit, shift)| text.strip_suffix(unit).map(|number| (number.trim(), *shift)));
     let bytes = size.and_then(|(number, shift)| number.parse::<u64>().ok()?.checked_shl(shift)).filter(|bytes| *bytes > 0);
-    let wrong = || Failure::usage(format!("`runtime.max_memory` is a size, and `{text}` is none"));
-    bytes.map(Some).ok_or_else(|| wrong().help("such as `512 MiB` or `4 GiB`, or `none`"))
+    let wrong = || Failure::usage(format!("`{name}` is a size, and `{text}` is none"));
+    bytes.ok_or_else(|| wrong().help("such as `512 MiB` or `4 GiB`"))
 }
 
 /// The data folder and the store. On each level the more exact word wins; a higher level wins over both of a lower one.
@@ -481,6 +493,7 @@ pub fn json_schema() -> Json {
                     "output": {"type": "number", "minimum": 0, "description": "USD per million tokens answered"},
                 },
             }},
+            "http": section("How the front-end is served", server::json_schema()),
             "telemetry": section("Where traces of runs go", telemetry::json_schema()),
             "log": section("What is told on standard error", json!({
                 "filter": {"type": "string", "default": "warn", "description": "In the syntax of tracing's EnvFilter"},
@@ -556,7 +569,8 @@ mod tests {
 
     #[test]
     fn every_variable_that_is_read_is_known() {
-        let sources = concat!(include_str!("settings.rs"), include_str!("settings/telemetry.rs"));
+        let sources =
+            concat!(include_str!("settings.rs"), include_str!("settings/telemetry.rs"), include_str!("settings/server.rs"));
         let read = sources.split("env(\"").skip(1).filter_map(|rest| rest.split('"').next());
         let ours: Vec<&str> = read.filter(|name| name.starts_with("COMMEDIA_") && name.contains("__")).collect();
         assert!(ours.len() > 5, "{ours:?}");

@@ -8,6 +8,7 @@ mod home;
 mod points;
 mod recordings;
 mod run;
+mod serve;
 mod store;
 mod storm;
 mod upkeep;

@@ -1,0 +1,204 @@
+//! The API's document (OpenAPI 3.1), made from the table of routes: what is not in the table is not in the document, and what is
+//! in the table answers as the document says.
+
+use http::Method;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value as Json, json};
+
+use super::problem::CODES;
+use super::route::{InQuery, Kind, Route, Takes};
+use super::wire::ProblemView;
+
+/// Codes of problems that any route may answer with.
+const ALWAYS: &[&str] = &["bad_request", "internal", "unavailable"];
+/// What a path's places hold.
+const PLACES: &[(&str, &str, &str)] = &[
+    ("run_id", "^r_[0-9a-hjkmnp-tv-z]{26}$", "A run's id, as its creation answered it."),
+    ("name", "^[a-z0-9][a-z0-9._-]{0,99}$", "A scenario's name."),
+    ("kind", "^(scenario|event|config)$", "Of what: `scenario`, `event` or `config`."),
+    ("file", "^[a-z.-]{1,40}$", "A file of these pages."),
+];
+
+fn generator() -> SchemaGenerator {
+    let settings = SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
+    settings.into_generator()
+}
+
+/// The whole schema of what a route takes, standing alone.
+pub(crate) fn body_schema(takes: &Takes) -> Json {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let schema = (takes.schema)(&mut generator);
+    let definitions = generator.take_definitions(true);
+    json!({"$defs": definitions, "allOf": [schema]})
+}
+
+/// The document.
+pub(crate) fn document<'t>(table: impl Iterator<Item = &'t Route>) -> Json {
+    let mut generator = generator();
+    let mut paths: Map<String, Json> = Map::new();
+    for route in table.filter(|route| route.documented) {
+        let operation = operation(route, &mut generator);
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method.as_str().to_ascii_lowercase()] = operation;
+    }
+    let problem = generator.subschema_for::<ProblemView>();
+    let definitions = generator.take_definitions(true);
+    let responses: Map<String, Json> = CODES
+        .iter()
+        .map(|(code, _, about)| {
+            let example = super::problem::Problem::new(code, about).to_json();
+            let content = json!({"application/problem+json": {"schema": problem, "example": example}});
+            let mut response = json!({"description": about, "content": content});
+            if matches!(*code, "busy" | "unavailable") {
+                response["headers"] =
+                    json!({"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}});
+            }
+            ((*code).to_owned(), response)
+        })
+        .collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "commedia",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Runs networks of agents over scenarios, durably. Errors are `application/problem+json` (RFC 9457) with a `code`. \
+                            Lists answer `{data, next}`; `after` takes `next`. Every answer has an `X-Request-Id`.",
+            "license": {"name": "Apache-2.0 OR MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": definitions, "responses": responses},
+    })
+}
+
+fn operation(route: &Route, generator: &mut SchemaGenerator) -> Json {
+    let mut parameters: Vec<Json> =
+        route.path.split('/').filter_map(|s| s.strip_prefix('{')?.strip_suffix('}')).map(place).collect();
+    parameters.extend(route.query.iter().map(in_query));
+    let mut responses = Map::new();
+    for gives in &route.gives {
+        let content: Map<String, Json> = (gives.content.iter())
+            .map(|(kind, schema)| {
+                let usual = || if kind.ends_with("json") { json!({}) } else { json!({"type": "string"}) };
+                let schema = schema.map_or_else(usual, |schema| schema(generator).to_value());
+                ((*kind).to_owned(), json!({"schema": schema}))
+            })
+            .collect();
+        let headers: Map<String, Json> =
+            gives.headers.iter().map(|name| ((*name).to_owned(), json!({"schema": {"type": "string"}}))).collect();
+        let mut response = json!({"description": gives.about});
+        if !content.is_empty() {
+            response["content"] = Json::Object(content);
+        }
+        if !headers.is_empty() {
+            response["headers"] = Json::Object(headers);
+        }
+        responses.insert(gives.status.to_string(), response);
+    }
+    let body: &[&str] = if route.takes.is_some() { &["timeout", "too_large", "unsupported_media_type", "invalid"] } else { &[] };
+    for code in ALWAYS.iter().chain(body).chain(route.fails) {
+        let status = CODES.iter().find(|(known, ..)| known == code).map_or(500, |(_, status, _)| *status);
+        responses.entry(status.to_string()).or_insert_with(|| json!({"$ref": format!("#/components/responses/{code}")}));
+    }
+    let mut operation = json!({
+        "operationId": route.id,
+        "tags": [route.tag],
+        "summary": route.about,
+        "responses": responses,
+    });
+    if !parameters.is_empty() {
+        operation["parameters"] = Json::Array(parameters);
+    }
+    if let Some(takes) = &route.takes {
+        let schema = (takes.schema)(generator);
+        let content = json!({"application/json": {"schema": schema, "example": (takes.example)()}});
+        operation["requestBody"] = json!({"required": !takes.optional, "content": content});
+    }
+    if route.method == Method::POST && route.id == "create_run" {
+        let link = |id: &str| json!({"operationId": id, "parameters": {"run_id": "$response.body#/run_id"}});
+        let linked = ["get_run", "get_events", "get_result", "cancel_run", "pause_run", "resume_run", "delete_run"];
+        let links: Map<String, Json> = linked.iter().map(|id| ((*id).to_owned(), link(id))).collect();
+        operation["responses"]["201"]["links"] = Json::Object(links);
+        let waits = json!({"name": "Prefer", "in": "header", "required": false, "schema": {"type": "string"},
+            "description": "`wait=10` answers when the run has ended, or after so many seconds (RFC 7240)"});
+        match operation["parameters"].as_array_mut() {
+            Some(parameters) => parameters.push(waits),
+            None => operation["parameters"] = json!([waits]),
+        }
+    }
+    operation
+}
+
+fn place(name: &str) -> Json {
+    let (_, pattern, about) = PLACES.iter().find(|(known, ..)| *known == name).unwrap_or(&("", "^.+$", ""));
+    json!({"name": name, "in": "path", "required": true, "description": about, "schema": {"type": "string", "pattern": pattern}})
+}
+
+fn in_query(query: &InQuery) -> Json {
+    let schema = match query.kind {
+        Kind::Whole(from, to) => json!({"type": "integer", "minimum": from, "maximum": to}),
+        Kind::OneOf(words) => json!({"type": "string", "enum": words}),
+        Kind::Text(most) => json!({"type": "string", "minLength": 1, "maxLength": most}),
+    };
+    json!({"name": query.name, "in": "query", "required": false, "description": query.about, "schema": schema})
+}
+
+#[cfg(test)]
+mod tests {
+    use schemars::JsonSchema;
+
+    use super::*;
+    use crate::http::table;
+    use crate::http::wire::NewRun;
+
+    /// What stands alone has all that it refers to.
+    fn schema_of<T: JsonSchema>() -> Json {
+        body_schema(&Takes { schema: |g| g.subschema_for::<T>(), example: || Json::Null, optional: false })
+    }
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        let routes = table();
+        let document = document(routes.iter());
+        let text = document.to_string();
+        let references: Vec<&str> = text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(references.len() > 20, "{}", references.len());
+        for reference in references {
+            assert!(document.pointer(reference).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn operations_are_named_once_and_say_what_they_are_for() {
+        let routes = table();
+        let mut ids: Vec<&str> = routes.iter().map(|route| route.id).collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+        for route in routes.iter().filter(|route| route.documented) {
+            assert!(!route.about.is_empty() && !route.gives.is_empty(), "{}", route.id);
+            for code in route.fails {
+                assert!(CODES.iter().any(|(known, ..)| known == code), "{}: {code}", route.id);
+            }
+            for place in route.path.split('/').filter_map(|s| s.strip_prefix('{')?.strip_suffix('}')) {
+                assert!(PLACES.iter().any(|(known, ..)| *known == place), "{}: {place}", route.id);
+            }
+        }
+    }
+
+    #[test]
+    fn examples_are_what_their_schemas_want() {
+        for route in table() {
+            let Some(takes) = &route.takes else { continue };
+            let schema =
+                commedia_domain::scenario::Schema::of_json(body_schema(takes)).unwrap_or_else(|e| panic!("{}: {e}", route.id));
+            assert_eq!(schema.violations(&(takes.example)()), Vec::new(), "{}", route.id);
+        }
+        let schema = commedia_domain::scenario::Schema::of_json(schema_of::<NewRun>()).expect("a schema");
+        let pointers = |json: Json| schema.violations(&json).into_iter().map(|v| v.pointer).collect::<Vec<_>>();
+        assert_eq!(pointers(json!({"scenario": "", "seed": -1})), ["/scenario", "/seed"]);
+        assert_eq!(pointers(json!({"scenario": "x", "sed": 1})).len(), 1);
+    }
+}

@@ -1,0 +1,222 @@
+//! Every error of the front-end as RFC 9457 has it: `application/problem+json` with `code` and, where several things are wrong,
+//! `errors` with a JSON pointer each. Never internals: those are logged with the request's id.
+
+use std::fmt::Display;
+
+use bytes::Bytes;
+use commedia_actors::log::LoadError;
+use commedia_actors::orchestrator::CommandError;
+use commedia_actors::runtime::{CommandFailed, DeleteError, StartError};
+use commedia_actors::store::{AppendError, ReadError};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value as Json, json};
+
+use super::route::Answer;
+use crate::failure::Failure;
+
+/// What is wrong at one place of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// A JSON pointer into the body, or `?name` for what the query says.
+    pub(crate) pointer: String,
+    /// What, and the remedy.
+    pub(crate) message: String,
+}
+
+/// An error as a client sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    /// A word for programs; a promise.
+    pub(crate) code: &'static str,
+    /// For people.
+    pub(crate) detail: String,
+    pub(crate) errors: Vec<Fault>,
+    /// Seconds after which it may be tried again.
+    pub(crate) retry_after: Option<u64>,
+    /// The methods that a path knows.
+    pub(crate) allow: Option<String>,
+}
+
+/// Every code with what it means: the table of docs/http.md.
+pub(crate) const CODES: &[(&str, u16, &str)] = &[
+    ("bad_request", 400, "The request cannot be read: its query, its JSON, its headers."),
+    ("not_found", 404, "There is no such thing here, or it is somebody else's."),
+    ("method_not_allowed", 405, "The path knows other methods; `Allow` lists them."),
+    ("timeout", 408, "The request's body did not come on."),
+    ("conflict", 409, "What is asked does not fit how things stand, such as the end of a run."),
+    ("gone", 410, "It was there, and was deleted."),
+    ("too_large", 413, "The body is larger than the route takes."),
+    ("unsupported_media_type", 415, "The body is of a type that the route does not take."),
+    ("invalid", 422, "The request was read, and what it says is wrong; `errors` says where."),
+    ("busy", 429, "A bound is reached; try again after `Retry-After` seconds."),
+    ("internal", 500, "A fault of the server itself; its log has more under the request's id."),
+    ("not_built", 501, "This version does not have it."),
+    ("unavailable", 503, "The store takes no writes, or the server ends; try again after `Retry-After` seconds."),
+];
+
+impl Problem {
+    pub(crate) fn new(code: &'static str, detail: impl Display) -> Problem {
+        let status =
+            CODES.iter().find(|(known, ..)| *known == code).and_then(|(_, status, _)| StatusCode::from_u16(*status).ok());
+        Problem {
+            status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            code,
+            detail: detail.to_string(),
+            errors: Vec::new(),
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    /// Several things are wrong.
+    pub(crate) fn invalid(errors: Vec<Fault>) -> Problem {
+        let detail = match errors.as_slice() {
+            [one] if one.pointer.is_empty() => one.message.clone(),
+            [one] => format!("{}: {}", one.pointer, one.message),
+            several => format!("{} things are wrong", several.len()),
+        };
+        Problem { errors, ..Problem::new("invalid", detail) }
+    }
+
+    pub(crate) fn not_found(what: impl Display) -> Problem {
+        Problem::new("not_found", what)
+    }
+
+    /// What a client is not told, and the log is.
+    pub(crate) fn internal(why: impl Display) -> Problem {
+        tracing::error!(%why, "a request failed");
+        Problem::new("internal", "the server failed; its log says more under the request's id")
+    }
+
+    pub(crate) fn after(self, seconds: u64) -> Problem {
+        Problem { retry_after: Some(seconds.max(1)), ..self }
+    }
+
+    pub(crate) fn to_json(&self) -> Json {
+        let mut body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+        });
+        if !self.errors.is_empty() {
+            let errors: Vec<Json> = self.errors.iter().map(|e| json!({"pointer": e.pointer, "message": e.message})).collect();
+            body["errors"] = Json::Array(errors);
+        }
+        body
+    }
+
+    pub(crate) fn answer(&self) -> Answer {
+        let body = Bytes::from(self.to_json().to_string());
+        let mut answer = Answer::whole(self.status, "application/problem+json", body);
+        if let Some(seconds) = self.retry_after {
+            answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+            answer.headers.insert(header::ALLOW, allow);
+        }
+        answer
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(e: ReadError) -> Problem {
+        match e {
+            ReadError::Unavailable(why) => {
+                tracing::warn!(%why, "the store cannot be read");
+                Problem::new("unavailable", "the store cannot be read just now").after(1)
+            }
+            other => Problem::internal(other),
+        }
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(e: AppendError) -> Problem {
+        match e {
+            AppendError::Unavailable(why) => {
+                tracing::warn!(%why, "the store takes no writes");
+                Problem::new("unavailable", "the store takes no writes just now").after(1)
+            }
+            AppendError::Unknown => {
+                Problem::new("unavailable", "the store did not answer in time: look whether it was done").after(1)
+            }
+            other => Problem::internal(other),
+        }
+    }
+}
+
+impl From<LoadError> for Problem {
+    fn from(e: LoadError) -> Problem {
+        match e {
+            LoadError::Unknown(id) => Problem::not_found(format!("there is no run `{id}` here")),
+            LoadError::Store(e) => e.into(),
+            LoadError::Append(e) => e.into(),
+            LoadError::Quarantined { .. } => Problem::new("conflict", e),
+            LoadError::Stopped(why) => {
+                tracing::warn!(%why, "a run stopped");
+                Problem::new("unavailable", "the server ends").after(1)
+            }
+            other => Problem::internal(other),
+        }
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(e: StartError) -> Problem {
+        let one = |message: String| vec![Fault { pointer: String::new(), message }];
+        match e {
+            StartError::Parameters(faults) => {
+                let fault = |message: String| Fault { pointer: "/parameters".into(), message };
+                Problem::invalid(faults.into_iter().map(fault).collect())
+            }
+            StartError::Unbuilt(_) => Problem::new("not_built", e),
+            StartError::Price(why) => Problem::invalid(one(why)),
+            StartError::Load(e) => e.into(),
+            StartError::Busy(busy) => {
+                let after = busy.retry_after.as_secs() + 1;
+                Problem::new("busy", busy).after(after)
+            }
+            StartError::Live(_) | StartError::Ended(..) => Problem::new("conflict", e),
+        }
+    }
+}
+
+impl From<CommandFailed> for Problem {
+    fn from(e: CommandFailed) -> Problem {
+        match e {
+            CommandFailed::Command(CommandError::Refused(refusal)) => Problem::new("conflict", refusal),
+            CommandFailed::Command(CommandError::Store(e)) => e.into(),
+            CommandFailed::Start(e) => e.into(),
+            CommandFailed::Busy(busy) => {
+                let after = busy.retry_after.as_secs() + 1;
+                Problem::new("busy", busy).after(after)
+            }
+            CommandFailed::Unreachable(_) => Problem::new("unavailable", e).after(1),
+        }
+    }
+}
+
+impl From<DeleteError> for Problem {
+    fn from(e: DeleteError) -> Problem {
+        match e {
+            DeleteError::Unknown(id) => Problem::not_found(format!("there is no run `{id}` here")),
+            DeleteError::Live(..) => Problem::new("conflict", e),
+            DeleteError::Read(e) => e.into(),
+            DeleteError::Write(e) => e.into(),
+        }
+    }
+}
+
+/// What a command line would be told.
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Problem {
+        let message = match failure.help {
+            Some(help) => format!("{}; {help}", failure.message),
+            None => failure.message,
+        };
+        Problem::invalid(vec![Fault { pointer: String::new(), message }])
+    }
+}

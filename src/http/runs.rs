@@ -1,0 +1,173 @@
+//! Runs: started, listed, commanded, deleted, and what came of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use commedia_actors::live::LoadedRun;
+use commedia_actors::run_id::RunId;
+use commedia_actors::runtime::{RunSummary, StartOptions};
+use commedia_domain::run::{RunInput, Status};
+use commedia_domain::value::Value;
+use http::{HeaderName, StatusCode, header};
+use serde_json::json;
+
+use super::Api;
+use super::problem::{Fault, Problem};
+use super::route::{Answer, Asked, Handled};
+use super::wire::{Done, NewRun, Object, Reason, Release, ReleaseTo, RunView, RunsPage};
+use crate::models::{self, Wanted};
+use crate::report::{self, Outcome};
+
+/// Runs on a page that says nothing else.
+const PAGE: u64 = 50;
+/// Seconds that `Prefer: wait` waits at most.
+const LONGEST_WAIT: u64 = 60;
+
+/// The run that a path names; a word that is no id is unknown like any other.
+pub(crate) fn run_id(asked: &Asked) -> Result<RunId, Problem> {
+    let word = asked.places.first().map_or("", String::as_str);
+    word.parse().map_err(|_| Problem::not_found("there is no such run here"))
+}
+
+pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
+    let new: NewRun = asked.body()?;
+    let scenario = api.scenarios.find(&new.scenario)?;
+    let offline = new.model.as_deref() == Some("offline");
+    let wanted = Wanted { model: new.model.as_deref().filter(|_| !offline), offline };
+    let bound = models::bind(&scenario, wanted, &api.settings.models).await;
+    let bound = bound.map_err(|failure| at("/model", failure.into()))?;
+    let now = match &new.today {
+        Some(day) => midnight(day).ok_or_else(|| wrong("/today", format!("`{day}` is no day")))?,
+        None => api.settings.clock.now_ms(),
+    };
+    let params = new.parameters.iter().map(|(name, value)| (name.clone(), Value::from_json(value))).collect();
+    let input = RunInput { params, seed: new.seed, now, models: bound.models };
+    // Its creation is durable before it is answered.
+    let start = StartOptions { watch: true, ..StartOptions::default() };
+    let handle = api.runtime.start_run(scenario, input, start).await?;
+    let id = handle.id.clone();
+    let wait = prefers_wait(&asked);
+    if let Some(seconds) = wait {
+        drop(tokio::time::timeout(Duration::from_secs(seconds), handle.done()).await);
+    }
+    let view = RunView::from(api.runtime.summary(&id).await?);
+    let mut answer = Answer::json(&view).status(StatusCode::CREATED).with(header::LOCATION, &format!("/api/runs/{id}"));
+    if let Some(seconds) = wait {
+        answer = answer.with(HeaderName::from_static("preference-applied"), &format!("wait={seconds}"));
+    }
+    Ok(answer)
+}
+
+fn at(pointer: &str, problem: Problem) -> Problem {
+    let fault = |fault: Fault| Fault { pointer: pointer.into(), ..fault };
+    Problem::invalid(problem.errors.into_iter().map(fault).collect())
+}
+
+fn wrong(pointer: &str, message: String) -> Problem {
+    Problem::invalid(vec![Fault { pointer: pointer.into(), message }])
+}
+
+/// A day's beginning, UTC, in milliseconds since 1970.
+pub(crate) fn midnight(day: &str) -> Option<i64> {
+    let day: jiff::civil::Date = day.parse().ok()?;
+    day.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| z.timestamp().as_millisecond())
+}
+
+/// The seconds of `Prefer: wait=N`.
+fn prefers_wait(asked: &Asked) -> Option<u64> {
+    let wait = asked.header("prefer")?.split([',', ';']).find_map(|p| p.trim().strip_prefix("wait="))?;
+    wait.parse::<u64>().ok().map(|seconds| seconds.min(LONGEST_WAIT))
+}
+
+pub(crate) async fn list(api: Arc<Api>, asked: Asked) -> Handled {
+    let limit = asked.number("limit").unwrap_or(PAGE);
+    let after = asked.query("after").map(|word| {
+        let fault = Fault { pointer: "?after".into(), message: "is the `next` of an earlier page".into() };
+        word.parse::<RunId>().map_err(|_| Problem { errors: vec![fault], ..Problem::new("bad_request", "the query is wrong") })
+    });
+    let after = after.transpose()?;
+    let (status, scenario) = (asked.query("status").map(str::to_owned), asked.query("scenario").map(str::to_owned));
+    let wanted = move |run: &RunSummary| {
+        status.as_ref().is_none_or(|status| *status == run.status) && scenario.as_ref().is_none_or(|name| *name == run.scenario)
+    };
+    let page = api.runtime.runs_page(after.as_ref(), usize::try_from(limit).unwrap_or(1), wanted).await?;
+    let next = page.next.map(|id| id.to_string());
+    let link = next.as_ref().map(|next| format!("</api/runs?limit={limit}&after={next}>; rel=\"next\""));
+    let answer = Answer::json(&RunsPage { data: page.runs.into_iter().map(RunView::from).collect(), next });
+    Ok(match link {
+        Some(link) => answer.with(header::LINK, &link),
+        None => answer,
+    })
+}
+
+pub(crate) async fn one(api: Arc<Api>, asked: Asked) -> Handled {
+    let run = api.runtime.summary(&run_id(&asked)?).await?;
+    let tag = format!("\"{}\"", run.events);
+    if asked.header("if-none-match").is_some_and(|known| known.split(',').any(|known| known.trim() == tag)) {
+        return Ok(Answer::empty(StatusCode::NOT_MODIFIED).with(header::ETAG, &tag));
+    }
+    Ok(Answer::json(&RunView::from(run)).with(header::ETAG, &tag))
+}
+
+pub(crate) async fn delete(api: Arc<Api>, asked: Asked) -> Handled {
+    api.runtime.delete_run(&run_id(&asked)?).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT))
+}
+
+/// What came of a run that has ended: the object that `commedia run --output json` prints.
+pub(crate) async fn result(api: Arc<Api>, asked: Asked) -> Handled {
+    let loaded = api.runtime.load(&run_id(&asked)?).await?;
+    if loaded.run.state().status.ended().is_none() {
+        let word = loaded.status_word();
+        return Err(Problem::new("conflict", format!("run `{}` has no result yet: it is {word}", loaded.id)));
+    }
+    Ok(Answer::json(&Object::of(summed_up(&loaded))))
+}
+
+fn summed_up(loaded: &LoadedRun) -> serde_json::Value {
+    let outcome = [Outcome::of(loaded)];
+    let verdicts = match outcome[0].status {
+        Status::Completed => report::thresholds(loaded.run.scenario(), &outcome),
+        _ => Vec::new(),
+    };
+    report::run_json(loaded, &verdicts)
+}
+
+/// The words of a client, or a few of ours.
+fn reason(asked: &mut Asked, usual: &str) -> Result<String, Problem> {
+    Ok(asked.body::<Reason>()?.reason.unwrap_or_else(|| usual.to_owned()))
+}
+
+fn done(id: &RunId, seq: u64) -> Answer {
+    Answer::json(&Done { run_id: id.to_string(), seq })
+}
+
+pub(crate) async fn cancel(api: Arc<Api>, mut asked: Asked) -> Handled {
+    let (id, reason) = (run_id(&asked)?, reason(&mut asked, "cancelled over HTTP")?);
+    Ok(done(&id, api.runtime.cancel(&id, &reason).await?))
+}
+
+pub(crate) async fn pause(api: Arc<Api>, mut asked: Asked) -> Handled {
+    let (id, reason) = (run_id(&asked)?, reason(&mut asked, "paused over HTTP")?);
+    Ok(done(&id, api.runtime.pause(&id, &reason).await?))
+}
+
+pub(crate) async fn resume(api: Arc<Api>, asked: Asked) -> Handled {
+    let id = run_id(&asked)?;
+    api.runtime.resume(&id, StartOptions::default()).await?;
+    Ok(done(&id, api.runtime.summary(&id).await?.events))
+}
+
+pub(crate) async fn release(api: Arc<Api>, mut asked: Asked) -> Handled {
+    let (id, release) = (run_id(&asked)?, asked.body::<Release>()?);
+    let loaded = api.runtime.release(&id, release.to == ReleaseTo::Failed).await?;
+    if release.to == ReleaseTo::Running {
+        api.runtime.resume(&id, StartOptions::default()).await?;
+    }
+    Ok(done(&id, loaded.head.seq))
+}
+
+/// An example of a run to be started.
+pub(crate) fn example() -> serde_json::Value {
+    json!({"scenario": "coin-shop", "parameters": {}, "seed": 7})
+}

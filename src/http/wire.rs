@@ -1,0 +1,274 @@
+//! What goes over the wire: requests and answers. Their schemas are those of the API's document.
+
+use commedia_actors::runtime::RunSummary;
+use commedia_domain::value::timestamp_text;
+use schemars::JsonSchema;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value as Json};
+
+/// A run to be started.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewRun {
+    /// The name of a built-in scenario; `GET /api/scenarios` lists them.
+    #[schemars(length(min = 1, max = 200))]
+    pub(crate) scenario: String,
+    /// Values of parameters by name; what is not named has its default.
+    #[serde(default)]
+    pub(crate) parameters: Map<String, Json>,
+    /// The seed of all random draws.
+    #[serde(default = "one", deserialize_with = "whole")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
+    pub(crate) seed: u64,
+    /// Who answers for every model: `PROVIDER:NAME` such as `openai:gpt-4o-mini`, `stub`, `auto` or `offline`. Default: what the
+    /// scenario says.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 200))]
+    pub(crate) model: Option<String>,
+    /// The day the run is asked for, as `2026-03-02`, which defaults such as "next Monday" count from. Default: today.
+    #[serde(default)]
+    #[schemars(extend("format" = "date"))]
+    pub(crate) today: Option<String>,
+}
+
+/// Beyond it JSON's numbers skip some.
+const LARGEST_WHOLE: f64 = 9_007_199_254_740_991.0;
+
+fn one() -> u64 {
+    1
+}
+
+/// A whole number, which JSON may write as `7.0`.
+fn whole<'de, D: Deserializer<'de>>(given: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(given)?;
+    let float = || number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=LARGEST_WHOLE).contains(n));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and within the bounds")]
+    let whole = number.as_u64().or_else(|| float().map(|n| n as u64));
+    whole.ok_or_else(|| D::Error::custom(format!("{number} is no whole number")))
+}
+
+/// A run as lists have it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RunView {
+    /// Its id.
+    pub(crate) run_id: String,
+    /// Its scenario.
+    pub(crate) scenario: String,
+    /// `queued running waiting paused cancelling completed failed timed_out over_budget cancelled quarantined`, or `unknown` where its
+    /// row is damaged.
+    pub(crate) status: String,
+    /// Where it is `waiting`: for a `timer`, or for a `reconciliation`, where somebody has to say what became of a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) waiting_for: Option<&'static str>,
+    /// The moment it waits for, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) waiting_until: Option<String>,
+    /// The seed of its draws.
+    pub(crate) seed: u64,
+    /// Stored events so far.
+    pub(crate) events: u64,
+    /// When it was created.
+    pub(crate) started_at: String,
+    /// When it ended; `null` where it has not.
+    pub(crate) ended_at: Option<String>,
+    /// What is wrong with what is stored of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) damage: Option<String>,
+}
+
+impl From<RunSummary> for RunView {
+    fn from(run: RunSummary) -> RunView {
+        let word = if run.waits_ms.is_some() { "timer" } else { "reconciliation" };
+        let waiting_for = (run.status == "waiting").then_some(word);
+        RunView {
+            run_id: run.id.to_string(),
+            scenario: run.scenario,
+            waiting_for,
+            waiting_until: run.waits_ms.map(timestamp_text),
+            status: run.status,
+            seed: run.seed,
+            events: run.events,
+            started_at: timestamp_text(run.started_ms),
+            ended_at: run.ended_ms.map(timestamp_text),
+            damage: run.damage,
+        }
+    }
+}
+
+/// A page of runs, newest first.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RunsPage {
+    /// The runs.
+    pub(crate) data: Vec<RunView>,
+    /// What `after` asks for the next page; `null` at the end.
+    pub(crate) next: Option<String>,
+}
+
+/// A page of a run's events.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct EventsPage {
+    /// The events in order, as `/schema/event/v1.json` has them.
+    pub(crate) data: Vec<Map<String, Json>>,
+    /// What `after` asks for the next page; `null` where no more are stored.
+    pub(crate) next: Option<u64>,
+}
+
+/// Why something is done to a run.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reason {
+    /// In words, for the log.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 1000))]
+    pub(crate) reason: Option<String>,
+}
+
+/// What becomes of a quarantined run.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Release {
+    /// Whether it is tried again, or has failed.
+    pub(crate) to: ReleaseTo,
+}
+
+/// See [`Release`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ReleaseTo {
+    /// It goes on.
+    Running,
+    /// It ends.
+    Failed,
+}
+
+/// What a command led to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Done {
+    /// The run.
+    pub(crate) run_id: String,
+    /// The seq of the last event that the command led to.
+    pub(crate) seq: u64,
+}
+
+/// A scenario as lists have it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ScenarioView {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it is for.
+    pub(crate) about: String,
+    /// The hash of this version.
+    pub(crate) hash: String,
+    /// Its parameters.
+    pub(crate) parameters: Vec<ParameterView>,
+    /// The names of its agents.
+    pub(crate) agents: Vec<String>,
+    /// Where it comes from: `built_in`.
+    pub(crate) source: &'static str,
+}
+
+/// A parameter of a scenario.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ParameterView {
+    /// Its name.
+    pub(crate) name: String,
+    /// The JSON Schema of its value.
+    pub(crate) schema: Map<String, Json>,
+}
+
+/// A page of scenarios.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ScenariosPage {
+    /// The scenarios.
+    pub(crate) data: Vec<ScenarioView>,
+    /// Always `null`: all are told at once.
+    pub(crate) next: Option<String>,
+}
+
+/// A scenario's document to be looked at.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Document {
+    /// The scenario as YAML or JSON text.
+    #[schemars(length(min = 1))]
+    pub(crate) source: String,
+}
+
+/// Whether a scenario can be run.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Validated {
+    /// Whether it has no errors.
+    pub(crate) ok: bool,
+    /// All that is wrong, as `commedia validate --output json` has it.
+    pub(crate) diagnostics: Vec<Map<String, Json>>,
+}
+
+/// A text to read parameters out of.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Extract {
+    /// The name of a scenario.
+    #[schemars(length(min = 1, max = 200))]
+    pub(crate) scenario: String,
+    /// What is wanted, in a person's own words.
+    #[schemars(length(min = 1, max = 20_000))]
+    pub(crate) text: String,
+    /// The day it is written on, as `2026-03-02`. Default: today.
+    #[serde(default)]
+    #[schemars(extend("format" = "date"))]
+    pub(crate) today: Option<String>,
+}
+
+/// An object whose shape is told elsewhere.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Object(pub(crate) Map<String, Json>);
+
+impl Object {
+    /// Of a value that is one; anything else is an empty one.
+    pub(crate) fn of(json: Json) -> Object {
+        match json {
+            Json::Object(fields) => Object(fields),
+            _ => Object(Map::new()),
+        }
+    }
+}
+
+/// Whether all is well.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Health {
+    /// `ok`, or `unavailable`.
+    pub(crate) status: &'static str,
+    /// What was looked at, and how it stands.
+    pub(crate) checks: Map<String, Json>,
+}
+
+/// An error (RFC 9457).
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct ProblemView {
+    /// Always `about:blank`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// The status in words.
+    pub(crate) title: String,
+    /// The status.
+    pub(crate) status: u16,
+    /// A word for programs.
+    pub(crate) code: String,
+    /// What is wrong, for people.
+    pub(crate) detail: String,
+    /// Where several things are wrong: each with its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) errors: Option<Vec<FaultView>>,
+}
+
+/// What is wrong at one place.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct FaultView {
+    /// A JSON pointer into the body, or `?name` for the query.
+    pub(crate) pointer: String,
+    /// What, and the remedy.
+    pub(crate) message: String,
+}

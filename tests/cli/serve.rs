@@ -1,0 +1,458 @@
+//! `commedia serve` as programs have it: over a socket, in the program's own words, through kills and odd clients.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value as Json, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::home::{Home, signal};
+
+/// No answer takes longer; a test that waits so long has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server in a home; killed when it is dropped.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// An answer.
+struct Reply {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Reply {
+    fn read(stream: &mut impl Read) -> Reply {
+        let mut reader = BufReader::new(stream);
+        let mut head = String::new();
+        while reader.read_line(&mut head).expect("a line of the head") > 2 {}
+        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("no status: {head}"));
+        let header = |name: &str| head.lines().find_map(|l| l.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)));
+        let mut body = Vec::new();
+        if let Some((_, length)) = header("content-length") {
+            body.resize(length.trim().parse().expect("a length"), 0);
+            reader.read_exact(&mut body).expect("the body");
+        } else if header("transfer-encoding").is_some() {
+            loop {
+                let mut size = String::new();
+                reader.read_line(&mut size).expect("a chunk's size");
+                let size = usize::from_str_radix(size.trim(), 16).expect("a chunk's size");
+                let mut chunk = vec![0; size + 2];
+                reader.read_exact(&mut chunk).expect("a chunk");
+                body.extend_from_slice(&chunk[..size]);
+                if size == 0 {
+                    break;
+                }
+            }
+        }
+        Reply { status, head, body: String::from_utf8(body).expect("text") }
+    }
+
+    fn json(&self) -> Json {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|l| l.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name))).map(|(_, v)| v.trim())
+    }
+}
+
+impl Server {
+    fn start(home: &Home, env: &[(&str, &str)]) -> Server {
+        let mut command = home.command(&["serve", "--auth", "none", "--bind", "127.0.0.1:0", "--quiet"]);
+        command.envs(env.iter().copied()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("its address");
+        let address = line.trim().strip_prefix("http://").unwrap_or_else(|| panic!("no address: {line}")).to_owned();
+        Server { child, address }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a patience");
+        stream
+    }
+
+    /// Bytes as they are, and what is answered.
+    fn say(&self, bytes: &[u8]) -> Reply {
+        let mut stream = self.connect();
+        stream.write_all(bytes).expect("written");
+        Reply::read(&mut stream)
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &[&str], body: Option<&Json>) -> Reply {
+        let body = body.map(Json::to_string);
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
+        headers.iter().for_each(|header| request.push_str(&format!("{header}\r\n")));
+        if let Some(body) = &body {
+            request.push_str(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()));
+        }
+        request.push_str("\r\n");
+        request.push_str(body.as_deref().unwrap_or_default());
+        self.say(request.as_bytes())
+    }
+
+    fn get(&self, path: &str) -> Reply {
+        self.ask("GET", path, &[], None)
+    }
+
+    fn post(&self, path: &str, body: &Json) -> Reply {
+        self.ask("POST", path, &[], Some(body))
+    }
+
+    /// A run that has been started; its id.
+    fn begin(&self, body: &Json) -> String {
+        let reply = self.post("/api/runs", body);
+        assert_eq!(reply.status, 201, "{}", reply.body);
+        reply.json()["run_id"].as_str().expect("an id").to_owned()
+    }
+
+    async fn follow(&self, id: &str, after: u64) -> WebSocketStream<tokio::net::TcpStream> {
+        let stream = tokio::net::TcpStream::connect(&self.address).await.expect("a connection");
+        let url = format!("ws://{}/ws/{id}?after={after}&view=events", self.address);
+        client_async(url, stream).await.expect("a WebSocket").0
+    }
+
+    /// Waits for a run's end; the run as lists have it.
+    fn ended(&self, id: &str) -> Json {
+        let begun = Instant::now();
+        loop {
+            let run = self.get(&format!("/api/runs/{id}")).json();
+            if !run["ended_at"].is_null() {
+                return run;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{run}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_run_is_started_followed_and_read_to_its_result() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]);
+    let new = json!({"scenario": "coin-shop", "seed": 7});
+    let reply = server.ask("POST", "/api/runs", &["prefer: wait=20", "x-request-id: mine-1"], Some(&new));
+    let run = reply.json();
+    let id = run["run_id"].as_str().expect("an id");
+    assert_eq!((reply.status, run["status"].as_str(), run["events"].as_u64()), (201, Some("completed"), Some(63)));
+    assert_eq!(reply.header("location"), Some(format!("/api/runs/{id}").as_str()));
+    assert_eq!((reply.header("preference-applied"), reply.header("x-request-id")), (Some("wait=20"), Some("mine-1")));
+
+    let result = server.get(&format!("/api/runs/{id}/result")).json();
+    assert_eq!(
+        (&result["schema"], &result["seed"], &result["status"]),
+        (&json!("commedia.run/v1"), &json!(7), &json!("completed"))
+    );
+    let page = server.get("/api/runs?status=completed&scenario=coin-shop&limit=1");
+    assert_eq!((page.json()["data"][0]["run_id"].as_str(), page.header("link").is_some()), (Some(id), true));
+    assert_eq!(server.get("/api/runs?status=failed").json(), json!({"data": [], "next": null}));
+
+    let tag = server.get(&format!("/api/runs/{id}")).header("etag").expect("a tag").to_owned();
+    let again = server.ask("GET", &format!("/api/runs/{id}"), &[&format!("if-none-match: {tag}")], None);
+    assert_eq!((again.status, again.body.as_str()), (304, ""));
+
+    // The same events in each of the three forms.
+    let events = format!("/api/runs/{id}/events");
+    let mut paged: Vec<Json> = Vec::new();
+    let mut next = json!(0);
+    while let Some(after) = next.as_u64() {
+        let page = server.get(&format!("{events}?limit=10&after={after}")).json();
+        paged.extend(page["data"].as_array().expect("events").iter().cloned());
+        next = page["next"].clone();
+    }
+    let lines = server.ask("GET", &events, &["accept: application/x-ndjson"], None).body;
+    let lines: Vec<Json> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines, paged);
+    let stream = server.ask("GET", &events, &["accept: text/event-stream", "last-event-id: 60"], None);
+    assert_eq!(stream.header("content-type"), Some("text/event-stream"));
+    let data = |line: &str| serde_json::from_str::<Json>(line.strip_prefix("data: ")?).ok();
+    let told: Vec<Json> = stream.body.lines().filter_map(data).collect();
+    let rest: Vec<Json> = paged.iter().filter(|event| event["seq"].as_u64() > Some(60)).cloned().collect();
+    assert_eq!(told, rest);
+    let ids: Vec<u64> = stream.body.lines().filter_map(|l| l.strip_prefix("id: ")?.parse().ok()).collect();
+    assert_eq!(ids, [61, 62, 63], "each stored event has its id once");
+
+    assert_eq!(server.ask("DELETE", &format!("/api/runs/{id}"), &[], None).status, 204);
+    assert_eq!(server.get(&format!("/api/runs/{id}")).status, 404);
+    let metrics = server.get("/metrics").body;
+    assert!(metrics.contains("commedia_http_requests_total{route=\"/api/runs\",status=\"201\"} 1"), "{metrics}");
+}
+
+/// A request (method, path, headers, body), and what is answered: status, code, pointers.
+type Row<'r> = (&'r str, &'r str, &'r [&'r str], Option<Json>, u16, &'r str, &'r [&'r str]);
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]);
+    let id = server.begin(&json!({"scenario": "waiting"}));
+    let run = |path: &str| format!("/api/runs/{id}{path}");
+    let gone = "/api/runs/r_00000000000000000000000000";
+    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+    let rows: &[Row<'_>] = &[
+        ("GET", "/nowhere", &[], None, 404, "not_found", &[]),
+        ("PUT", "/api/runs", &[], None, 405, "method_not_allowed", &[]),
+        ("GET", gone, &[], None, 404, "not_found", &[]),
+        ("GET", "/api/runs/nonsense", &[], None, 404, "not_found", &[]),
+        ("GET", "/api/runs?limit=0&what=1", &[], None, 400, "bad_request", &["?limit", "?what"]),
+        ("GET", "/api/runs?after=nonsense", &[], None, 400, "bad_request", &["?after"]),
+        ("GET", &run("/events"), &["last-event-id: x"], None, 400, "bad_request", &["Last-Event-ID"]),
+        ("GET", &run("/result"), &[], None, 409, "conflict", &[]),
+        ("DELETE", &run(""), &[], None, 409, "conflict", &[]),
+        ("POST", &run("/release"), &[], Some(json!({"to": "limbo"})), 422, "invalid", &["/to"]),
+        ("POST", "/api/runs", &[], Some(json!({"scenario": "nobody-has-it"})), 404, "not_found", &[]),
+        ("POST", "/api/runs", &[], Some(json!({"scenario": 5, "seed": -1})), 422, "invalid", &["/scenario", "/seed"]),
+        ("POST", "/api/runs", &[], Some(json!({"scenario": "coin-shop", "model": "gpt"})), 422, "invalid", &["/model"]),
+        ("POST", "/api/runs", &[], Some(json!({"scenario": "coin-shop", "today": "2026-02-30"})), 422, "invalid", &["/today"]),
+        (
+            "POST",
+            "/api/runs",
+            &[],
+            Some(json!({"scenario": "retail-season", "parameters": {"markdown_threshold_pct": 900}})),
+            422,
+            "invalid",
+            &["/parameters"],
+        ),
+        ("GET", &format!("/ws/{id}"), &[], None, 400, "bad_request", &[]),
+    ];
+    for (method, path, headers, body, status, code, pointers) in rows {
+        let reply = server.ask(method, path, headers, body.as_ref());
+        let problem = reply.json();
+        assert_eq!((reply.status, problem["code"].as_str()), (*status, Some(*code)), "{method} {path} {}", reply.body);
+        assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+        let found: Vec<&str> = problem["errors"].as_array().into_iter().flatten().filter_map(|e| e["pointer"].as_str()).collect();
+        assert_eq!(found, *pointers, "{method} {path} {}", reply.body);
+    }
+    let allow = server.ask("PUT", "/api/runs", &[], None).header("allow").map(str::to_owned);
+    assert_eq!(allow.as_deref(), Some("GET, HEAD, POST"));
+    let raw = |kind: &str, body: &str| {
+        let length = body.len();
+        let head = format!("POST /api/runs HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
+        let reply = server.say(format!("{head}{body}").as_bytes());
+        (reply.status, reply.json()["code"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(raw("text/plain", "{}"), (415, "unsupported_media_type".into()));
+    assert_eq!(raw("application/json; charset=utf-8", "{\"scenario\""), (400, "bad_request".into()));
+    assert_eq!(raw("application/json", &deep), (400, "bad_request".into()));
+}
+
+#[test]
+fn commands_reach_a_run_over_both_doors() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]);
+    let id = server.begin(&json!({"scenario": "waiting"}));
+    let run = |path: &str| format!("/api/runs/{id}{path}");
+    let paused = server.post(&run("/pause"), &json!({"reason": "lunch"}));
+    assert_eq!(paused.status, 200, "{}", paused.body);
+    assert_eq!(server.get(&run("")).json()["status"], "paused");
+    assert_eq!(server.post(&run("/resume"), &json!({})).status, 200);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let frames = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(&server.address).await.expect("a connection");
+        let (mut socket, _) = client_async(format!("ws://{}/ws/{id}", server.address), stream).await.expect("a WebSocket");
+        for frame in ["{", r#"{"id": 1, "type": "ping"}"#, r#"{"id": 2, "type": "approve"}"#, r#"{"id": 3, "type": "dance"}"#] {
+            socket.send(Message::text(frame)).await.expect("sent");
+        }
+        socket.send(Message::text(r#"{"id": 4, "type": "cancel", "reason": "enough"}"#)).await.expect("sent");
+        let mut frames: Vec<Json> = Vec::new();
+        while let Some(Ok(message)) = socket.next().await {
+            match message {
+                Message::Text(text) => frames.push(serde_json::from_str(&text).expect("JSON")),
+                Message::Close(Some(why)) => frames.push(json!({"type": "close", "code": u16::from(why.code)})),
+                _ => {}
+            }
+        }
+        frames
+    });
+    let kinds = |kind: &str| frames.iter().filter(|f| f["type"] == kind).cloned().collect::<Vec<_>>();
+    assert_eq!((&frames[0]["type"], &frames[1]["type"]), (&json!("hello"), &json!("snapshot")));
+    assert_eq!((kinds("pong")[0]["id"].as_u64(), kinds("ack")[0]["id"].as_u64()), (Some(1), Some(4)));
+    let refused: Vec<(Json, Json)> = kinds("error").into_iter().map(|f| (f["id"].clone(), f["code"].clone())).collect();
+    let expect = [(Json::Null, "bad_request"), (json!(2), "not_built"), (json!(3), "bad_request")];
+    assert_eq!(refused, expect.map(|(id, code)| (id, json!(code))));
+    let last = kinds("run_status").pop().expect("a status");
+    assert_eq!((&last["status"], &frames[frames.len() - 1]), (&json!("cancelled"), &json!({"type": "close", "code": 1000})));
+    assert_eq!(server.ended(&id)["status"], "cancelled");
+}
+
+/// Followers that break off and come again, while the server is killed and started again: each sees every event once.
+#[test]
+fn followers_miss_nothing_and_get_nothing_twice_through_kills() {
+    let home = Home::new();
+    let mut server = Server::start(&home, &[]);
+    let ids: Vec<String> = (0..6).map(|seed| server.begin(&json!({"scenario": "retail-season", "seed": seed}))).collect();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut seen: Vec<Vec<(u64, u64)>> = vec![Vec::new(); ids.len()];
+    let mut over = BTreeSet::new();
+    let mut round = 0;
+    while over.len() < ids.len() {
+        round += 1;
+        assert!(round < 200, "{over:?}");
+        for (n, id) in ids.iter().enumerate().filter(|(n, _)| !over.contains(n)).collect::<Vec<_>>() {
+            // A client asks again for the whole of a stored event of which it has not seen the last part.
+            let after = seen[n].last().map_or(0, |(seq, _)| seq - 1);
+            seen[n].retain(|(seq, _)| *seq <= after);
+            let most = 200 + (round * 137 + n * 31) % 900;
+            let (told, ended) = runtime.block_on(async {
+                let (mut socket, mut told, mut ended) = (server.follow(id, after).await, Vec::new(), false);
+                while told.len() < most
+                    && let Some(message) = socket.next().await
+                {
+                    match message.expect("a frame") {
+                        Message::Text(text) => {
+                            let event: Json = serde_json::from_str(&text).expect("JSON");
+                            if let Some(seq) = event["seq"].as_u64() {
+                                told.push((seq, event["part"].as_u64().unwrap_or(0)));
+                            }
+                        }
+                        Message::Close(why) => ended = why.is_some_and(|why| u16::from(why.code) == 1000),
+                        _ => {}
+                    }
+                }
+                (told, ended)
+            });
+            seen[n].extend(told);
+            if ended {
+                over.insert(n);
+            }
+        }
+        if round == 2 || round == 4 {
+            signal(server.child.id(), "KILL");
+            server.child.wait().expect("it ends");
+            server = Server::start(&home, &[]);
+        }
+    }
+    for (n, id) in ids.iter().enumerate() {
+        let run = server.ended(id);
+        let seqs: Vec<u64> = seen[n].iter().map(|(seq, _)| *seq).collect();
+        let distinct: BTreeSet<(u64, u64)> = seen[n].iter().copied().collect();
+        assert_eq!(distinct.len(), seen[n].len(), "run {n}: nothing twice");
+        assert!(seqs.is_sorted(), "run {n}: in order");
+        let all: BTreeSet<u64> = seqs.into_iter().collect();
+        assert_eq!(all, (1..=run["events"].as_u64().expect("a count")).collect(), "run {n}: nothing missed");
+        assert_eq!(run["status"], "completed", "run {n}");
+    }
+}
+
+/// Slow, silent, endless and odd clients are ended within bounds, and hold nobody up.
+#[test]
+fn odd_clients_are_bounded() {
+    let home = Home::new();
+    let bounds = [
+        ("COMMEDIA_HTTP__HEAD_TIMEOUT", "400ms"),
+        ("COMMEDIA_HTTP__BODY_TIMEOUT", "300ms"),
+        ("COMMEDIA_HTTP__MAX_BODY", "16 KiB"),
+        ("COMMEDIA_HTTP__MAX_CONNECTIONS", "24"),
+    ];
+    let server = Server::start(&home, &bounds);
+    let head = |more: &str| format!("POST /api/runs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{more}\r\n\r\n");
+
+    // Silent, and with half a head: closed, without a request's answer.
+    let (mut silent, mut half) = (server.connect(), server.connect());
+    half.write_all(b"GET /livez HTT").expect("written");
+    for stream in [&mut silent, &mut half] {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).expect("it is closed");
+        let rest = String::from_utf8_lossy(&rest).into_owned();
+        assert!(rest.is_empty() || rest.starts_with("HTTP/1.1 4"), "{rest}");
+    }
+
+    let slow = server.say(format!("{}{{", head("content-length: 100")).as_bytes());
+    assert_eq!((slow.status, slow.json()["code"].as_str()), (408, Some("timeout")));
+
+    let mut endless = server.connect();
+    endless.write_all(head("transfer-encoding: chunked").as_bytes()).expect("written");
+    let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000));
+    // The server may stop reading before all of it is written.
+    (0..64).take_while(|_| endless.write_all(chunk.as_bytes()).is_ok()).for_each(drop);
+    let reply = Reply::read(&mut endless);
+    assert_eq!((reply.status, reply.json()["code"].as_str()), (413, Some("too_large")));
+
+    // More connections than there are places: one more is told so; when some go there is room again.
+    let many: Vec<TcpStream> = (0..24).map(|_| server.connect()).collect();
+    let turned_away = server.say(b"");
+    assert_eq!((turned_away.status, turned_away.header("retry-after")), (503, Some("1")));
+    drop(many);
+    let begun = Instant::now();
+    let live = || {
+        let mut stream = server.connect();
+        let asked = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        asked.is_ok() && Reply::read(&mut stream).status == 200
+    };
+    while !live() {
+        assert!(begun.elapsed() < PATIENCE, "no room again");
+    }
+
+    // A frame that is too large.
+    let id = server.begin(&json!({"scenario": "waiting"}));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let code = runtime.block_on(async {
+        let mut socket = server.follow(&id, 0).await;
+        // The server stops reading within it.
+        drop(socket.send(Message::text("x".repeat(2 << 20))).await);
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(why))) => return why.map(|why| u16::from(why.code)),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return None,
+            }
+        }
+    });
+    assert!(matches!(code, Some(1009) | None), "{code:?}");
+    assert_eq!(server.get("/readyz").status, 200);
+}
+
+#[test]
+fn a_server_that_is_asked_to_end_ends_its_streams_and_leaves_its_runs_in_place() {
+    let home = Home::new();
+    let mut server = Server::start(&home, &[]);
+    let id = server.begin(&json!({"scenario": "waiting"}));
+    let mut stream = server.connect();
+    let asked = format!("GET /api/runs/{id}/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n");
+    stream.write_all(asked.as_bytes()).expect("written");
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    while !line.contains("run.created") {
+        line.clear();
+        assert!(reader.read_line(&mut line).expect("a line") > 0, "it has ended");
+    }
+    signal(server.child.id(), "TERM");
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).expect("the end");
+    assert!(rest.ends_with("0\r\n\r\n"), "the stream is whole: {rest:?}");
+    assert_eq!(server.child.wait().expect("it ends").code(), Some(0));
+    let listed = home.run(&["ls", "--output", "jsonl"]).exits(0).lines();
+    assert_eq!((listed[0]["run_id"].as_str(), listed[0]["status"].as_str()), (Some(id.as_str()), Some("waiting")));
+}
+
+#[test]
+fn who_may_reach_it_must_be_said() {
+    let home = Home::new();
+    for (arguments, words) in [
+        (&["serve"][..], "this version knows no users yet"),
+        (&["serve", "--auth", "required"], "this version knows no users yet"),
+        (&["serve", "--auth", "none", "--bind", "0.0.0.0:0"], "only this machine's own addresses are served"),
+    ] {
+        let said = home.run(arguments).exits(2);
+        assert!(said.err.contains(words) && said.err.contains("help:"), "{}", said.err);
+    }
+    assert!(!home.data().exists(), "nothing was created");
+}
