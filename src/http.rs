@@ -63,7 +63,7 @@ const STATUSES: &[&str] = &[
 ];
 const IN_RUNS: &[InQuery] = &[
     InQuery { name: "limit", kind: Kind::Whole(1, 500), about: "Runs on a page (50)" },
-    InQuery { name: "after", kind: Kind::Text(64), about: "The `next` of the page before" },
+    InQuery { name: "after", kind: Kind::Run, about: "The `next` of the page before" },
     InQuery { name: "status", kind: Kind::OneOf(STATUSES), about: "Only runs that stand so" },
     InQuery { name: "scenario", kind: Kind::Text(200), about: "Only runs of a scenario" },
 ];
@@ -110,7 +110,7 @@ pub(crate) fn table() -> Vec<Route> {
 
         get("/api/runs", "list_runs", to!(runs::list)).about("runs", "Runs, newest first").query(IN_RUNS).gives::<RunsPage>(200, "A page"),
         post("/api/runs", "create_run", to!(runs::create)).about("runs", "Start a run; it is durable when this answers").takes::<NewRun>(runs::example)
-            .content(201, "The run", vec![("application/json", Some(|g| g.subschema_for::<RunView>()))], &["Location", "Preference-Applied"])
+            .content(201, "The run", vec![("application/json", Some(|g| g.subschema_for::<RunView>()))], &["Location", "Preference-Applied", "Idempotency-Replayed"])
             .fails(&["not_found", "conflict", "busy", "not_built"]),
         get("/api/runs/{run_id}", "get_run", to!(runs::one)).about("runs", "A run as lists have it")
             .content(200, "The run", vec![("application/json", Some(|g| g.subschema_for::<RunView>()))], &["ETag"])

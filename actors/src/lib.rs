@@ -18,6 +18,7 @@ pub mod log;
 mod meta;
 pub mod metrics;
 pub mod model;
+pub mod once;
 pub mod orchestrator;
 mod passive;
 pub mod points;

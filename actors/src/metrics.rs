@@ -67,6 +67,8 @@ pub struct Metrics {
     usual: Usual,
     /// Models with series of their own.
     models: Arc<AtomicUsize>,
+    /// Every name with its meaning.
+    declared: Arc<[(String, String)]>,
 }
 
 /// Models with series of their own; all others are `other`.
@@ -138,6 +140,7 @@ impl Metrics {
             registry: Registry::new(),
             usual: Usual::of(&turns_total, &steps_total),
             models: Arc::default(),
+            declared: Arc::default(),
             runs_total: counters("commedia_runs_total", "Ended runs", &["scenario", "status"]),
             runs_active: gauge("commedia_runs_active", "Live runs"),
             run_duration_seconds: histogram("commedia_run_duration_seconds", "Wall time of ended runs", &SECONDS),
@@ -173,11 +176,11 @@ impl Metrics {
             faults_injected_total: counters("commedia_faults_injected_total", "Injected faults", &["kind"]),
             telemetry_spans_total: counters("commedia_telemetry_spans_total", "Spans of traces", &["outcome"]),
         };
-        made.register();
-        made
+        Metrics { declared: made.register().into(), ..made }
     }
 
-    fn register(&self) {
+    /// Registers all series; their names, each with its meaning.
+    fn register(&self) -> Vec<(String, String)> {
         let all: [Box<dyn prometheus::core::Collector>; 24] = [
             Box::new(self.runs_total.clone()),
             Box::new(self.runs_active.clone()),
@@ -204,9 +207,16 @@ impl Metrics {
             Box::new(self.faults_injected_total.clone()),
             Box::new(self.telemetry_spans_total.clone()),
         ];
+        let mut declared = Vec::new();
         for collector in all {
+            declared.extend(collector.desc().into_iter().map(|desc| (desc.fq_name.clone(), desc.help.clone())));
             self.registry.register(collector).expect("each name stands here once");
         }
+        #[cfg(target_os = "linux")]
+        self.registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("each name stands here once");
+        declared
     }
 
     /// Counts completed turns.
@@ -246,11 +256,21 @@ impl Metrics {
 
     /// The text Prometheus reads.
     pub fn render(&self) -> String {
-        let mut text = Vec::new();
-        match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
-            Ok(()) => String::from_utf8_lossy(&text).into_owned(),
-            Err(e) => format!("# metrics cannot be rendered: {e}\n"),
+        let (mut text, families) = (Vec::new(), self.registry.gather());
+        if let Err(e) = TextEncoder::new().encode(&families, &mut text) {
+            return format!("# metrics cannot be rendered: {e}\n");
         }
+        let mut text = String::from_utf8_lossy(&text).into_owned();
+        // What has not counted anything yet is declared all the same.
+        for (name, help) in self.declared.iter().filter(|(name, _)| families.iter().all(|family| family.name() != name)) {
+            let kind = match name {
+                name if name.ends_with("_total") => "counter",
+                name if name.ends_with("_seconds") => "histogram",
+                _ => "gauge",
+            };
+            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        }
+        text
     }
 }
 
@@ -281,4 +301,26 @@ fn gauge(name: &str, help: &str) -> IntGauge {
 
 fn histogram(name: &str, help: &str, buckets: &[f64]) -> Histogram {
     made_well(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_there_from_the_start_and_once() {
+        let metrics = Metrics::new();
+        let names = |text: &str| -> Vec<String> {
+            text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned)).collect()
+        };
+        let before = names(&metrics.render());
+        let declared = before.iter().filter(|name| name.starts_with("commedia_")).count();
+        assert_eq!(declared, metrics.declared.len());
+        metrics.shed_total.with_label_values(&["test"]).inc();
+        let mut after = names(&metrics.render());
+        let count = after.len();
+        after.sort();
+        after.dedup();
+        assert_eq!((after.len(), count), (before.len(), before.len()));
+    }
 }

@@ -281,15 +281,31 @@ impl Runtime {
         input: RunInput,
         start: StartOptions,
     ) -> Result<RunHandle, StartError> {
+        let created = self.admitted(&scenario, &input)?;
+        self.start_as(RunId::new(), scenario, created, start).await
+    }
+
+    /// What a new run begins with, if it may begin; nothing is stored.
+    pub(crate) fn admitted(&self, scenario: &Arc<Scenario>, input: &RunInput) -> Result<Box<Created>, StartError> {
         if let Some(unbuilt) = scenario.unbuilt.first() {
             return Err(StartError::Unbuilt(format!("{} is not part of this version", unbuilt.what)));
         }
-        let new = NewRun::new(&scenario, &input).map_err(StartError::Parameters)?;
-        self.priced(&scenario, &input.models)?;
+        let new = NewRun::new(scenario, input).map_err(StartError::Parameters)?;
+        self.priced(scenario, &input.models)?;
+        Ok(Box::new(new.created))
+    }
+
+    /// A new run by its id.
+    pub(crate) async fn start_as(
+        &self,
+        id: RunId,
+        scenario: Arc<Scenario>,
+        created: Box<Created>,
+        start: StartOptions,
+    ) -> Result<RunHandle, StartError> {
         let place = self.shared.place(WORKSPACE, Entry::New).await?;
         self.scenarios.store(&self.shared.store, &scenario, self.shared.clock.now_ms()).await?;
-        let created = Box::new(new.created);
-        let (live, done) = Live::new(RunId::new(), scenario, Some(created.clone()), start, place);
+        let (live, done) = Live::new(id, scenario, Some(created.clone()), start, place);
         self.begin(live, done, Origin::New(created), None).await
     }
 

@@ -9,12 +9,16 @@ use serde_json::{Map, Value as Json, json};
 use super::problem::CODES;
 use super::route::{InQuery, Kind, Route, Takes};
 use super::wire::ProblemView;
+use crate::packs;
+use crate::source::Source;
 
 /// Codes of problems that any route may answer with.
 const ALWAYS: &[&str] = &["bad_request", "internal", "unavailable"];
+/// The id of a run: 128 bits.
+const RUN_ID: &str = "^r_[0-7][0-9a-hjkmnp-tv-z]{25}$";
 /// What a path's places hold.
 const PLACES: &[(&str, &str, &str)] = &[
-    ("run_id", "^r_[0-9a-hjkmnp-tv-z]{26}$", "A run's id, as its creation answered it."),
+    ("run_id", RUN_ID, "A run's id, as its creation answered it."),
     ("name", "^[a-z0-9][a-z0-9._-]{0,99}$", "A scenario's name."),
     ("kind", "^(scenario|event|config)$", "Of what: `scenario`, `event` or `config`."),
     ("file", "^[a-z.-]{1,40}$", "A file of these pages."),
@@ -43,7 +47,10 @@ pub(crate) fn document<'t>(table: impl Iterator<Item = &'t Route>) -> Json {
         path[route.method.as_str().to_ascii_lowercase()] = operation;
     }
     let problem = generator.subschema_for::<ProblemView>();
-    let definitions = generator.take_definitions(true);
+    let mut definitions = generator.take_definitions(true);
+    if let Some(new_run) = definitions.get_mut("NewRun") {
+        new_run["allOf"] = packs::PACKS.iter().filter_map(parameters_of).collect();
+    }
     let responses: Map<String, Json> = CODES
         .iter()
         .map(|(code, _, about)| {
@@ -70,6 +77,18 @@ pub(crate) fn document<'t>(table: impl Iterator<Item = &'t Route>) -> Json {
         "paths": paths,
         "components": {"schemas": definitions, "responses": responses},
     })
+}
+
+/// What a built-in scenario takes as parameters, as a condition on a run to be started.
+fn parameters_of(pack: &packs::Pack) -> Option<Json> {
+    let scenario = Source::pack(pack).load().ok()?.scenario;
+    let properties: Map<String, Json> =
+        scenario.parameters.iter().map(|parameter| (parameter.name.to_string(), (*parameter.schema.json).clone())).collect();
+    let parameters = json!({"type": "object", "additionalProperties": false, "properties": properties});
+    Some(json!({
+        "if": {"properties": {"scenario": {"const": pack.name}}, "required": ["scenario"]},
+        "then": {"properties": {"parameters": parameters}},
+    }))
 }
 
 fn operation(route: &Route, generator: &mut SchemaGenerator) -> Json {
@@ -122,10 +141,10 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Json {
         operation["responses"]["201"]["links"] = Json::Object(links);
         let waits = json!({"name": "Prefer", "in": "header", "required": false, "schema": {"type": "string"},
             "description": "`wait=10` answers when the run has ended, or after so many seconds (RFC 7240)"});
-        match operation["parameters"].as_array_mut() {
-            Some(parameters) => parameters.push(waits),
-            None => operation["parameters"] = json!([waits]),
-        }
+        let once = json!({"name": "Idempotency-Key", "in": "header", "required": false,
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+            "description": "The same key with the same body starts one run within a day, however often it is asked; with another body it is refused"});
+        operation["parameters"] = json!([waits, once]);
     }
     operation
 }
@@ -139,6 +158,7 @@ fn in_query(query: &InQuery) -> Json {
     let schema = match query.kind {
         Kind::Whole(from, to) => json!({"type": "integer", "minimum": from, "maximum": to}),
         Kind::OneOf(words) => json!({"type": "string", "enum": words}),
+        Kind::Run => json!({"type": "string", "pattern": RUN_ID}),
         Kind::Text(most) => json!({"type": "string", "minLength": 1, "maxLength": most}),
     };
     json!({"name": query.name, "in": "query", "required": false, "description": query.about, "schema": schema})

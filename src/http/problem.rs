@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use commedia_actors::log::LoadError;
+use commedia_actors::once::OnceError;
 use commedia_actors::orchestrator::CommandError;
 use commedia_actors::runtime::{CommandFailed, DeleteError, StartError};
 use commedia_actors::store::{AppendError, ReadError};
@@ -87,6 +88,11 @@ impl Problem {
     pub(crate) fn internal(why: impl Display) -> Problem {
         tracing::error!(%why, "a request failed");
         Problem::new("internal", "the server failed; its log says more under the request's id")
+    }
+
+    /// The same words about how things stand here, and not about the request.
+    pub(crate) fn into_conflict(self) -> Problem {
+        Problem::new("conflict", self.detail)
     }
 
     pub(crate) fn after(self, seconds: u64) -> Problem {
@@ -180,6 +186,15 @@ impl From<StartError> for Problem {
                 Problem::new("busy", busy).after(after)
             }
             StartError::Live(_) | StartError::Ended(..) => Problem::new("conflict", e),
+        }
+    }
+}
+
+impl From<OnceError> for Problem {
+    fn from(e: OnceError) -> Problem {
+        match e {
+            OnceError::Another => Problem::invalid(vec![Fault { pointer: "Idempotency-Key".into(), message: e.to_string() }]),
+            OnceError::Start(e) => e.into(),
         }
     }
 }

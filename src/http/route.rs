@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
+use commedia_actors::run_id::RunId;
 use commedia_domain::scenario::Schema;
 use futures_util::{FutureExt, Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -43,6 +44,8 @@ pub(crate) enum Kind {
     OneOf(&'static [&'static str]),
     /// Text of so many characters at most.
     Text(usize),
+    /// The id of a run.
+    Run,
 }
 
 /// What may stand in a route's query.
@@ -181,6 +184,11 @@ impl Asked {
     pub(crate) fn body<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
         serde_json::from_value(self.body.take())
             .map_err(|e| Problem::invalid(vec![Fault { pointer: String::new(), message: e.to_string() }]))
+    }
+
+    /// The body as text, for what stands for it.
+    pub(crate) fn body_text(&self) -> String {
+        self.body.to_string()
     }
 
     /// The place of a type among what the client accepts, the first of those offered it likes best.
@@ -385,6 +393,7 @@ fn checked_query(text: &str, wanted: &[InQuery]) -> Result<Vec<(String, String)>
             Kind::Text(most) if value.is_empty() || value.chars().count() > most => {
                 wrong(format!("must be text of 1 to {most} characters"));
             }
+            Kind::Run if value.parse::<RunId>().is_err() => wrong(format!("must be the id of a run, and is `{value}`")),
             _ if pairs.iter().any(|(n, _)| *n == name) => wrong("is given twice".into()),
             _ => pairs.push((name, value)),
         }

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commedia_actors::live::LoadedRun;
+use commedia_actors::once::{Once, Started};
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{RunSummary, StartOptions};
+use commedia_domain::id::Hash32;
+use commedia_domain::run::state::WORKSPACE;
 use commedia_domain::run::{RunInput, Status};
 use commedia_domain::value::Value;
 use http::{HeaderName, StatusCode, header};
@@ -20,6 +23,8 @@ use crate::report::{self, Outcome};
 
 /// Runs on a page that says nothing else.
 const PAGE: u64 = 50;
+/// Bytes of an idempotency key.
+const KEY_LIMIT: usize = 255;
 /// Seconds that `Prefer: wait` waits at most.
 const LONGEST_WAIT: u64 = 60;
 
@@ -30,12 +35,14 @@ pub(crate) fn run_id(asked: &Asked) -> Result<RunId, Problem> {
 }
 
 pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
+    let once = once(&asked, "POST /api/runs")?;
     let new: NewRun = asked.body()?;
     let scenario = api.scenarios.find(&new.scenario)?;
     let offline = new.model.as_deref() == Some("offline");
     let wanted = Wanted { model: new.model.as_deref().filter(|_| !offline), offline };
     let bound = models::bind(&scenario, wanted, &api.settings.models).await;
-    let bound = bound.map_err(|failure| at("/model", failure.into()))?;
+    // The request is as it should be; this server has no key, or nobody answers.
+    let bound = bound.map_err(|failure| Problem::from(failure).into_conflict())?;
     let now = match &new.today {
         Some(day) => midnight(day).ok_or_else(|| wrong("/today", format!("`{day}` is no day")))?,
         None => api.settings.clock.now_ms(),
@@ -44,27 +51,47 @@ pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
     let input = RunInput { params, seed: new.seed, now, models: bound.models };
     // Its creation is durable before it is answered.
     let start = StartOptions { watch: true, ..StartOptions::default() };
-    let handle = api.runtime.start_run(scenario, input, start).await?;
-    let id = handle.id.clone();
+    let started = match once {
+        Some(once) => api.runtime.start_once(once, scenario, input, start).await?,
+        None => Started::New(api.runtime.start_run(scenario, input, start).await?),
+    };
     let wait = prefers_wait(&asked);
-    if let Some(seconds) = wait {
-        drop(tokio::time::timeout(Duration::from_secs(seconds), handle.done()).await);
-    }
+    let (id, again) = match started {
+        Started::Known(id) => (id, true),
+        Started::New(handle) => {
+            let id = handle.id.clone();
+            if let Some(seconds) = wait {
+                drop(tokio::time::timeout(Duration::from_secs(seconds), handle.done()).await);
+            }
+            (id, false)
+        }
+    };
     let view = RunView::from(api.runtime.summary(&id).await?);
     let mut answer = Answer::json(&view).status(StatusCode::CREATED).with(header::LOCATION, &format!("/api/runs/{id}"));
-    if let Some(seconds) = wait {
+    if again {
+        answer = answer.with(HeaderName::from_static("idempotency-replayed"), "true");
+    }
+    if let Some(seconds) = wait.filter(|_| !again) {
         answer = answer.with(HeaderName::from_static("preference-applied"), &format!("wait={seconds}"));
     }
     Ok(answer)
 }
 
-fn at(pointer: &str, problem: Problem) -> Problem {
-    let fault = |fault: Fault| Fault { pointer: pointer.into(), ..fault };
-    Problem::invalid(problem.errors.into_iter().map(fault).collect())
-}
-
 fn wrong(pointer: &str, message: String) -> Problem {
     Problem::invalid(vec![Fault { pointer: pointer.into(), message }])
+}
+
+/// The client's key for what it asks, if it brought one.
+fn once(asked: &Asked, route: &str) -> Result<Option<Once>, Problem> {
+    let Some(key) = asked.headers.get("idempotency-key") else { return Ok(None) };
+    let fit = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= KEY_LIMIT);
+    let key = fit.ok_or_else(|| {
+        let message = format!("must be 1 to {KEY_LIMIT} characters of ASCII");
+        let errors = vec![Fault { pointer: "Idempotency-Key".into(), message }];
+        Problem { errors, ..Problem::new("bad_request", "a header is wrong") }
+    })?;
+    let place = [WORKSPACE, "local", route, key].join("\0");
+    Ok(Some(Once { key: Hash32::of(place.as_bytes()), payload: Hash32::of(asked.body_text().as_bytes()) }))
 }
 
 /// A day's beginning, UTC, in milliseconds since 1970.
@@ -81,11 +108,7 @@ fn prefers_wait(asked: &Asked) -> Option<u64> {
 
 pub(crate) async fn list(api: Arc<Api>, asked: Asked) -> Handled {
     let limit = asked.number("limit").unwrap_or(PAGE);
-    let after = asked.query("after").map(|word| {
-        let fault = Fault { pointer: "?after".into(), message: "is the `next` of an earlier page".into() };
-        word.parse::<RunId>().map_err(|_| Problem { errors: vec![fault], ..Problem::new("bad_request", "the query is wrong") })
-    });
-    let after = after.transpose()?;
+    let after: Option<RunId> = asked.query("after").and_then(|id| id.parse().ok());
     let (status, scenario) = (asked.query("status").map(str::to_owned), asked.query("scenario").map(str::to_owned));
     let wanted = move |run: &RunSummary| {
         status.as_ref().is_none_or(|status| *status == run.status) && scenario.as_ref().is_none_or(|name| *name == run.scenario)

@@ -24,7 +24,7 @@ pub(crate) struct NewRun {
     /// Who answers for every model: `PROVIDER:NAME` such as `openai:gpt-4o-mini`, `stub`, `auto` or `offline`. Default: what the
     /// scenario says.
     #[serde(default)]
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(max = 200), regex(pattern = r"^(auto|stub|offline|(openai|azure|ollama|anthropic):\S+)$"))]
     pub(crate) model: Option<String>,
     /// The day the run is asked for, as `2026-03-02`, which defaults such as "next Monday" count from. Default: today.
     #[serde(default)]

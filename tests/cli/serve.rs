@@ -254,6 +254,59 @@ fn what_is_wrong_is_told_with_its_place() {
     assert_eq!(raw("application/json", &deep), (400, "bad_request".into()));
 }
 
+/// One run for a key, whoever asks at once, through a kill; another body is refused.
+#[test]
+fn a_key_starts_one_run() {
+    let home = Home::new();
+    let mut server = Server::start(&home, &[]);
+    let new = json!({"scenario": "coin-shop", "seed": 3});
+    let ask = |server: &Server, body: &Json| server.ask("POST", "/api/runs", &["idempotency-key: order-66"], Some(body));
+    let replies: Vec<Reply> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(|| ask(&server, &new))).collect();
+        asking.into_iter().map(|one| one.join().expect("an answer")).collect()
+    });
+    assert!(replies.iter().all(|reply| reply.status == 201), "{:?}", replies.iter().map(|r| &r.body).collect::<Vec<_>>());
+    let ids: BTreeSet<String> = replies.iter().filter_map(|r| r.json()["run_id"].as_str().map(str::to_owned)).collect();
+    let replayed = replies.iter().filter(|reply| reply.header("idempotency-replayed").is_some()).count();
+    assert_eq!((ids.len(), replayed), (1, 7));
+    signal(server.child.id(), "KILL");
+    server.child.wait().expect("it ends");
+    server = Server::start(&home, &[]);
+    let again = ask(&server, &new);
+    assert_eq!((again.status, ids.contains(again.json()["run_id"].as_str().expect("an id"))), (201, true));
+    let other = ask(&server, &json!({"scenario": "coin-shop", "seed": 4}));
+    assert_eq!((other.status, &other.json()["errors"][0]["pointer"]), (422, &json!("Idempotency-Key")));
+    let unkeyed = server.post("/api/runs", &new);
+    assert!(!ids.contains(unkeyed.json()["run_id"].as_str().expect("an id")));
+    let empty = server.ask("POST", "/api/runs", &["idempotency-key:"], Some(&new));
+    assert_eq!((empty.status, &empty.json()["errors"][0]["pointer"]), (400, &json!("Idempotency-Key")));
+    assert_eq!(server.get("/api/runs").json()["data"].as_array().map(Vec::len), Some(2));
+}
+
+/// What the dashboard and the alerts ask for is what `/metrics` tells.
+#[test]
+fn dashboards_and_alerts_ask_for_what_is_there() {
+    let home = Home::new();
+    let told = Server::start(&home, &[]).get("/metrics").body;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/monitoring");
+    let mut asked = BTreeSet::new();
+    for file in ["rules.yml", "grafana-dashboard.json"] {
+        let text = std::fs::read_to_string(root.join(file)).expect("the file");
+        for prefix in ["commedia_", "process_"] {
+            for (at, _) in text.match_indices(prefix) {
+                let name: String = text[at..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                let name =
+                    ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name).to_owned();
+                asked.insert(name);
+            }
+        }
+    }
+    assert!(asked.len() > 15, "{asked:?}");
+    for name in asked {
+        assert!(told.contains(&format!("# TYPE {name} ")), "{name} is not told");
+    }
+}
+
 #[test]
 fn commands_reach_a_run_over_both_doors() {
     let home = Home::new();
