@@ -34,7 +34,7 @@ use self::route::{Asked, InQuery, Kind, Route, Routes};
 use self::scenarios::Catalogue;
 use self::wire::{
     Document, Done, EventsPage, Extract, Health, NewRun, Object, Reason, Release, RunView, RunsPage, ScenarioView, ScenariosPage,
-    Validated,
+    StateView, Validated,
 };
 use crate::failure::{Exit, Failure};
 use crate::settings::Settings;
@@ -72,6 +72,7 @@ const IN_EVENTS: &[InQuery] = &[
     AFTER,
     InQuery { name: "limit", kind: Kind::Whole(1, 1000), about: "Stored events on a page (200); streams go on to the end" },
 ];
+const IN_STATE: &[InQuery] = &[InQuery { name: "at", kind: Kind::Whole(1, u64::MAX >> 11), about: "The seq of an event" }];
 const IN_WS: &[InQuery] = &[
     AFTER,
     InQuery { name: "view", kind: Kind::OneOf(&["frames", "events"]), about: "`events`: the durable events themselves" },
@@ -119,6 +120,8 @@ pub(crate) fn table() -> Vec<Route> {
             .content(204, "It is gone", vec![], &[]).fails(&["not_found", "conflict"]),
         get("/api/runs/{run_id}/result", "get_result", to!(runs::result)).about("runs", "What came of a run that has ended")
             .gives::<Object>(200, "As `commedia run --output json` prints it").fails(&["not_found", "conflict"]),
+        get("/api/runs/{run_id}/state", "get_state", to!(runs::state)).about("runs", "How a run stood after an event (the last one)").query(IN_STATE)
+            .gives::<StateView>(200, "How it stood").fails(&["not_found"]),
         get("/api/runs/{run_id}/events", "get_events", to!(events::events)).about("runs", "A run's events: a page, or a stream as they come (Accept)")
             .query(IN_EVENTS).content(200, "The events", vec![("application/json", Some(|g| g.subschema_for::<EventsPage>())),
                 ("text/event-stream", None), ("application/x-ndjson", None)], &[]).fails(&["not_found"]),

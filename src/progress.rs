@@ -56,7 +56,7 @@ impl Mode {
     /// How a run is started that is shown so. Programs are told of every tick by itself.
     pub fn start(self) -> StartOptions {
         let seen = matches!(self, Mode::Bar | Mode::Plain);
-        StartOptions { follow: self == Mode::Json, watch: seen, until_wait: false, pieces: seen }
+        StartOptions { follow: self == Mode::Json, watch: seen, pieces: seen, ..StartOptions::default() }
     }
 }
 

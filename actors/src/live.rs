@@ -123,6 +123,8 @@ pub(crate) struct Live {
     published: AtomicU64,
     pub(crate) start: StartOptions,
     done: Mutex<Option<oneshot::Sender<Finished>>>,
+    /// Is told, once, that the log is there.
+    stored: Mutex<Option<oneshot::Sender<()>>>,
     place: Mutex<Option<Place>>,
     /// Its place among those that run up to their first append, while it does.
     first_leg: Mutex<Option<OwnedSemaphorePermit>>,
@@ -145,6 +147,7 @@ impl Live {
             published: AtomicU64::new(0),
             start,
             done: Mutex::new(Some(sender)),
+            stored: Mutex::default(),
             place: Mutex::new(Some(place)),
             first_leg: Mutex::new(None),
         };
@@ -171,7 +174,23 @@ impl Live {
 
     /// The log is there: the first event is not kept twice.
     pub(crate) fn is_stored(&self) {
+        if let Some(waiting) = self.stored.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Whoever waited may have gone.
+            waiting.send(()).ok();
+        }
         drop(self.created.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Comes back when the log is there; with an error where the run has ended without one.
+    pub(crate) fn when_stored(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
+    }
+
+    /// Whether somebody waits for a log that is not there yet: the run is not accepted before it is.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Whether anybody waits for the run's end or follows it.
@@ -208,6 +227,7 @@ impl Live {
         {
             tracing::debug!(run = %self.id, "nobody waited for the run's end");
         }
+        drop(self.stored.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.subscribers.close();
         self.end_first_leg();
     }

@@ -142,6 +142,8 @@ pub(crate) struct State {
     /// Bytes of the last snapshot, and of the log since.
     snapshot_bytes: usize,
     logged: usize,
+    /// Its creation is to be durable before anything else happens.
+    opening: bool,
     /// The moment for which a timer is set while steps are open.
     woken: Option<i64>,
     wait: Option<rest::Wait>,
@@ -300,6 +302,7 @@ impl State {
             snapshot_at,
             snapshot_bytes: 0,
             logged: 0,
+            opening: false,
             woken: None,
             wait: None,
             trace,
@@ -311,10 +314,7 @@ impl State {
             let faults = state.run.scenario().faults.clone();
             state.take(vec![Event::FaultsSet { faults }])?;
         }
-        if fresh && (state.live.start.follow || state.live.start.watch) {
-            state.flush().await?;
-            pass(Point::CreatedAfter);
-        }
+        state.opening = fresh && (state.live.start.follow || state.live.start.watch);
         Ok(state)
     }
 
@@ -393,6 +393,10 @@ impl State {
 
     /// The run goes on with what has come; where it stands still, that is only made durable.
     async fn go_ahead(&mut self, myself: &ActorRef<OrchestratorMsg>) -> Result<(), ActorProcessingErr> {
+        if std::mem::take(&mut self.opening) {
+            self.flush().await?;
+            pass(Point::CreatedAfter);
+        }
         if self.stands_still {
             return Ok(self.flush().await?);
         }
@@ -408,7 +412,7 @@ impl State {
     /// Whether what waits has waited long enough.
     fn is_late(&self, now: Instant) -> bool {
         let waited = now.duration_since(self.appended);
-        let seen = self.live.start.follow || self.live.start.watch;
+        let seen = self.live.start.is_seen();
         waited > if seen { APPEND_WITHIN } else { APPEND_AT_LAST } || self.busy > APPEND_WITHIN
     }
 

@@ -206,6 +206,29 @@ pub(crate) async fn recover(store: &Store, scenarios: &Scenarios, id: &RunId) ->
     Ok(Recovered { stream, loaded, digest, meta, snapshot_at })
 }
 
+/// A run as it stood after an event, and which event that is: the one asked for, or the last one stored.
+pub(crate) async fn fold_to(store: &Store, scenarios: &Scenarios, id: &RunId, seq: u64) -> Result<(Run, u64), LoadError> {
+    let stream = stream_of(id)?;
+    let (created, _) = created(store, &stream, id).await?;
+    let scenario = scenarios.load(store, &created.scenario_hash).await?;
+    let found = snapshot(store, &stream, &scenario).await?.filter(|(_, head, _)| head.seq <= seq);
+    let (mut run, mut head) = found.map_or_else(|| (Run::new(scenario, created), Head::START), |(run, head, _)| (run, head));
+    // The first event is what the run was made from.
+    let mut reached = head.seq.max(1);
+    loop {
+        let (events, end) = read_page(store, &stream, &head).await?;
+        let known = reached;
+        for event in events.iter().filter(|event| event.seq > known && event.seq <= seq) {
+            run.apply(&event.event);
+            reached = event.seq;
+        }
+        head = end.head;
+        if events.last().is_none_or(|last| last.seq >= seq) {
+            return Ok((run, reached));
+        }
+    }
+}
+
 /// The newest snapshot of this state version whose head is the log's; a damaged or older one is passed over.
 async fn snapshot(store: &Store, stream: &StreamId, scenario: &Arc<Scenario>) -> Result<Option<(Run, Head, Digest)>, LoadError> {
     let Some(found) = store.newest_snapshot(stream).await? else { return Ok(None) };

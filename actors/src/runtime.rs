@@ -6,7 +6,7 @@ use std::time::Duration;
 use commedia_domain::event::{Created, ModelBinding};
 use commedia_domain::message::{Seat, StepId};
 use commedia_domain::run::state::WORKSPACE;
-use commedia_domain::run::{Command, NewRun, RunInput};
+use commedia_domain::run::{Command, NewRun, Run, RunInput};
 use commedia_domain::scenario::Scenario;
 use commedia_domain::step::Resolution;
 use commedia_domain::tool::Builtins;
@@ -29,7 +29,7 @@ use crate::passive::{Loads, Rush, quarantined};
 use crate::points::{Point, pass};
 use crate::prices::Prices;
 use crate::rebuild::recover_caught;
-use crate::recovery::{Recovered, Scenarios, created, events, stream_of};
+use crate::recovery::{Recovered, Scenarios, created, events, fold_to, stream_of};
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::store::engine::Durability;
@@ -125,6 +125,8 @@ impl Default for RuntimeOptions {
 /// How a run is started or resumed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StartOptions {
+    /// The run is durable before its id comes back: with whatever it does up to its first append, which comes soon.
+    pub stored: bool,
     /// Somebody follows: the run's creation is durable before its id comes back, each tick is an append, events are published.
     pub follow: bool,
     /// Somebody looks on: as above, but a tick is no append of its own. Events come as they become durable anyway.
@@ -133,6 +135,13 @@ pub struct StartOptions {
     pub until_wait: bool,
     /// Somebody wants to hear answers while they come: models are asked for them piece by piece.
     pub pieces: bool,
+}
+
+impl StartOptions {
+    /// Whether somebody waits for what becomes durable.
+    pub(crate) fn is_seen(self) -> bool {
+        self.stored || self.follow || self.watch
+    }
 }
 
 /// Why a run was not started.
@@ -394,8 +403,18 @@ impl Runtime {
         let (id, scenario) = (live.id.clone(), live.scenario.clone());
         let events = (live.start.follow || live.start.watch).then(|| live.subscribers.follow());
         let pieces = live.start.pieces.then(|| live.subscribers.listeners.listen());
+        let waits = matches!(origin, Origin::New(_)) && live.start.is_seen();
+        let stored = waits.then(|| live.when_stored());
         self.start_live(live, origin, first).await?;
-        Ok(RunHandle { id, scenario, events, pieces, done })
+        let handle = RunHandle { id, scenario, events, pieces, done };
+        if let Some(stored) = stored
+            && stored.await.is_err()
+        {
+            // Nobody says that it is durable: how it ended instead says why.
+            let loaded = handle.done().await?;
+            return Err(LoadError::Stopped(format!("run `{}` was not stored", loaded.id)).into());
+        }
+        Ok(handle)
     }
 
     /// All runs, newest first.
@@ -481,13 +500,18 @@ impl Runtime {
         Ok((created, scenario, started_ms))
     }
 
+    /// A run as it stood after an event, or after the last one where there are fewer; and which that was.
+    pub async fn load_at(&self, id: &RunId, seq: u64) -> Result<(Run, u64), LoadError> {
+        fold_to(&self.shared.store, &self.scenarios, id, seq).await
+    }
+
     /// A line of the list: one run alone.
     pub async fn summary(&self, id: &RunId) -> Result<RunSummary, LoadError> {
         let (head, meta) = self.shared.store.listing(&stream_of(id)?).await?;
         if head == Head::START {
             return Err(LoadError::Unknown(id.to_string()));
         }
-        Ok(RunSummary { events: head.seq, ..summary(id.clone(), &meta.unwrap_or_default(), None) })
+        Ok(RunSummary { events: head.seq, ..summary(id.clone(), meta.as_deref().unwrap_or_default(), None) })
     }
 
     /// Replays a run through `decide` and compares every canonical event.

@@ -422,9 +422,12 @@ impl Store {
     }
 
     /// A stream's acknowledged head, and what was last written beside an append.
-    pub async fn listing(&self, stream: &StreamId) -> Result<(Head, Option<Vec<u8>>), ReadError> {
+    pub async fn listing(&self, stream: &StreamId) -> Result<(Head, Option<Arc<[u8]>>), ReadError> {
+        if let Some((head, meta)) = self.0.shared.reader.recent.get(stream) {
+            return Ok((head, Some(meta)));
+        }
         let stream = stream.clone();
-        self.read_with(move |shared| Ok((shared.reader.head(&stream)?, shared.reader.meta(&stream)?))).await
+        self.read_with(move |shared| Ok((shared.reader.head(&stream)?, shared.reader.meta(&stream)?.map(Arc::from)))).await
     }
 
     /// The acknowledged frames, beginning with the one that holds `from_seq`: at least one if there is one, then as

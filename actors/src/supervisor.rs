@@ -14,6 +14,7 @@ use crate::orchestrator::{Begin, Orchestrator, OrchestratorMsg, Origin};
 use crate::rebuild::{Death, Deaths, Next, quarantine, rebuild};
 use crate::recovery::Scenarios;
 use crate::runtime::Runtime;
+use crate::store::AppendError;
 use crate::timers::Keeper;
 
 /// Before another attempt to bring the store's actor back.
@@ -177,6 +178,14 @@ impl SupervisorState {
     /// The working state is gone; the log is not. It is read beside the mailbox, then the run goes on from there.
     fn died(&mut self, live: Arc<Live>, mut deaths: Deaths, death: &Death, myself: ActorRef<SupervisorMsg>) {
         live.end_first_leg();
+        if let Death::Store(e) = death
+            && live.is_asked_for()
+            && !matches!(e, AppendError::Unknown)
+        {
+            // Nothing of it is stored, and nobody was told that it exists: whoever asked decides whether to ask again.
+            live.leave_place();
+            return live.finish(Err(LoadError::Append(e.clone())));
+        }
         let next = deaths.next(death, self.shared.store.epoch());
         tracing::warn!(run = %live.id, ?death, ?next, "an orchestrator failed");
         let reason = match death {

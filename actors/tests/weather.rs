@@ -263,8 +263,12 @@ impl Storm {
 
     /// Begins a run, and again until it is begun: somebody wants it.
     async fn begin(&self, text: &str, seed: u64) {
-        let start =
-            StartOptions { follow: seed.is_multiple_of(2), watch: seed.is_multiple_of(3), until_wait: false, pieces: false };
+        let start = StartOptions {
+            follow: seed.is_multiple_of(2),
+            watch: seed.is_multiple_of(3),
+            stored: seed.is_multiple_of(5),
+            ..StartOptions::default()
+        };
         for _ in 0..ROUNDS {
             self.pause().await;
             let begun = self.runtime.start_run(scenario(text), input(seed), start);

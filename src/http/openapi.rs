@@ -141,10 +141,11 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Json {
         operation["responses"]["201"]["links"] = Json::Object(links);
         let waits = json!({"name": "Prefer", "in": "header", "required": false, "schema": {"type": "string"},
             "description": "`wait=10` answers when the run has ended, or after so many seconds (RFC 7240)"});
-        let once = json!({"name": "Idempotency-Key", "in": "header", "required": false,
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-            "description": "The same key with the same body starts one run within a day, however often it is asked; with another body it is refused"});
-        operation["parameters"] = json!([waits, once]);
+        operation["parameters"] = json!([waits]);
+        operation["description"] = json!(
+            "With the header `Idempotency-Key` (1 to 255 characters) the same body starts one run within a day, however often it is asked, and \
+             is answered with `Idempotency-Replayed: true` from the second time on; another body is refused with 422."
+        );
     }
     operation
 }

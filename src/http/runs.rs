@@ -17,7 +17,7 @@ use serde_json::json;
 use super::Api;
 use super::problem::{Fault, Problem};
 use super::route::{Answer, Asked, Handled};
-use super::wire::{Done, NewRun, Object, Reason, Release, ReleaseTo, RunView, RunsPage};
+use super::wire::{Done, NewRun, Object, Reason, Release, ReleaseTo, RunView, RunsPage, StateView};
 use crate::models::{self, Wanted};
 use crate::report::{self, Outcome};
 
@@ -49,8 +49,8 @@ pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
     };
     let params = new.parameters.iter().map(|(name, value)| (name.clone(), Value::from_json(value))).collect();
     let input = RunInput { params, seed: new.seed, now, models: bound.models };
-    // Its creation is durable before it is answered.
-    let start = StartOptions { watch: true, ..StartOptions::default() };
+    // It is durable before it is answered.
+    let start = StartOptions { stored: true, ..StartOptions::default() };
     let started = match once {
         Some(once) => api.runtime.start_once(once, scenario, input, start).await?,
         None => Started::New(api.runtime.start_run(scenario, input, start).await?),
@@ -145,6 +145,18 @@ pub(crate) async fn result(api: Arc<Api>, asked: Asked) -> Handled {
         return Err(Problem::new("conflict", format!("run `{}` has no result yet: it is {word}", loaded.id)));
     }
     Ok(Answer::json(&Object::of(summed_up(&loaded))))
+}
+
+/// How a run stood after an event.
+pub(crate) async fn state(api: Arc<Api>, asked: Asked) -> Handled {
+    let (id, at) = (run_id(&asked)?, asked.number("at"));
+    let (run, seq) = api.runtime.load_at(&id, at.unwrap_or(u64::MAX)).await?;
+    if let Some(at) = at.filter(|at| *at > seq) {
+        let message = format!("the run has {seq} events, and none with seq {at}");
+        let errors = vec![Fault { pointer: "?at".into(), message }];
+        return Err(Problem { errors, ..Problem::not_found("there is no such event") });
+    }
+    Ok(Answer::json(&StateView::of(&id, seq, &run)))
 }
 
 fn summed_up(loaded: &LoadedRun) -> serde_json::Value {

@@ -1,6 +1,13 @@
 //! What goes over the wire: requests and answers. Their schemas are those of the API's document.
 
+use std::collections::BTreeMap;
+
+use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::RunSummary;
+use commedia_domain::id::{AgentIx, CollectionIx, StateIx};
+use commedia_domain::message::Seat;
+use commedia_domain::run::Run;
+use commedia_domain::run::state::MetricState;
 use commedia_domain::value::timestamp_text;
 use schemars::JsonSchema;
 use serde::de::Error;
@@ -92,6 +99,80 @@ impl From<RunSummary> for RunView {
             started_at: timestamp_text(run.started_ms),
             ended_at: run.ended_ms.map(timestamp_text),
             damage: run.damage,
+        }
+    }
+}
+
+/// How a run stood after an event.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct StateView {
+    /// The run.
+    pub(crate) run_id: String,
+    /// The event.
+    pub(crate) seq: u64,
+    /// The status' word.
+    pub(crate) status: String,
+    /// The tick.
+    pub(crate) tick: u64,
+    /// Run time.
+    pub(crate) at: String,
+    /// State variables by name.
+    pub(crate) state: Map<String, Json>,
+    /// How many records each collection has.
+    pub(crate) collections: BTreeMap<String, usize>,
+    /// The agents, in declaration order.
+    pub(crate) agents: Vec<AgentView>,
+    /// The latest value of each metric that has one.
+    pub(crate) metrics: BTreeMap<String, f64>,
+}
+
+/// An agent in a run.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct AgentView {
+    /// Its name.
+    pub(crate) agent: String,
+    /// How many there are of it.
+    pub(crate) replicas: u32,
+    /// Messages in its mailboxes, of the first thousand replicas.
+    pub(crate) queued: usize,
+    /// Turns of it that have begun and not ended.
+    pub(crate) open_turns: usize,
+    /// Replicas of it that take no more messages.
+    pub(crate) quarantined: usize,
+}
+
+/// Replicas whose mailboxes are counted.
+const COUNTED: u32 = 1000;
+
+impl StateView {
+    pub(crate) fn of(id: &RunId, seq: u64, run: &Run) -> StateView {
+        let (scenario, state) = (run.scenario(), run.state());
+        let names = |n: usize| scenario.metrics[n].name.to_string();
+        let agent = |n: usize| {
+            let (ix, replicas) = (AgentIx::from(n), state.created.replicas.get(n).copied().unwrap_or(0));
+            let seats = (0..replicas.min(COUNTED)).map(|replica| Seat { agent: ix, replica });
+            AgentView {
+                agent: scenario.agents[n].name.to_string(),
+                replicas,
+                queued: seats.map(|seat| state.mail.len(seat)).sum(),
+                open_turns: state.turns.keys().filter(|seat| seat.agent == ix).count(),
+                quarantined: state.quarantined.keys().filter(|seat| seat.agent == ix).count(),
+            }
+        };
+        let variable = |n: usize| (scenario.state[n].name.to_string(), state.world.state(StateIx::from(n)).to_json());
+        let records =
+            |n: usize| (scenario.collections[n].shape.name.to_string(), state.world.collection(CollectionIx::from(n)).len());
+        let metric = |(n, metric): (usize, &MetricState)| Some((names(n), metric.last?));
+        StateView {
+            run_id: id.to_string(),
+            seq,
+            status: state.status.word().into(),
+            tick: state.tick,
+            at: timestamp_text(state.now),
+            state: (0..scenario.state.len()).map(variable).collect(),
+            collections: (0..scenario.collections.len()).map(records).collect(),
+            agents: (0..scenario.agents.len()).map(agent).collect(),
+            metrics: state.metrics.iter().enumerate().filter_map(metric).collect(),
         }
     }
 }

@@ -190,6 +190,13 @@ fn a_run_is_started_followed_and_read_to_its_result() {
     let ids: Vec<u64> = stream.body.lines().filter_map(|l| l.strip_prefix("id: ")?.parse().ok()).collect();
     assert_eq!(ids, [61, 62, 63], "each stored event has its id once");
 
+    // Its state after an event, then and now.
+    let state = |query: &str| server.get(&format!("/api/runs/{id}/state{query}"));
+    let (now, then) = (state("").json(), state("?at=2").json());
+    assert_eq!((&now["seq"], &now["status"], &now["state"]["cash"]), (&json!(63), &json!("completed"), &json!(625.0)));
+    assert_eq!((&then["seq"], &then["tick"], &then["state"]["cash"]), (&json!(2), &json!(0), &json!(100.0)));
+    assert_eq!((state("?at=64").status, state("?at=0").status), (404, 400));
+
     assert_eq!(server.ask("DELETE", &format!("/api/runs/{id}"), &[], None).status, 204);
     assert_eq!(server.get(&format!("/api/runs/{id}")).status, 404);
     let metrics = server.get("/metrics").body;
@@ -494,6 +501,33 @@ fn a_server_that_is_asked_to_end_ends_its_streams_and_leaves_its_runs_in_place()
     assert_eq!(server.child.wait().expect("it ends").code(), Some(0));
     let listed = home.run(&["ls", "--output", "jsonl"]).exits(0).lines();
     assert_eq!((listed[0]["run_id"].as_str(), listed[0]["status"].as_str()), (Some(id.as_str()), Some("waiting")));
+}
+
+/// The README's lines about the server, as a shell has them.
+#[test]
+fn the_lines_of_the_readme_work() {
+    let has = |program: &str| std::process::Command::new(program).arg("--version").output().is_ok();
+    if !has("curl") || !has("bash") {
+        eprintln!("skipped: the lines need curl and bash");
+        return;
+    }
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the page");
+    let block = readme.split("<!-- shell: serve -->\n```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let lines =
+        block.replace("commedia serve", &format!("{} serve", env!("CARGO_BIN_EXE_commedia"))).replace("7140", &port.to_string());
+    let home = Home::new();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", &format!("set -m\n{lines}\nwait")]).current_dir(home.path("")).env("PATH", path);
+    bash.env("COMMEDIA_DATA", home.data()).env("HOME", home.path("")).stdin(Stdio::null());
+    let said = bash.output().expect("bash runs");
+    let out = String::from_utf8_lossy(&said.stdout);
+    assert!(
+        out.contains("\"status\":\"completed\"") && out.contains("\"data\":[{\"run_id\""),
+        "{out}\n{}",
+        String::from_utf8_lossy(&said.stderr)
+    );
 }
 
 #[test]

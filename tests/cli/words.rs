@@ -35,7 +35,7 @@ fn what_is_not_there_is_a_usage_error() {
         let said = home.run(arguments).exits(2);
         assert!(said.err.contains(words) && said.out.is_empty(), "{arguments:?}: {}", said.err);
     };
-    check(&["serve"], "unrecognized subcommand");
+    check(&["sweep"], "unrecognized subcommand");
     check(&["sweep", "coin-shop", "x"], "unrecognized subcommand");
     check(&["help", "fork"], "there is no command `fork`");
     check(&["run"], "SCENARIO");

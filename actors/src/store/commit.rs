@@ -22,8 +22,8 @@ use super::frame::EncodedFrame;
 use super::highwater::{DELETED, HighWater, push_line};
 use super::key;
 use super::live::{self, LiveRow};
-use super::reader::{Before, Opened, Reader, seal_meta};
-use super::stream::{Head, Lease, StreamId};
+use super::reader::{Before, Fresh, Opened, Reader, seal_meta};
+use super::stream::{Head, Lease, StreamId, StreamKind};
 use crate::points::{Point, pass};
 
 /// A group takes no further jobs once it has this many bytes.
@@ -237,6 +237,8 @@ pub(crate) struct Committer {
     gives_back: bool,
     /// The streams it deletes.
     gone: Vec<StreamId>,
+    /// What it writes of streams that lists show.
+    fresh: Vec<Fresh>,
 }
 
 impl Committer {
@@ -262,6 +264,7 @@ impl Committer {
             completes: false,
             gives_back: false,
             gone: Vec::new(),
+            fresh: Vec::new(),
         }
     }
 
@@ -275,6 +278,7 @@ impl Committer {
         self.before.clear();
         self.completes = false;
         self.gone.clear();
+        self.fresh.clear();
         self.gives_back = jobs.iter().all(|job| matches!(job.work, Work::Delete(..) | Work::Sweep(..)));
         // The permits live until the group is answered: what is in work still takes up room in the queue.
         let (mut answers, mut permits) = (Vec::with_capacity(count), Vec::with_capacity(count));
@@ -439,6 +443,7 @@ impl Committer {
         self.batch.put(&self.row, &seal_meta(meta));
         live.write(stream, &mut self.row, &mut self.batch);
         self.remember(stream, *expected, *expected, true, old);
+        self.refresh(stream, *expected, Some(meta));
         Ok(*expected)
     }
 
@@ -471,7 +476,15 @@ impl Committer {
         }
         live.write(stream, &mut self.row, &mut self.batch);
         self.remember(stream, head, frame.head(), writes_meta, old);
+        self.refresh(stream, frame.head(), meta.as_deref());
         Ok(frame.head())
+    }
+
+    /// What lists will show of a stream once the group is acknowledged.
+    fn refresh(&mut self, stream: &StreamId, head: Head, meta: Option<&[u8]>) {
+        if stream.kind() == StreamKind::Run {
+            self.fresh.push((stream.clone(), head, meta.map(Arc::from)));
+        }
     }
 
     fn remember(&mut self, stream: &StreamId, head: Head, new: Head, writes_meta: bool, old: Option<Vec<u8>>) {
@@ -525,9 +538,11 @@ impl Committer {
         if self.completes {
             self.opened.live.set();
         }
+        shared.reader.recent.acknowledge(self.fresh.drain(..));
         for stream in self.gone.drain(..) {
             self.opened.marks.delete(&stream);
             self.heads.remove(&stream);
+            shared.reader.recent.forget(&stream);
         }
         (self.group, self.control) = (group, control);
         self.reveal(shared);

@@ -65,6 +65,53 @@ pub(crate) struct Reader {
     /// With the number of the engine: each opening is another one.
     stage: watch::Sender<(u64, Stage)>,
     pub(crate) unacked: Unacked,
+    /// Heads and rows of streams written lately.
+    pub(crate) recent: Recent,
+}
+
+/// Streams that [`Recent`] holds at most.
+const RECENT_LIMIT: usize = 16 * 1024;
+
+/// What was acknowledged of streams lately, so that to ask for one is no work for a disk: head, and what lists show of it. Kept by
+/// the writer; forgotten whole where it grows too large, or where nobody knows what the engine holds.
+#[derive(Default)]
+pub(crate) struct Recent(RwLock<HashMap<StreamId, Row>>);
+
+/// A stream's head, and what lists show of it.
+type Row = (Head, Arc<[u8]>);
+/// What a group writes of a stream: its head, and what lists show where that is written.
+pub(crate) type Fresh = (StreamId, Head, Option<Arc<[u8]>>);
+
+impl Recent {
+    pub(crate) fn get(&self, stream: &StreamId) -> Option<Row> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(stream).cloned()
+    }
+
+    /// A group was acknowledged. A stream whose row it does not write stays only where its row is known.
+    pub(crate) fn acknowledge(&self, group: impl Iterator<Item = Fresh>) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() > RECENT_LIMIT {
+            known.clear();
+        }
+        for (stream, head, meta) in group {
+            match (known.get_mut(&stream), meta) {
+                (Some(entry), Some(meta)) => *entry = (head, meta),
+                (Some(entry), None) => entry.0 = head,
+                (None, Some(meta)) => drop(known.insert(stream, (head, meta))),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// A stream was deleted.
+    pub(crate) fn forget(&self, stream: &StreamId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(stream);
+    }
+
+    /// Nobody knows what the engine holds.
+    pub(crate) fn clear(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 /// A stream in a list.
@@ -103,7 +150,7 @@ enum End {
 impl Reader {
     pub(crate) fn new(opened: Opened) -> Reader {
         let stage = watch::Sender::new((0, Stage::Open));
-        Reader { opened: Mutex::new(Arc::new(opened)), stage, unacked: Unacked::default() }
+        Reader { opened: Mutex::new(Arc::new(opened)), stage, unacked: Unacked::default(), recent: Recent::default() }
     }
 
     /// Which engine it is, and how it stands with it.
@@ -133,6 +180,7 @@ impl Reader {
     pub(crate) fn replace(&self, opened: Opened) {
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
         self.unacked.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.recent.clear();
         self.stage.send_modify(|(number, stage)| (*number, *stage) = (*number + 1, Stage::Open));
     }
 
