@@ -121,6 +121,8 @@ async fn read(shared: &Arc<Shared>, scenarios: &Arc<Scenarios>, live: &Arc<Live>
             (Err(LoadError::Unknown(_)), Some(created)) => return Ok(Origin::New(created)),
             (Err(e), _) => return Err(e),
             (Ok(recovered), _) => {
+                // What nobody had acknowledged was stored all the same.
+                live.is_stored();
                 if live.subscribers.is_followed() {
                     live.publish(&events(&shared.store, &live.id, live.published() + 1).await?);
                 }

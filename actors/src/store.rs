@@ -186,6 +186,7 @@ impl Store {
             changed: std::sync::Mutex::default(),
             writable: watch::Sender::new(true),
             full: false.into(),
+            suspected: 0.into(),
         });
         let committer = Committer::new(shared.reader.opened(), claimed.claim, !home.inline());
         let actor = RwLock::new(start(&home, &shared, committer, &options).await?);
@@ -390,7 +391,15 @@ impl Store {
             let once = read.clone();
             let found = self.read_once(move |shared| once(shared)).await;
             let passes = matches!(found, Err(ReadError::Unavailable(_))) && stage != Stage::Closed;
-            if !passes || shared.reader.stage() == (number, Stage::Open) || tokio::time::Instant::now() >= deadline {
+            if !passes || tokio::time::Instant::now() >= deadline {
+                return found;
+            }
+            // An engine that takes writes and cannot be read would stay so: after an error of the disk sled hides pages that its log
+            // has. It is opened again, once.
+            if shared.reader.stage() == (number, Stage::Open)
+                && (shared.suspected.swap(number + 1, Ordering::AcqRel) == number + 1
+                    || self.actor().cast(StoreMsg::Suspect(number)).is_err())
+            {
                 return found;
             }
             // At the deadline it is tried once more.

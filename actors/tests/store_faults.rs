@@ -135,6 +135,22 @@ async fn after_an_error_the_engine_is_opened_again() {
     }
 }
 
+/// After an error of the disk sled may hide pages that its log has, while it takes writes.
+#[tokio::test]
+async fn an_engine_that_cannot_be_read_is_opened_again_once() {
+    let engine = Faulty::new();
+    let store = engine.open(Options::default()).await;
+    let head = append(&store, &run("a"), &Head::START, 2).await.unwrap();
+    for round in 1..=3 {
+        engine.hide();
+        let (a, none) = (run("a"), run("none"));
+        let (one, other) = tokio::join!(store.head(&a), store.head(&none));
+        assert_eq!((one, other), (Ok(head), Ok(Head::START)), "round {round}");
+        assert_eq!(engine.opens(), 1 + round, "once for both");
+    }
+    append(&store, &run("a"), &head, 1).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_engine_that_does_not_open_is_tried_again() {
     check_error(Fault::Sync, 1).await;

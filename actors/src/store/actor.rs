@@ -40,6 +40,8 @@ pub(crate) enum StoreMsg {
     Write(Job),
     /// The writer cannot go on.
     Broke(String),
+    /// The engine with this number cannot be read, though it is open.
+    Suspect(u64),
     /// Try to open the engine again; the number of attempts before.
     Reopen(u32),
     /// The outcome.
@@ -347,6 +349,11 @@ impl Actor for StoreActor {
         match message {
             StoreMsg::Write(job) => state.write(job, &myself),
             StoreMsg::Broke(why) => state.broke(why, &myself),
+            StoreMsg::Suspect(number) => {
+                if matches!(state.mode, Mode::Thread(_)) && state.shared.reader.stage() == (number, Stage::Open) {
+                    state.broke("the engine cannot be read".into(), &myself);
+                }
+            }
             StoreMsg::Reopen(attempt) => state.reopen(attempt, &myself),
             StoreMsg::Reopened(attempt, claimed) => state.reopened(attempt, claimed, &myself),
             StoreMsg::Swap(copy, reply) => state.swap(*copy, reply, &myself),

@@ -184,6 +184,8 @@ pub(crate) struct Shared {
     pub(crate) writable: watch::Sender<bool>,
     /// Whether they are not because the disk is full: whoever waits looks whether there is room.
     pub(crate) full: AtomicBool,
+    /// One more than the number of the engine that could not be read last while it was open.
+    pub(crate) suspected: AtomicU64,
 }
 
 impl Shared {

@@ -168,6 +168,7 @@ struct FaultyState {
     refuse_opens: AtomicU64,
     applies_left: AtomicU64,
     unreadable: Mutex<Option<Vec<u8>>>,
+    hides: AtomicBool,
 }
 
 impl Faulty {
@@ -181,6 +182,7 @@ impl Faulty {
             refuse_opens: AtomicU64::new(0),
             applies_left: AtomicU64::new(u64::MAX),
             unreadable: Mutex::new(None),
+            hides: AtomicBool::new(false),
         }))
     }
 
@@ -192,6 +194,7 @@ impl Faulty {
                 engine.0.refuse_opens.fetch_sub(1, Ordering::SeqCst);
                 return Err(EngineError::Failed("no".into()));
             }
+            engine.0.hides.store(false, Ordering::SeqCst);
             Ok(Arc::new(engine.clone()) as Arc<dyn Engine>)
         };
         Store::open_engine(Box::new(open), Durability::Fsync, false, options).await.unwrap()
@@ -231,6 +234,11 @@ impl Faulty {
         *self.0.unreadable.lock().unwrap() = Some(part_of_key.to_vec());
     }
 
+    /// Nothing can be read until it is opened again.
+    pub fn hide(&self) {
+        self.0.hides.store(true, Ordering::SeqCst);
+    }
+
     fn take(&self, fault: Fault) -> bool {
         let mut next = self.0.fault.lock().unwrap();
         let hit = *next == fault;
@@ -241,6 +249,9 @@ impl Faulty {
     }
 
     fn readable(&self, key: &[u8]) -> Result<(), EngineError> {
+        if self.0.hides.load(Ordering::SeqCst) {
+            return Err(EngineError::Failed("a hidden page".into()));
+        }
         let bad = self.0.unreadable.lock().unwrap();
         match &*bad {
             Some(part) if key.windows(part.len()).any(|w| w == part) => Err(EngineError::Damaged("a bad page".into())),
