@@ -14,6 +14,7 @@ use commedia_domain::body::Body;
 use commedia_domain::event::{Event, Lane};
 use commedia_domain::id::AgentIx;
 use commedia_domain::message::{Seat, StepId, TurnId};
+use commedia_domain::run::Run;
 use commedia_domain::scenario::Scenario;
 use commedia_domain::value::timestamp_text;
 use serde_json::{Map, Value as Json, json};
@@ -130,6 +131,14 @@ impl Teller {
     #[must_use]
     pub fn from(self, now: i64) -> Teller {
         Teller { now: Some(now), ..self }
+    }
+
+    /// The same, behind an event after which the run stood so.
+    #[must_use]
+    pub fn behind(self, run: &Run) -> Teller {
+        let state = run.state();
+        let open = state.turns.iter().map(|(seat, turn)| (turn.id, seat_name(&self.scenario, *seat)));
+        Teller { now: Some(state.now), open: open.collect(), ..self }
     }
 
     /// A stored event alone, not expanded.

@@ -29,7 +29,7 @@ use crate::passive::{Loads, Rush, quarantined};
 use crate::points::{Point, pass};
 use crate::prices::Prices;
 use crate::rebuild::recover_caught;
-use crate::recovery::{Recovered, Scenarios, created, events, fold_to, stream_of};
+use crate::recovery::{Recovered, Scenarios, created, events, fold_to, page, stream_of};
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::store::engine::Durability;
@@ -512,6 +512,11 @@ impl Runtime {
             return Err(LoadError::Unknown(id.to_string()));
         }
         Ok(RunSummary { events: head.seq, ..summary(id.clone(), meta.as_deref().unwrap_or_default(), None) })
+    }
+
+    /// Some of a run's stored events from one on: at least one, if there is one.
+    pub async fn events_page(&self, id: &RunId, from_seq: u64) -> Result<Vec<StoredEvent>, LoadError> {
+        page(&self.shared.store, &stream_of(id)?, from_seq).await
     }
 
     /// Replays a run through `decide` and compares every canonical event.

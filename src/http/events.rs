@@ -1,13 +1,12 @@
 //! A run's events: as pages, as server-sent events, as lines of JSON; all from a cursor on, none missed and none twice.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use commedia_actors::follow::Follower;
-use commedia_actors::log::{LoadError, StoredEvent};
+use commedia_actors::log::LoadError;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::Runtime;
 use commedia_domain::event::Event;
@@ -28,20 +27,18 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Pieces of a stream that wait for a slow reader; behind them nothing is read for it.
 const PIECES: usize = 4;
 
-/// Stored events as clients see them, from behind a cursor on. What stands before the cursor is read too: it says which moment of
-/// run time it is, and whose the open turns are.
+/// Stored events as clients see them, from behind a cursor on. How the run stood there says which moment of run time it is, and
+/// whose the open turns are.
 pub(crate) struct Feed {
     follower: Follower,
     teller: Teller,
-    after: u64,
     over: bool,
 }
 
 impl Feed {
     pub(crate) async fn new(runtime: &Runtime, id: &RunId, after: u64) -> Result<Feed, LoadError> {
-        let follower = runtime.follow(id, 0).await?;
-        let (_, scenario, _) = runtime.beginning(id).await?;
-        Ok(Feed { follower, teller: Teller::new(id.clone(), scenario), after, over: false })
+        let (teller, over) = teller(runtime, id, after).await?;
+        Ok(Feed { follower: runtime.follow(id, after).await?, teller, over })
     }
 
     /// Whether the last event of a run that has ended was told.
@@ -51,20 +48,21 @@ impl Feed {
 
     /// What is behind the cursor, at least one stored event. Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Vec<Vec<Told>>, LoadError> {
-        loop {
-            let events = self.follower.next().await?;
-            let told: Vec<Vec<Told>> = events.iter().filter_map(|event| self.tell(event)).collect();
-            if !told.is_empty() || self.over {
-                return Ok(told);
-            }
-        }
+        let events = self.follower.next().await?;
+        self.over |= events.last().is_some_and(|last| is_last(&last.event));
+        Ok(events.iter().map(|event| self.teller.tell(event)).collect())
     }
+}
 
-    fn tell(&mut self, stored: &StoredEvent) -> Option<Vec<Told>> {
-        self.over |= is_last(&stored.event);
-        let told = self.teller.tell(stored);
-        (stored.seq > self.after).then_some(told)
+/// Who tells the events behind a cursor, and whether there is nothing behind it any more.
+async fn teller(runtime: &Runtime, id: &RunId, after: u64) -> Result<(Teller, bool), LoadError> {
+    if after == 0 {
+        let (_, scenario, _) = runtime.beginning(id).await?;
+        return Ok((Teller::new(id.clone(), scenario), false));
     }
+    let (run, _) = runtime.load_at(id, after).await?;
+    let teller = Teller::new(id.clone(), run.scenario().clone()).behind(&run);
+    Ok((teller, run.state().status.ended().is_some()))
 }
 
 /// Whether nothing comes behind an event.
@@ -98,16 +96,18 @@ pub(crate) async fn events(api: Arc<Api>, asked: Asked) -> Handled {
 }
 
 async fn page(api: &Api, id: &RunId, after: u64, limit: u64) -> Handled {
-    let (_, scenario, _) = api.runtime.beginning(id).await?;
-    let mut teller = Teller::new(id.clone(), scenario);
-    let mut stored: VecDeque<StoredEvent> = api.runtime.events(id, 1).await?.into();
-    let last = stored.back().map_or(0, |event| event.seq);
+    let last = api.runtime.summary(id).await?.events;
+    let (mut teller, _) = teller(&api.runtime, id, after).await?;
     let (mut data, mut reached): (Vec<Map<String, Json>>, u64) = (Vec::new(), after);
-    while let Some(event) = stored.pop_front().filter(|event| event.seq <= after.saturating_add(limit)) {
-        let told = teller.tell(&event);
-        if event.seq > after {
+    let to = last.min(after.saturating_add(limit));
+    while reached < to {
+        let events = api.runtime.events_page(id, reached + 1).await?;
+        for event in events.iter().filter(|event| event.seq <= to) {
             reached = event.seq;
-            data.extend(told.iter().filter_map(|told| told.to_json().as_object().cloned()));
+            data.extend(teller.tell(event).iter().filter_map(|told| told.to_json().as_object().cloned()));
+        }
+        if events.is_empty() {
+            break;
         }
     }
     Ok(Answer::json(&EventsPage { data, next: (reached < last).then_some(reached) }))

@@ -206,6 +206,30 @@ fn a_run_is_started_followed_and_read_to_its_result() {
 /// A request (method, path, headers, body), and what is answered: status, code, pointers.
 type Row<'r> = (&'r str, &'r str, &'r [&'r str], Option<Json>, u16, &'r str, &'r [&'r str]);
 
+/// Whatever cursor a reader comes with, it is told what one that read from the start is.
+#[test]
+fn every_cursor_leads_to_the_same_events() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]);
+    for scenario in ["fault-drill", "handoff-4", "retail-season"] {
+        let reply = server.ask("POST", "/api/runs", &["prefer: wait=50"], Some(&json!({"scenario": scenario, "model": "stub"})));
+        let id = reply.json()["run_id"].as_str().expect("an id").to_owned();
+        let last = server.ended(&id)["events"].as_u64().expect("a count");
+        let lines = |after: u64| {
+            let path = format!("/api/runs/{id}/events?after={after}");
+            server.ask("GET", &path, &["accept: application/x-ndjson"], None).body
+        };
+        let all = lines(0);
+        let behind = |after: u64| -> Vec<&str> {
+            let seq = |line: &str| serde_json::from_str::<Json>(line).ok().and_then(|event| event["seq"].as_u64());
+            all.lines().filter(|line| seq(line).is_some_and(|seq| seq > after)).collect()
+        };
+        for after in (1..=last).step_by((last as usize / 25).max(1)).chain([last - 1, last, last + 5]) {
+            assert_eq!(lines(after).lines().collect::<Vec<_>>(), behind(after), "{scenario} after {after} of {last}");
+        }
+    }
+}
+
 #[test]
 fn what_is_wrong_is_told_with_its_place() {
     let home = Home::new();
