@@ -148,6 +148,15 @@ impl BenchArgs {
 }
 
 pub(super) async fn bench(app: &App, args: &BenchArgs) -> Result<Exit, Failure> {
+    let idle = [
+        ("--latency", args.latency != 0 && args.workload != Workload::Http, Workload::Http),
+        ("--endpoint", args.endpoint.is_some() && args.workload != Workload::Http, Workload::Http),
+        ("--live", args.live && args.workload != Workload::Waiting, Workload::Waiting),
+    ];
+    if let Some((flag, _, of)) = idle.into_iter().find(|(_, given, _)| *given) {
+        let message = format!("`{flag}` means nothing to the workload `{}`", args.workload.name());
+        return Err(Failure::usage(message).help(format!("it is for `--workload {}`", of.name())));
+    }
     match args.hold {
         Some(hold) => return waiting::hold(app, args, hold).await,
         None if args.workload == Workload::Waiting => return waiting::bench(app, args).await,

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::home::{Home, keys};
 
-const DAILY: [&str; 4] = ["init", "validate", "run", "show"];
+const DAILY: [&str; 5] = ["init", "validate", "run", "show", "serve"];
 const REST: [&str; 13] =
     ["ask", "ls", "tail", "why", "resume", "resolve", "tell", "replay", "store", "schema", "bench", "completions", "version"];
 
@@ -35,9 +35,11 @@ fn what_is_not_there_is_a_usage_error() {
         let said = home.run(arguments).exits(2);
         assert!(said.err.contains(words) && said.out.is_empty(), "{arguments:?}: {}", said.err);
     };
-    check(&["sweep"], "unrecognized subcommand");
+    check(&["up"], "unrecognized subcommand");
     check(&["sweep", "coin-shop", "x"], "unrecognized subcommand");
     check(&["help", "fork"], "there is no command `fork`");
+    check(&["bench", "--latency", "5"], "`--latency` means nothing to the workload `handoff-4-rules`");
+    check(&["bench", "--workload", "handoff-4-stub", "--live"], "`--live` means nothing");
     check(&["run"], "SCENARIO");
     check(&["run", "coin-shop", "--set", "x"], "name=value");
     check(&["run", "coin-shop", "--runs", "0"], "1..=");
