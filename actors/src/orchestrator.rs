@@ -202,7 +202,8 @@ impl Actor for Orchestrator {
                     Box::pin(state.go_ahead(&myself)).await?;
                     return Ok(Box::pin(state.flush_answer()).await?);
                 }
-                if from_outside {
+                // The shards of a large population report one after the other, with nothing to decide in between.
+                if from_outside || state.log.is_full() {
                     Box::pin(state.flush()).await?;
                 }
             }

@@ -146,6 +146,7 @@ impl From<AppendError> for Problem {
                 tracing::warn!(%why, "the store takes no writes");
                 Problem::new("unavailable", "the store takes no writes just now").after(1)
             }
+            AppendError::TooLarge { .. } => Problem::invalid(vec![Fault { pointer: String::new(), message: e.to_string() }]),
             AppendError::Unknown => {
                 Problem::new("unavailable", "the store did not answer in time: look whether it was done").after(1)
             }

@@ -252,3 +252,12 @@ fn a_paused_run_goes_on_when_it_is_named() {
     let again: Said = home.run(&["resume", &id, "--output", "json"]);
     assert_eq!(again.json()["run_id"], id.as_str());
 }
+
+/// What the shards of one wave report is more than a frame holds.
+#[test]
+fn a_wave_of_many_shards_is_cut_into_frames() {
+    let said =
+        Home::new().run(&["run", "population", "--set", "shoppers=30000", "--set", "ticks=1", "--memory", "--output", "json"]);
+    let run = said.exits(0).json();
+    assert_eq!((run["status"].as_str(), run["restarts"].as_u64()), (Some("completed"), Some(0)));
+}
