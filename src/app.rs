@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
+use commedia_actors::identity::Identity;
 use commedia_actors::log::LoadError;
 use commedia_actors::metrics::Metrics;
 use commedia_actors::model::Model;
@@ -11,6 +12,7 @@ use commedia_actors::model::gateway::Gateway;
 use commedia_actors::orchestrator::CommandError;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{CommandFailed, Runtime, RuntimeOptions, StartError};
+use commedia_actors::scope::WorkspaceId;
 use commedia_actors::store::{AppendError, OpenError, ReadError};
 use commedia_actors::telemetry::Telemetry;
 
@@ -81,12 +83,36 @@ impl App {
 
     /// Opens the store and starts the runtime, with room for so many live runs at least.
     pub async fn open(&self, live: usize) -> Result<Runtime, Failure> {
-        self.try_open(live).await.map_err(open_failure)
+        let runtime = self.try_open(live).await.map_err(open_failure)?;
+        self.known(runtime).await
     }
 
     /// The same, for a caller that has something to do where the store does not open.
     pub async fn try_open(&self, live: usize) -> Result<Runtime, OpenError> {
-        Runtime::open(RuntimeOptions { max_live_runs: self.settings.max_live_runs.max(live), ..self.options() }).await
+        let runtime =
+            Runtime::open(RuntimeOptions { max_live_runs: self.settings.max_live_runs.max(live), ..self.options() }).await?;
+        Ok(self.within(runtime))
+    }
+
+    /// A runtime whose workspace is there; else it is closed again.
+    async fn known(&self, runtime: Runtime) -> Result<Runtime, Failure> {
+        let here = runtime.workspace().clone();
+        if here == WorkspaceId::local() {
+            return Ok(runtime);
+        }
+        let found = Identity::open(&runtime).await.map(|identity| identity.directory().workspace(here.as_str()).is_ok());
+        if matches!(found, Ok(true)) {
+            return Ok(runtime);
+        }
+        close(&runtime).await;
+        let missing =
+            || Failure::usage(format!("there is no workspace `{here}` here")).help("`commedia workspace ls` lists them");
+        Err(found.map_or_else(|e| Failure::new(Exit::Store, e), |_| missing()))
+    }
+
+    /// From within the workspace that was asked for.
+    fn within(&self, runtime: Runtime) -> Runtime {
+        runtime.within(self.settings.workspace.clone(), "local")
     }
 
     /// The same, with models' answers recorded or played.
@@ -96,7 +122,8 @@ impl App {
         }
         let model = Some(tape.model(self.model())?);
         let options = RuntimeOptions { max_live_runs: self.settings.max_live_runs.max(live), model, ..self.options() };
-        Runtime::open(options).await.map_err(open_failure)
+        let runtime = Runtime::open(options).await.map_err(open_failure)?;
+        self.known(self.within(runtime)).await
     }
 
     fn options(&self) -> RuntimeOptions {

@@ -2,13 +2,18 @@
 
 mod ask;
 mod bench;
+mod command;
 mod completions;
+mod config;
 mod crash_points;
+mod doctor;
 mod drive;
 mod init;
 mod ls;
 mod peer;
+mod people;
 mod release;
+mod remote;
 mod replay;
 mod resolve;
 mod resume;
@@ -26,11 +31,13 @@ mod why;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use commedia_actors::scope::WorkspaceId;
 use commedia_actors::store::engine::Durability;
 
 use crate::app::App;
 use crate::failure::{Exit, Failure};
 use crate::output::{Console, Format};
+use crate::remote::Remote;
 use crate::settings::{Flags, Settings};
 
 /// Runs networks of agents over a scenario, durably.
@@ -40,7 +47,7 @@ use crate::settings::{Flags, Settings};
     version,
     disable_help_subcommand = true,
     arg_required_else_help = true,
-    after_help = "Also: ask ls tail why resume resolve tell replay store schema bench completions version (commedia help --all).\nA first run: commedia run coin-shop"
+    after_help = "Also: ask ls tail why resume cancel pause resolve tell replay user workspace key store config doctor schema bench completions version (commedia help --all).\nA first run: commedia run coin-shop"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -64,6 +71,12 @@ struct Global {
     /// What an acknowledged event survives: a power cut, or the end of this process
     #[arg(long, global = true, value_name = "WHAT")]
     durability: Option<DurabilityFlag>,
+    /// The server to act on instead of the local data folder [default: $COMMEDIA_SERVER]; $COMMEDIA_TOKEN says who asks
+    #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["data", "memory", "store", "workspace"])]
+    server: Option<String>,
+    /// The workspace, by its id [default: $COMMEDIA_WORKSPACE, else that of a local data folder]
+    #[arg(long, global = true, value_name = "ID")]
+    workspace: Option<WorkspaceId>,
     /// Threads that work [default: one for each core]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
@@ -76,6 +89,24 @@ struct Global {
     /// Log more: info, debug (-vv), trace (-vvv)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+}
+
+impl Global {
+    fn flags(&self) -> Flags {
+        Flags {
+            data: self.data.clone(),
+            memory: self.memory,
+            store: self.store.clone(),
+            durability: self.durability.map(|d| match d {
+                DurabilityFlag::Fsync => Durability::Fsync,
+                DurabilityFlag::Process => Durability::Process,
+            }),
+            workers: self.workers.map(usize::from),
+            workspace: self.workspace.clone(),
+            server: self.server.clone(),
+            verbose: self.verbose,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -98,8 +129,19 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Show a run
     Show(show::ShowArgs),
+    /// Serve the API with a finished run to look at; nothing is kept
+    Up(serve::UpArgs),
     /// Serve the API: HTTP and WebSocket
     Serve(serve::ServeArgs),
+    /// Users: make, list, remove
+    #[command(hide = true)]
+    User(people::UserArgs),
+    /// Workspaces: make, list
+    #[command(hide = true)]
+    Workspace(people::WorkspaceArgs),
+    /// Keys for programs: make, list, revoke
+    #[command(hide = true)]
+    Key(people::KeyArgs),
     /// List runs, newest first
     #[command(hide = true)]
     Ls(ls::LsArgs),
@@ -112,6 +154,12 @@ enum Command {
     /// Go on with what was interrupted
     #[command(hide = true)]
     Resume(resume::ResumeArgs),
+    /// End a run
+    #[command(hide = true)]
+    Cancel(command::CommandArgs),
+    /// Let a run stand still
+    #[command(hide = true)]
+    Pause(command::CommandArgs),
     /// Say something to an agent of a run
     #[command(hide = true)]
     Tell(tell::TellArgs),
@@ -136,6 +184,15 @@ enum Command {
     /// Answer as a model's server would, for tests
     #[command(hide = true)]
     Peer(peer::PeerArgs),
+    /// Print settings with where they come from
+    #[command(hide = true)]
+    Config(config::ConfigArgs),
+    /// Say what a run or a server would stumble over here
+    #[command(hide = true)]
+    Doctor,
+    /// Print the API's document (OpenAPI 3.1)
+    #[command(hide = true)]
+    Openapi,
     /// Print completions for a shell
     #[command(hide = true)]
     Completions(completions::CompletionsArgs),
@@ -148,6 +205,41 @@ enum Command {
     /// Explain the program or a command
     #[command(hide = true)]
     Help(HelpArgs),
+}
+
+impl Command {
+    /// Whether it has nothing to do with stored runs, so that a server makes no difference.
+    fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Command::Init(_)
+                | Command::Validate(_)
+                | Command::Serve(_)
+                | Command::Up(_)
+                | Command::Config(_)
+                | Command::Doctor
+                | Command::Openapi
+                | Command::Schema(_)
+                | Command::Bench(_)
+                | Command::Peer(_)
+                | Command::Completions(_)
+                | Command::CrashPoints
+                | Command::Version
+                | Command::Help(_)
+        )
+    }
+
+    /// Its word, of those that do not act on a server.
+    fn word(&self) -> &'static str {
+        match self {
+            Command::Why(_) => "why",
+            Command::Tell(_) => "tell",
+            Command::Resolve(_) => "resolve",
+            Command::Replay(_) => "replay",
+            Command::Store(_) => "store",
+            _ => "this",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -164,22 +256,16 @@ impl Cli {
     pub fn prepare(&self) -> Result<(Settings, Console), Failure> {
         crash_points::arm()?;
         let global = &self.global;
-        let flags = Flags {
-            data: global.data.clone(),
-            memory: global.memory,
-            store: global.store.clone(),
-            durability: global.durability.map(|d| match d {
-                DurabilityFlag::Fsync => Durability::Fsync,
-                DurabilityFlag::Process => Durability::Process,
-            }),
-            workers: global.workers.map(usize::from),
-            verbose: global.verbose,
-        };
+        let flags = global.flags();
         Ok((Settings::read(&flags)?, Console::new(global.output, global.quiet)))
     }
 
     /// Does what was asked.
     pub async fn perform(self, app: &App) -> Result<Exit, Failure> {
+        if let Some(url) = app.settings.server.as_deref().filter(|_| !self.command.is_local()) {
+            let token = std::env::var("COMMEDIA_TOKEN").ok().filter(|token| !token.is_empty());
+            return remote::perform(app, &Remote::new(url, token)?, self.command).await;
+        }
         match self.command {
             Command::Init(args) => init::init(app, &args),
             Command::Validate(args) => validate::validate(app, &args),
@@ -190,15 +276,31 @@ impl Cli {
             Command::Tail(args) => tail::tail(app, &args).await,
             Command::Why(args) => why::why(app, &args).await,
             Command::Resume(args) => resume::resume(app, &args).await,
+            Command::Cancel(args) => command::cancel(app, &args).await,
+            Command::Pause(args) => command::pause(app, &args).await,
             Command::Tell(args) => tell::tell(app, &args).await,
             Command::Resolve(args) => resolve::resolve(app, &args).await,
             Command::Release(args) => release::release(app, &args).await,
             Command::Replay(args) => replay::replay(app, &args).await,
             Command::Serve(args) => serve::serve(app, &args).await,
+            Command::User(args) => people::user(app, &args).await,
+            Command::Workspace(args) => people::workspace(app, &args).await,
+            Command::Key(args) => people::key(app, &args).await,
             Command::Store(args) => store::store(app, &args).await,
             Command::Schema(args) => schema::schema(app, &args),
             Command::Bench(args) => bench::bench(app, &args).await,
             Command::Peer(args) => peer::peer(app, &args).await,
+            Command::Config(args) => config::config(app, &args, &self.global.flags()),
+            Command::Doctor => doctor::doctor(app).await,
+            Command::Openapi => {
+                let document = crate::http::document();
+                match app.console.format {
+                    Format::Table => app.console.line(&crate::output::pretty(&document)),
+                    _ => app.console.document(&document, String::new),
+                }
+                Ok(Exit::Ok)
+            }
+            Command::Up(args) => serve::up(app, &args).await,
             Command::Completions(args) => completions::completions(app, &args),
             Command::CrashPoints => crash_points::crash_points(app),
             Command::Version => version::version(app),
@@ -216,6 +318,7 @@ const EXIT_CODES: &str = "Exit codes:
     4  a run failed
     5  a limit was reached, or a run waits with nobody to ask
     6  cancelled by a person
+    7  a server cannot be reached, or lets nobody in
     8  the store is locked, damaged or full
    99  a check or threshold was missed
   130  interrupted; the state is saved";

@@ -22,6 +22,8 @@ pub enum Exit {
     Limit = 5,
     /// Cancelled, rejected or timed out by a person.
     Cancelled = 6,
+    /// A server cannot be reached, or lets nobody in.
+    Server = 7,
     /// The store is locked, damaged or full.
     Store = 8,
     /// A check or threshold was missed.

@@ -1,15 +1,23 @@
 //! The front-end: the whole table of routes on one screen. It drives the one filter and the API's document, so that they cannot
-//! drift apart. Below the table nothing knows warp.
+//! drift apart. Handlers know nothing of warp.
 
+mod auth;
 mod events;
+mod exchange;
+mod feed;
+mod gate;
 mod listener;
 mod openapi;
 mod pages;
+mod people;
 mod probes;
 mod problem;
+mod rates;
 mod route;
 mod runs;
 mod scenarios;
+mod tls;
+mod token;
 mod wire;
 mod ws;
 
@@ -21,20 +29,31 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use commedia_actors::model::Model;
-use commedia_actors::run_id::RunId;
-use commedia_actors::runtime::{Runtime, StartError, StartOptions};
+use commedia_actors::runtime::Runtime;
 use commedia_domain::id::Hash32;
-use http::Method;
+use commedia_domain::identity::Role::{Admin, Owner, Viewer};
+use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tower_http::compression::Compression;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_layer::Layer;
 
-use self::route::{Asked, InQuery, Kind, Route, Routes};
-use self::scenarios::Catalogue;
+use self::feed::Feeds;
+use self::gate::AuthContext;
+pub(crate) use self::gate::Gate;
+pub(crate) use self::listener::listen;
+use self::rates::Rates;
+use self::route::{InQuery, Kind, Route, Routes};
+use self::scenarios::Packs;
 use self::wire::{
-    Document, Done, EventsPage, Extract, Health, NewRun, Object, Reason, Release, RunView, RunsPage, ScenarioView, ScenariosPage,
-    StateView, Validated,
+    Document, Done, EventsPage, Extract, Grant, Health, KeyMade, KeyView, KeysPage, LogIn, Me, MemberRole, MemberView,
+    MembersPage, ModelsPage, NewKey, NewMember, NewRun, NewUser, NewWorkspace, Object, Password, ProblemView, Reason, Refresh,
+    Release, RunView, RunsPage, ScenarioView, ScenariosPage, SetUp, StateView, Ticket, TokenError, Tokens, ToolsPage,
+    TranscriptPage, UsageView, UserView, UsersPage, Validated, VersionsPage, WorkspaceView, WorkspacesPage,
 };
 use crate::failure::{Exit, Failure};
 use crate::settings::Settings;
@@ -67,14 +86,22 @@ const IN_RUNS: &[InQuery] = &[
     InQuery { name: "status", kind: Kind::OneOf(STATUSES), about: "Only runs that stand so" },
     InQuery { name: "scenario", kind: Kind::Text(200), about: "Only runs of a scenario" },
 ];
-const AFTER: InQuery = InQuery { name: "after", kind: Kind::Whole(0, u64::MAX >> 11), about: "Only events behind this seq" };
+/// The last seq that a number of JSON names exactly.
+const LAST: u64 = (1 << 53) - 1;
+const AFTER: InQuery = InQuery { name: "after", kind: Kind::Whole(0, LAST), about: "Only events behind this seq" };
 const IN_EVENTS: &[InQuery] = &[
     AFTER,
     InQuery { name: "limit", kind: Kind::Whole(1, 1000), about: "Stored events on a page (200); streams go on to the end" },
 ];
-const IN_STATE: &[InQuery] = &[InQuery { name: "at", kind: Kind::Whole(1, u64::MAX >> 11), about: "The seq of an event" }];
+const IN_STATE: &[InQuery] = &[InQuery { name: "at", kind: Kind::Whole(1, LAST), about: "The seq of an event" }];
+const CURSOR: InQuery = InQuery { name: "after", kind: Kind::Text(100), about: "The `cursor` of the last frame" };
+const IN_FEED: &[InQuery] = &[CURSOR];
+const TICKET: InQuery =
+    InQuery { name: "ticket", kind: Kind::Text(128), about: "What `POST /api/auth/ws-ticket` gave; good once" };
+const IN_FEED_WS: &[InQuery] = &[CURSOR, TICKET];
 const IN_WS: &[InQuery] = &[
     AFTER,
+    TICKET,
     InQuery { name: "view", kind: Kind::OneOf(&["frames", "events"]), about: "`events`: the durable events themselves" },
 ];
 
@@ -83,27 +110,45 @@ const IN_WS: &[InQuery] = &[
 pub(crate) fn table() -> Vec<Route> {
     let get = |path, id, handler| Route::new(Method::GET, path, id, handler);
     let post = |path, id, handler| Route::new(Method::POST, path, id, handler);
+    let put = |path, id, handler| Route::new(Method::PUT, path, id, handler);
+    let patch = |path, id, handler| Route::new(Method::PATCH, path, id, handler);
     let delete = |path, id, handler| Route::new(Method::DELETE, path, id, handler);
     let reason: fn() -> Json = || json!({"reason": "no longer needed"});
     vec![
-        get("/", "index", to!(pages::index)).undocumented(),
-        get("/docs", "docs", to!(pages::docs)).undocumented(),
-        get("/redoc", "redoc", to!(pages::redoc)).undocumented(),
-        get("/assets/{file}", "asset", to!(pages::assets)).undocumented(),
-        get("/openapi.json", "openapi", to!(pages::openapi)).undocumented(),
+        get("/", "index", to!(pages::index)).undocumented().open(),
+        get("/docs", "docs", to!(pages::docs)).undocumented().open(),
+        get("/redoc", "redoc", to!(pages::redoc)).undocumented().open(),
+        get("/assets/{file}", "asset", to!(pages::assets)).undocumented().open(),
+        get("/openapi.json", "openapi", to!(pages::openapi)).undocumented().open(),
         get("/schema/{kind}/v1.json", "schema", to!(pages::schema)).about("system", "The JSON Schema of a scenario, an event or the settings")
-            .content(200, "The schema", vec![("application/schema+json", None)], &[]).fails(&["not_found"]),
-        get("/livez", "livez", to!(probes::live)).about("system", "Whether the process answers").gives::<Health>(200, "It does"),
+            .content(200, "The schema", vec![("application/schema+json", None)], &[]).fails(&["not_found"]).open(),
+        get("/livez", "livez", to!(probes::live)).about("system", "Whether the process answers").gives::<Health>(200, "It does").open(),
         get("/readyz", "readyz", to!(probes::ready)).about("system", "Whether a new run could begin now")
-            .gives::<Health>(200, "It could").gives::<Health>(503, "Not now: `checks` says why"),
+            .gives::<Health>(200, "It could").gives::<Health>(503, "Not now: `checks` says why").open(),
         get("/metrics", "metrics", to!(probes::metrics)).about("system", "Metrics in Prometheus' text format")
-            .content(200, "The metrics", vec![("text/plain", None)], &[]),
+            .content(200, "The metrics", vec![("text/plain", None)], &[]).open(),
         get("/api/system", "system", to!(probes::system)).about("system", "Live runs, queues, the store").gives::<Object>(200, "How it stands"),
+
+        get("/api/models", "list_models", to!(probes::models)).about("system", "Providers of models, and whether there is a key").gives::<ModelsPage>(200, "All of them"),
+        get("/api/tools", "list_tools", to!(probes::tools)).about("system", "Tools that any scenario may name without declaring a server").gives::<ToolsPage>(200, "All of them"),
 
         get("/api/scenarios", "list_scenarios", to!(scenarios::list)).about("scenarios", "Scenarios that can be run by name")
             .gives::<ScenariosPage>(200, "All of them"),
-        get("/api/scenarios/{name}", "get_scenario", to!(scenarios::one)).about("scenarios", "One scenario with its parameters")
-            .gives::<ScenarioView>(200, "The scenario").fails(&["not_found"]),
+        post("/api/scenarios", "put_scenario", to!(scenarios::add)).about("scenarios", "Keep a scenario under its own name: a document, or a tar.gz with its files")
+            .raw(scenarios::KINDS).content(200, "It is kept already", vec![("application/json", Some(|g| g.subschema_for::<ScenarioView>()))], &["ETag", "Location"])
+            .content(201, "A new version", vec![("application/json", Some(|g| g.subschema_for::<ScenarioView>()))], &["ETag", "Location"]).fails(&["conflict", "uncompiled", "precondition_failed"]),
+        get("/api/scenarios/{name}", "get_scenario", to!(scenarios::one)).about("scenarios", "One scenario with its parameters; `NAME@VERSION` for an older one")
+            .content(200, "The scenario", vec![("application/json", Some(|g| g.subschema_for::<ScenarioView>()))], &["ETag"])
+            .content(304, "It is as it was", vec![], &["ETag"]).fails(&["not_found"]),
+        put("/api/scenarios/{name}", "replace_scenario", to!(scenarios::replace)).about("scenarios", "Keep a scenario under this name, which is its own; `If-Match` for no other's")
+            .raw(scenarios::KINDS).content(200, "It is kept already", vec![("application/json", Some(|g| g.subschema_for::<ScenarioView>()))], &["ETag", "Location"])
+            .content(201, "A new version", vec![("application/json", Some(|g| g.subschema_for::<ScenarioView>()))], &["ETag", "Location"]).fails(&["conflict", "uncompiled", "precondition_failed"]),
+        delete("/api/scenarios/{name}", "delete_scenario", to!(scenarios::remove)).about("scenarios", "Forget a name; runs of it go on")
+            .content(204, "It means nothing any more", vec![], &[]).fails(&["not_found", "conflict"]),
+        get("/api/scenarios/{name}/versions", "list_versions", to!(scenarios::versions)).about("scenarios", "All versions of a scenario, the newest first")
+            .gives::<VersionsPage>(200, "All of them").fails(&["not_found"]),
+        get("/api/scenarios/{name}/openapi.json", "get_scenario_openapi", to!(scenarios::document)).about("scenarios", "A document of the API in which runs are of this scenario")
+            .gives::<Object>(200, "OpenAPI 3.1").fails(&["not_found"]),
         post("/api/scenarios/validate", "validate_scenario", to!(scenarios::validate)).about("scenarios", "All that is wrong with a document")
             .takes::<Document>(scenarios::document_example).gives::<Validated>(200, "What was found, with lines and columns"),
         post("/api/parameters/extract", "extract_parameters", to!(scenarios::extract)).about("scenarios", "Parameters in a person's words; starts nothing")
@@ -125,6 +170,8 @@ pub(crate) fn table() -> Vec<Route> {
         get("/api/runs/{run_id}/events", "get_events", to!(events::events)).about("runs", "A run's events: a page, or a stream as they come (Accept)")
             .query(IN_EVENTS).content(200, "The events", vec![("application/json", Some(|g| g.subschema_for::<EventsPage>())),
                 ("text/event-stream", None), ("application/x-ndjson", None)], &[]).fails(&["not_found"]),
+        get("/api/runs/{run_id}/transcript", "get_transcript", to!(events::transcript)).about("runs", "What was said and done in a run, in order: a page").query(IN_EVENTS)
+            .gives::<TranscriptPage>(200, "A page").fails(&["not_found"]),
         post("/api/runs/{run_id}/cancel", "cancel_run", to!(runs::cancel)).about("runs", "End a run").may_take::<Reason>(reason)
             .gives::<Done>(200, "It ends").fails(&["not_found", "conflict", "busy"]),
         post("/api/runs/{run_id}/pause", "pause_run", to!(runs::pause)).about("runs", "Let a run stand still").may_take::<Reason>(reason)
@@ -133,22 +180,82 @@ pub(crate) fn table() -> Vec<Route> {
             .gives::<Done>(200, "It goes on").fails(&["not_found", "conflict", "busy", "not_built", "invalid"]),
         post("/api/runs/{run_id}/release", "release_run", to!(runs::release)).about("runs", "Let a quarantined run go on, or end")
             .takes::<Release>(|| json!({"to": "running"})).gives::<Done>(200, "So it is").fails(&["not_found", "conflict", "busy"]),
+        get("/api/events", "follow_workspace", to!(feed::events)).about("runs", "What happens in all runs of the workspace, as it comes (Accept)").query(IN_FEED)
+            .content(200, "Frames as a WebSocket has them, each with its `cursor`", vec![("text/event-stream", None), ("application/x-ndjson", None)], &[]),
+        get("/ws/events", "follow_workspace_ws", to!(ws::workspace)).query(IN_FEED_WS).undocumented(),
         get("/ws/{run_id}", "follow_run", to!(ws::run)).query(IN_WS).undocumented(),
+
+        get("/setup", "setup_page", to!(pages::setup)).undocumented().open(),
+        post("/api/auth/setup", "set_up", to!(auth::set_up)).about("auth", "Make the first user, with what the set-up link carries").open()
+            .takes::<SetUp>(|| json!({"token": "…", "email": "ann@example.com", "password": "correct horse battery"}))
+            .gives::<Tokens>(201, "The user's first tokens").fails(&["unauthorized", "conflict", "busy"]),
+        post("/api/auth/login", "log_in", to!(auth::log_in)).about("auth", "Log in with a password").open().takes::<LogIn>(auth::log_in_example)
+            .gives::<Tokens>(200, "Tokens of a new session").fails(&["unauthorized", "conflict", "busy"]),
+        post("/api/auth/refresh", "refresh", to!(auth::refresh)).about("auth", "The next tokens of a session; a token that refreshes is good once").open()
+            .takes::<Refresh>(|| json!({"refresh_token": "cr_…"})).gives::<Tokens>(200, "The next tokens").fails(&["unauthorized", "conflict", "busy"]),
+        post("/api/auth/token", "token", to!(auth::token)).about("auth", "OAuth 2.0 tokens (RFC 6749): password, refresh_token, client_credentials").open()
+            .form().takes::<Grant>(auth::grant_example).gives::<Tokens>(200, "Tokens").content(400, "None, and why", vec![("application/json", Some(|g| g.subschema_for::<TokenError>())), ("application/problem+json", Some(|g| g.subschema_for::<ProblemView>()))], &[]).fails(&["conflict", "busy"]),
+        post("/api/auth/logout", "log_out", to!(auth::log_out)).about("auth", "End the session, for whoever has its tokens").needs(Viewer)
+            .content(204, "It has ended", vec![], &[]),
+        post("/api/auth/ws-ticket", "ws_ticket", to!(auth::ws_ticket)).about("auth", "A ticket that opens one WebSocket within 30 s").needs(Viewer)
+            .gives::<Ticket>(200, "The ticket").fails(&["conflict", "busy"]),
+        post("/api/auth/password", "set_password", to!(auth::password)).about("auth", "Set another password; every other session ends").needs(Viewer)
+            .takes::<Password>(|| json!({"current": "correct horse battery", "new": "a staple for the battery"}))
+            .gives::<Tokens>(200, "Tokens of a new session").fails(&["conflict", "busy"]),
+        get("/api/auth/me", "me", to!(auth::me)).about("auth", "Who you are, where, and what you may do").gives::<Me>(200, "You"),
+
+        get("/api/users", "list_users", to!(people::users)).about("users", "Users who work in this workspace").needs(Admin).gives::<UsersPage>(200, "All of them").fails(&["conflict"]),
+        post("/api/users", "create_user", to!(people::add_user)).about("users", "A new user, with a role in this workspace").needs(Admin)
+            .takes::<NewUser>(people::user_example).gives::<UserView>(201, "The user").fails(&["conflict"]),
+        get("/api/users/{user_id}", "get_user", to!(people::user)).about("users", "A user: yourself, or one of this workspace")
+            .gives::<UserView>(200, "The user").fails(&["not_found", "conflict"]),
+        delete("/api/users/{user_id}", "delete_user", to!(people::remove_user)).about("users", "Remove a user, everywhere").needs(Viewer)
+            .content(204, "Gone", vec![], &[]).fails(&["forbidden", "not_found", "conflict"]),
+        get("/api/workspaces", "list_workspaces", to!(people::workspaces)).about("workspaces", "Workspaces in which you have a role")
+            .gives::<WorkspacesPage>(200, "All of them").fails(&["conflict"]),
+        post("/api/workspaces", "create_workspace", to!(people::add_workspace)).about("workspaces", "A new workspace, which you own").needs(Admin)
+            .takes::<NewWorkspace>(|| json!({"name": "Spring"})).gives::<WorkspaceView>(201, "The workspace").fails(&["conflict"]),
+        get("/api/workspaces/{workspace_id}", "get_workspace", to!(people::workspace)).about("workspaces", "This workspace")
+            .gives::<WorkspaceView>(200, "The workspace").fails(&["not_found", "conflict"]),
+        patch("/api/workspaces/{workspace_id}", "rename_workspace", to!(people::rename_workspace)).about("workspaces", "Call this workspace otherwise").needs(Owner)
+            .takes::<NewWorkspace>(|| json!({"name": "Summer"})).gives::<WorkspaceView>(200, "The workspace").fails(&["not_found", "conflict"]),
+        get("/api/workspaces/{workspace_id}/usage", "get_usage", to!(people::usage)).about("workspaces", "What this workspace uses")
+            .gives::<UsageView>(200, "So much").fails(&["not_found", "conflict"]),
+        get("/api/workspaces/{workspace_id}/members", "list_members", to!(people::members)).about("workspaces", "Who works here").needs(Admin)
+            .gives::<MembersPage>(200, "All of them").fails(&["not_found", "conflict"]),
+        post("/api/workspaces/{workspace_id}/members", "add_member", to!(people::add_member)).about("workspaces", "Let a user of the account work here, too").needs(Admin)
+            .takes::<NewMember>(|| json!({"email": "bob@example.com", "role": "viewer"})).gives::<MemberView>(201, "The member").fails(&["not_found", "conflict"]),
+        put("/api/workspaces/{workspace_id}/members/{user_id}", "change_member", to!(people::change_member)).about("workspaces", "Give a member another role").needs(Admin)
+            .takes::<MemberRole>(|| json!({"role": "admin"})).gives::<MemberView>(200, "The member").fails(&["not_found", "conflict"]),
+        delete("/api/workspaces/{workspace_id}/members/{user_id}", "remove_member", to!(people::remove_member)).about("workspaces", "Let a member work here no longer").needs(Admin)
+            .content(204, "Gone", vec![], &[]).fails(&["not_found", "conflict"]),
+        get("/api/keys", "list_keys", to!(people::keys)).about("keys", "Keys to this workspace").needs(Admin).gives::<KeysPage>(200, "All of them").fails(&["conflict"]),
+        post("/api/keys", "create_key", to!(people::add_key)).about("keys", "A new key; its text is told once").needs(Admin).takes::<NewKey>(people::key_example)
+            .gives::<KeyMade>(201, "The key").fails(&["not_found", "conflict"]),
+        get("/api/keys/{key_id}", "get_key", to!(people::key)).about("keys", "A key").needs(Admin).gives::<KeyView>(200, "The key").fails(&["not_found", "conflict"]),
+        delete("/api/keys/{key_id}", "revoke_key", to!(people::revoke_key)).about("keys", "Let a key open nothing any more").needs(Admin)
+            .content(204, "Gone", vec![], &[]).fails(&["not_found", "conflict"]),
     ]
 }
 
 /// Bounds of what is read of a request.
 pub(crate) struct BodyLimits {
     pub(crate) body_bytes: usize,
+    pub(crate) bundle_bytes: usize,
     pub(crate) body_pause: Duration,
 }
 
 /// The front-end's state: what every handler is given.
 pub(crate) struct Api {
-    pub(crate) runtime: Runtime,
+    /// The runtime from within no asker's workspace: handlers are given one with what they are asked.
+    pub(crate) instance: Runtime,
+    pub(crate) gate: Box<Gate>,
+    pub(crate) rates: Arc<Rates>,
     pub(crate) settings: Settings,
     pub(crate) model: Arc<dyn Model>,
-    pub(crate) scenarios: Catalogue,
+    pub(crate) packs: Packs,
+    /// Workspaces that somebody follows.
+    pub(crate) feeds: Feeds,
     pub(crate) limits: BodyLimits,
     pub(crate) routes: Routes,
     /// The API's document and its tag.
@@ -161,16 +268,28 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    fn new(runtime: Runtime, settings: Settings, model: Arc<dyn Model>) -> Result<Api, Failure> {
+    fn new(instance: Runtime, gate: Gate, settings: Settings, model: Arc<dyn Model>) -> Result<Api, Failure> {
         let routes = Routes::new(table(), openapi::body_schema).map_err(|why| Failure::new(Exit::Internal, why))?;
-        let document = openapi::document(routes.table()).to_string();
+        let document = openapi::document(routes.table(), gate.has_users()).to_string();
         let tag = format!("\"{}\"", &Hash32::of(document.as_bytes()).to_string()[..16]);
-        let limits = BodyLimits { body_bytes: settings.http.max_body_bytes, body_pause: settings.http.body_timeout };
+        let limits = BodyLimits {
+            body_bytes: settings.http.max_body_bytes,
+            bundle_bytes: settings.http.max_bundle_bytes,
+            body_pause: settings.http.body_timeout,
+        };
         let process = RandomState::new().hash_one(std::process::id());
         let closing = watch::Sender::new(false);
-        let scenarios = Catalogue::default();
+        let (packs, feeds) = (Packs::default(), Feeds::default());
         let (document, requests) = ((document.into(), tag), AtomicU64::new(0));
-        Ok(Api { runtime, settings, model, scenarios, limits, routes, document, closing, requests, process })
+        let rates = Arc::new(if gate.has_users() { Rates::new(&settings.http.rates) } else { Rates::none() });
+        let gate = Box::new(gate);
+        Ok(Api { instance, gate, rates, settings, model, packs, feeds, limits, routes, document, closing, requests, process })
+    }
+
+    /// How long somebody is let in yet, where that ends.
+    pub(crate) fn left_of(&self, context: &AuthContext) -> Option<Duration> {
+        let left = context.expires_ms?.saturating_sub(self.settings.clock.now_ms());
+        Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)) + Duration::from_millis(1))
     }
 
     /// An id for a request that brought none.
@@ -180,12 +299,12 @@ impl Api {
 }
 
 /// Runs that were interrupted go on, and those that wait are woken in their time. One that cannot go on is named, and left.
-async fn go_on(api: Arc<Api>) {
-    let standings = match api.runtime.standings().await {
+async fn go_on_with_all(api: Arc<Api>) {
+    let standings = match api.instance.standings().await {
         Ok(standings) => standings,
         Err(why) => return tracing::error!(%why, "runs that were interrupted are not known: restart the server"),
     };
-    api.runtime.keep_time(&standings);
+    api.instance.keep_time(&standings);
     let count = standings.interrupted.len();
     let mut working = JoinSet::new();
     for id in standings.interrupted {
@@ -194,8 +313,9 @@ async fn go_on(api: Arc<Api>) {
         }
         let api = api.clone();
         working.spawn(async move {
-            if let Err(why) = resumed(&api, &id).await {
-                tracing::warn!(run = %id, why, "an interrupted run does not go on");
+            match runs::go_on(&api, &api.instance.of(&id), id.id()).await {
+                Ok(_) => {}
+                Err(problem) => tracing::warn!(run = %id, why = problem.detail, "an interrupted run does not go on"),
             }
         });
     }
@@ -205,48 +325,74 @@ async fn go_on(api: Arc<Api>) {
     }
 }
 
-async fn resumed(api: &Api, id: &RunId) -> Result<(), String> {
-    let (created, scenario, _) = api.runtime.beginning(id).await.map_err(|e| e.to_string())?;
-    crate::models::check(&scenario, &created.models, &api.settings.models).map_err(|failure| failure.to_string())?;
-    match api.runtime.resume(id, StartOptions::default()).await {
-        // Somebody was quicker.
-        Ok(_) | Err(StartError::Live(_) | StartError::Ended(..)) => Ok(()),
-        Err(e) => Err(e.to_string()),
-    }
-}
-
 /// Comes back when the server ends.
 pub(crate) async fn ends(closing: &mut watch::Receiver<bool>) {
     // The sender is the front-end's state, which whoever waits holds.
     drop(closing.wait_for(|closing| *closing).await);
 }
 
-/// Whether a request comes from no page, or from one of this server's own.
-pub(crate) fn is_same_origin(asked: &Asked) -> bool {
-    let Some(origin) = asked.header("origin") else { return true };
-    let host = asked.header("host");
-    origin.split_once("://").is_some_and(|(_, authority)| Some(authority) == host)
+/// The API's document, of a server with users.
+pub(crate) fn document() -> Json {
+    openapi::document(table().iter(), true)
+}
+
+/// Whether a certificate and its key can be used.
+pub(crate) fn check_tls(certificate: &std::path::Path, key: &std::path::Path) -> Result<(), Failure> {
+    tls::acceptor(certificate, key).map(drop)
+}
+
+/// What is worth compressing: not what is small, and not what comes piece by piece.
+fn compressed() -> impl Predicate {
+    let stream = NotForContentType::const_new("application/x-ndjson");
+    SizeAbove::new(1024).and(NotForContentType::SSE).and(stream)
+}
+
+/// Who may read answers besides this server's own pages: nobody, unless it is said.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    let allowed: Vec<HeaderValue> = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+    if allowed.is_empty() {
+        return None;
+    }
+    let exposed =
+        ["etag", "link", "location", "retry-after", "ratelimit", "ratelimit-policy", "x-request-id", "idempotency-replayed"];
+    let cors = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(allowed))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(
+            ["authorization", "content-type", "if-match", "if-none-match", "idempotency-key", "last-event-id", "prefer"]
+                .map(HeaderName::from_static),
+        )
+        .expose_headers(exposed.map(HeaderName::from_static))
+        .max_age(Duration::from_secs(600));
+    Some(cors)
 }
 
 /// Serves the runtime until `stop`.
 pub(crate) async fn serve(
     listener: TcpListener,
     runtime: Runtime,
+    gate: Gate,
     settings: Settings,
     model: Arc<dyn Model>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let (drain, bounds) = (settings.drain, settings.http.clone());
-    let api = Arc::new(Api::new(runtime, settings, model)?);
-    let going_on = tokio::spawn(go_on(api.clone()));
+    let api = Arc::new(Api::new(runtime, gate, settings, model)?);
+    let going_on = tokio::spawn(go_on_with_all(api.clone()));
+    let forgetting = tokio::spawn(api.rates.clone().forget());
     let limits = listener::Limits { connections: bounds.max_connections, head: bounds.head_timeout };
-    let service = warp::service(api.clone().filter());
+    let tls = bounds.tls.as_ref().map(|(certificate, key)| tls::acceptor(certificate, key)).transpose()?;
+    let service = Compression::new(warp::service(api.clone().filter())).compress_when(compressed());
     let stopping = async {
         stop.await;
         api.closing.send_replace(true);
     };
-    listener::serve(listener, service, limits, stopping, drain).await;
+    match cors(&bounds.origins) {
+        Some(cors) => listener::serve(listener, cors.layer(service), tls, limits, stopping, drain).await,
+        None => listener::serve(listener, service, tls, limits, stopping, drain).await,
+    }
     going_on.abort();
+    forgetting.abort();
     // Streams and WebSockets say that it ends.
     if tokio::time::timeout(drain, api.closing.closed()).await.is_err() {
         tracing::warn!("streams were cut: they had not ended within {} s", drain.as_secs_f64());

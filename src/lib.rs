@@ -1,4 +1,5 @@
-//! The process edge of commedia: the only code that knows the command line, the environment and the terminal.
+//! The process edge of commedia: the only code that knows the command line, the environment,
+//! the terminal and HTTP.
 //!
 //! ```text
 //! argv ─▶ cli ─▶ settings ─▶ app::App ─▶ Runtime::start_run ─▶ Orchestrator: decide, append, apply, publish, perform
@@ -8,8 +9,10 @@
 //! Data goes to standard output, everything else to standard error; what a command ends with is `failure::Exit`.
 
 pub mod app;
+mod bundle;
 pub mod causes;
 pub mod cli;
+pub mod day;
 pub mod diagnostics;
 pub mod estimate;
 pub mod events;
@@ -22,7 +25,9 @@ pub mod models;
 pub mod output;
 pub mod packs;
 pub mod parameters;
+mod password;
 pub mod progress;
+pub mod remote;
 pub mod report;
 pub mod secrets;
 pub mod settings;

@@ -37,6 +37,16 @@ pub struct Bound {
     pub notes: Vec<String>,
 }
 
+impl Bound {
+    /// The model that reads parameters out of texts, where one outside the process does: its binding and its alias.
+    pub fn reads(&self, scenario: &Scenario) -> Option<(&ModelBinding, Option<Arc<ModelAlias>>)> {
+        let at = scenario.extraction.model;
+        let binding = at.and_then(|at| self.models.get(at)).or(self.models.last());
+        let binding = binding.filter(|binding| matches!(binding, ModelBinding::Provider { .. }))?;
+        Some((binding, at.and_then(|at| scenario.models.get(at)).cloned()))
+    }
+}
+
 /// Who answers for each alias. What can be known to fail is refused here, before anything is stored.
 pub async fn bind(scenario: &Scenario, wanted: Wanted<'_>, settings: &ModelSettings) -> Result<Bound, Failure> {
     let count = scenario.models.len() + 1;

@@ -93,6 +93,11 @@ impl Console {
         }
     }
 
+    /// The same streams once more.
+    pub fn again(&self) -> Console {
+        Console { gone: AtomicBool::new(false), ..*self }
+    }
+
     /// A remark for people, on standard error; nothing with `--quiet`.
     pub fn note(&self, text: &str) {
         if !self.quiet {

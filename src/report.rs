@@ -108,6 +108,16 @@ pub fn thresholds(scenario: &Scenario, runs: &[Outcome]) -> Vec<Verdict> {
     scenario.thresholds.iter().map(verdict).collect()
 }
 
+/// One run judged by itself: its thresholds count where it completed.
+pub fn of_one(loaded: &LoadedRun) -> (Outcome, Vec<Verdict>) {
+    let outcome = Outcome::of(loaded);
+    let verdicts = match outcome.status {
+        Status::Completed => thresholds(loaded.run.scenario(), std::slice::from_ref(&outcome)),
+        _ => Vec::new(),
+    };
+    (outcome, verdicts)
+}
+
 /// The exit code of some runs judged together.
 pub fn exit_of(runs: &[Outcome], verdicts: &[Verdict]) -> Exit {
     let missed = verdicts.iter().any(|v| v.passed == Some(false)).then_some(Exit::Missed);

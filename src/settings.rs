@@ -1,8 +1,12 @@
 //! Settings of the process: the embedded default ← a file ← the environment ← flags, checked once, here and nowhere else.
 
 pub mod models;
+pub mod rates;
 pub mod server;
+mod shown;
 pub mod telemetry;
+
+pub use self::shown::Shown;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +16,7 @@ use commedia_actors::budget::DayLimits;
 use commedia_actors::clock::WallClock;
 use commedia_actors::prices::Prices;
 use commedia_actors::runtime::Keep;
+use commedia_actors::scope::WorkspaceId;
 use commedia_actors::store::{self, engine::Durability};
 use commedia_actors::tool::address::Allowed;
 use commedia_actors::tool::mcp::McpOptions;
@@ -40,6 +45,10 @@ pub struct Flags {
     pub durability: Option<Durability>,
     /// `--workers`.
     pub workers: Option<usize>,
+    /// `--workspace`.
+    pub workspace: Option<WorkspaceId>,
+    /// `--server`.
+    pub server: Option<String>,
     /// How often `-v`.
     pub verbose: u8,
 }
@@ -49,6 +58,10 @@ pub struct Flags {
 pub struct Settings {
     /// The data folder.
     pub data: PathBuf,
+    /// The workspace that commands on it work in.
+    pub workspace: WorkspaceId,
+    /// The server that commands act on instead.
+    pub server: Option<String>,
     /// The store: `memory:`, `sled://DIR` or `fjall://DIR`.
     pub store: String,
     /// What an acknowledgement survives.
@@ -167,7 +180,7 @@ struct LogLayer {
 /// The variables of the environment, as a function so that tests need none.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const VARIABLES: [&str; 21] = [
+const VARIABLES: [&str; 29] = [
     "COMMEDIA_STORE__URL",
     "COMMEDIA_STORE__DURABILITY",
     "COMMEDIA_RUNTIME__WORKERS",
@@ -184,8 +197,16 @@ const VARIABLES: [&str; 21] = [
     "COMMEDIA_HTTP__BIND",
     "COMMEDIA_HTTP__MAX_CONNECTIONS",
     "COMMEDIA_HTTP__MAX_BODY",
+    "COMMEDIA_HTTP__MAX_BUNDLE",
     "COMMEDIA_HTTP__HEAD_TIMEOUT",
     "COMMEDIA_HTTP__BODY_TIMEOUT",
+    "COMMEDIA_HTTP__RATES__ADDRESS",
+    "COMMEDIA_HTTP__RATES__PRINCIPAL",
+    "COMMEDIA_HTTP__RATES__WORKSPACE",
+    "COMMEDIA_HTTP__RATES__LOG_IN",
+    "COMMEDIA_HTTP__TLS__CERTIFICATE",
+    "COMMEDIA_HTTP__TLS__KEY",
+    "COMMEDIA_HTTP__CORS__ORIGINS",
     "COMMEDIA_TELEMETRY__OTLP_ENDPOINT",
     "COMMEDIA_TELEMETRY__BODIES",
     "COMMEDIA_LOG__FILTER",
@@ -201,9 +222,6 @@ impl Settings {
         if let Some(name) = unknown {
             return Err(Failure::usage(format!("the environment variable `{name}` means nothing"))
                 .help(format!("known are {}, and COMMEDIA_MODELS__PROVIDER__KEY", VARIABLES.join(", "))));
-        }
-        if env("COMMEDIA_SERVER").is_some() {
-            return Err(Failure::usage("COMMEDIA_SERVER is set, and this version acts on local data only").help("unset it"));
         }
         Settings::layered(flags, &env, &file(&env)?)
     }
@@ -253,6 +271,13 @@ impl Settings {
             2 => "debug".into(),
             _ => "trace".into(),
         };
+        // A folder that is named goes before a server of the environment.
+        let names_a_folder = flags.data.is_some() || flags.store.is_some() || flags.memory;
+        let workspace = match (&flags.workspace, env("COMMEDIA_WORKSPACE")) {
+            (Some(workspace), _) => workspace.clone(),
+            (None, Some(text)) => text.parse().map_err(|e| Failure::usage(format!("COMMEDIA_WORKSPACE: {e}")))?,
+            (None, None) => WorkspaceId::local(),
+        };
         let offset_s = match env("COMMEDIA_CLOCK_OFFSET_S") {
             Some(text) => text
                 .parse()
@@ -262,6 +287,8 @@ impl Settings {
         Ok(Settings {
             data,
             store,
+            workspace,
+            server: flags.server.clone().or_else(|| env("COMMEDIA_SERVER").filter(|_| !names_a_folder)),
             durability,
             workers: workers.filter(|n| *n > 0).unwrap_or_else(cores).min(1024),
             max_live_runs: live.unwrap_or(1024).max(1),
@@ -280,6 +307,13 @@ impl Settings {
             log: word,
             clock: WallClock::offset(offset_s),
         })
+    }
+
+    /// Each setting with its value and where that comes from.
+    pub fn shown(flags: &Flags) -> Result<Vec<Shown>, Failure> {
+        let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+        let file = file_text(&env)?;
+        Ok(shown::shown(flags, &env, file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()))))
     }
 
     /// The folder of the store, where it has one.
@@ -425,12 +459,17 @@ pub fn durability_word(durability: Durability) -> &'static str {
 }
 
 fn file(env: Env<'_>) -> Result<Layer, Failure> {
+    file_text(env)?.map_or_else(|| Ok(Layer::default()), |(name, text)| layer(&name, &text))
+}
+
+/// The file that holds, if there is one: its name and its text.
+fn file_text(env: Env<'_>) -> Result<Option<(String, String)>, Failure> {
     let config = env("XDG_CONFIG_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
     let config = config.or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".config")));
     let paths = [Some(PathBuf::from("commedia.toml")), config.map(|dir| dir.join("commedia/config.toml"))];
     for path in paths.into_iter().flatten() {
         match crate::source::read_bounded(&path) {
-            Ok(bytes) => return layer(&path.display().to_string(), &String::from_utf8_lossy(&bytes)),
+            Ok(bytes) => return Ok(Some((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => {
                 let why = crate::source::reason(&e);
@@ -438,7 +477,7 @@ fn file(env: Env<'_>) -> Result<Layer, Failure> {
             }
         }
     }
-    Ok(Layer::default())
+    Ok(None)
 }
 
 fn layer(name: &str, text: &str) -> Result<Layer, Failure> {

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::run_id::RunId;
 use crate::runtime::Runtime;
+use crate::scope::ScopedRun;
 
 /// How long the memory that was read counts as current.
 const MEMORY_FOR: Duration = Duration::from_millis(100);
@@ -114,6 +114,11 @@ impl Queue {
         None
     }
 
+    fn busy(&self) -> Busy {
+        let what = format!("{} runs are live and {} wait for a place", self.places, self.new);
+        Busy { what, retry_after: self.retry_after() }
+    }
+
     /// When as many have gone as wait now.
     fn retry_after(&self) -> Duration {
         let rounds = u32::try_from(self.new / self.places.max(1)).unwrap_or(u32::MAX).saturating_add(1);
@@ -159,8 +164,7 @@ impl Places {
                 return Ok(self.place());
             }
             if entry == Entry::New && queue.new >= queue.most_new {
-                let what = format!("{} runs are live and {} wait for a place", queue.places, queue.new);
-                return Err(NoPlace::Busy(Busy { what, retry_after: queue.retry_after() }));
+                return Err(NoPlace::Busy(queue.busy()));
             }
             queue.new += usize::from(entry == Entry::New);
             let (sender, waiting) = oneshot::channel();
@@ -177,6 +181,12 @@ impl Places {
     /// Whether somebody waits for one.
     pub(crate) fn are_wanted(&self) -> bool {
         !self.queue().lanes.is_empty()
+    }
+
+    /// Refuses where a new run would find neither a place nor one in the queue.
+    fn room(&self) -> Result<(), Busy> {
+        let queue = self.queue();
+        if queue.free == 0 && queue.new >= queue.most_new { Err(queue.busy()) } else { Ok(()) }
     }
 
     /// New runs that wait, and whether one more would be refused.
@@ -205,15 +215,17 @@ pub struct Backlog {
 }
 
 impl Runtime {
+    /// Refuses where a new run would be refused, before any work is spent on it. One that is let pass here may be refused later.
+    pub fn room(&self) -> Result<(), Busy> {
+        let shed = |reason: &str| self.shared.metrics.shed_total.with_label_values(&[reason]).inc();
+        self.shared.places.room().inspect_err(|_| shed("runs"))?;
+        self.shared.memory.check().inspect_err(|_| shed("memory"))
+    }
+
     /// How much work there is.
     pub fn backlog(&self) -> Backlog {
         let (queued, is_full) = self.shared.places.waiting();
         Backlog { live: self.live(), queued, is_full: is_full || self.shared.memory.check().is_err() }
-    }
-
-    /// Whether the store takes writes now.
-    pub fn is_writable(&self) -> bool {
-        self.shared.store.is_writable()
     }
 }
 
@@ -251,10 +263,10 @@ impl Ceiling {
 
 /// The commands of each run that are not answered yet: bounded, because an actor's own mailbox is not.
 #[derive(Default)]
-pub(crate) struct Commands(Mutex<HashMap<RunId, usize>>);
+pub(crate) struct Commands(Mutex<HashMap<ScopedRun, usize>>);
 
 /// The right to bring one command.
-pub(crate) struct Turn<'c>(&'c Commands, RunId);
+pub(crate) struct Turn<'c>(&'c Commands, ScopedRun);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
@@ -269,7 +281,7 @@ impl Drop for Turn<'_> {
 }
 
 impl Commands {
-    pub(crate) fn enter(&self, run: &RunId) -> Result<Turn<'_>, Busy> {
+    pub(crate) fn enter(&self, run: &ScopedRun) -> Result<Turn<'_>, Busy> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(run.clone()).or_insert(0);
         if *count >= COMMANDS {

@@ -4,13 +4,14 @@
 //! a run hears of it, and durable in the run before the run spends it. So whatever ends in between, no more is ever spent than
 //! was handed out; what a slice lost that way is missing for the rest of that day. A run gives back what it did not need.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use commedia_domain::event::{Amount, Event};
-use commedia_domain::run::state::WORKSPACE;
 use tokio::sync::Mutex;
 
 use crate::log::{LoadError, LogWriter, cause, read_page};
+use crate::scope::WorkspaceId;
 use crate::store::digest::Digest;
 use crate::store::live::LiveRow;
 use crate::store::{Head, Store, StreamId, StreamKind};
@@ -36,11 +37,11 @@ impl DayLimits {
     }
 }
 
-/// The budget of the day that is.
+/// The budgets of the day that is: each workspace has its own, with the same limits.
 pub(crate) struct DayBudget {
     limits: DayLimits,
     store: Store,
-    today: Mutex<Option<Today>>,
+    today: Mutex<HashMap<WorkspaceId, Today>>,
 }
 
 struct Today {
@@ -56,7 +57,7 @@ pub(crate) fn day_of(wall_ms: i64) -> i64 {
 
 impl DayBudget {
     pub(crate) fn new(limits: DayLimits, store: Store) -> DayBudget {
-        DayBudget { limits, store, today: Mutex::new(None) }
+        DayBudget { limits, store, today: Mutex::default() }
     }
 
     pub(crate) fn limits(&self) -> DayLimits {
@@ -64,10 +65,10 @@ impl DayBudget {
     }
 
     /// More of a day's budget for a run that is so much short of it: a slice at least, and no more than is left. Durable.
-    pub(crate) async fn grant(&self, wall_ms: i64, short: Amount) -> Result<Amount, LoadError> {
+    pub(crate) async fn grant(&self, workspace: &WorkspaceId, wall_ms: i64, short: Amount) -> Result<Amount, LoadError> {
         let DayLimits { tokens, micro_usd } = self.limits;
         let mut today = self.today.lock().await;
-        let today = self.open(&mut today, wall_ms).await?;
+        let today = self.open(&mut today, workspace, wall_ms).await?;
         let share = |limit: Option<u64>, given: u64, short: u64| match limit {
             Some(limit) if short > 0 => short.max(limit / SLICES).min(limit.saturating_sub(given)),
             _ => 0,
@@ -83,26 +84,48 @@ impl DayBudget {
     }
 
     /// A run did not need so much of what it was given on a day. Of another day than this one nothing is left to give back to.
-    pub(crate) async fn give_back(&self, wall_ms: i64, day: i64, amount: Amount) -> Result<(), LoadError> {
+    pub(crate) async fn give_back(
+        &self,
+        workspace: &WorkspaceId,
+        wall_ms: i64,
+        day: i64,
+        amount: Amount,
+    ) -> Result<(), LoadError> {
         let mut today = self.today.lock().await;
-        let today = self.open(&mut today, wall_ms).await?;
+        let today = self.open(&mut today, workspace, wall_ms).await?;
         if today.day == day && !amount.is_nothing() {
             self.write(today, today.given.less(amount), "give-back", wall_ms).await?;
         }
         Ok(())
     }
 
-    /// The day's stream, read where this is the first look at it.
-    async fn open<'t>(&self, today: &'t mut Option<Today>, wall_ms: i64) -> Result<&'t mut Today, LoadError> {
-        let day = day_of(wall_ms);
-        if today.as_ref().is_none_or(|t| t.day != day) {
-            *today = Some(self.read(day, wall_ms).await?);
+    /// What was handed out on the day that is.
+    pub(crate) async fn given(&self, workspace: &WorkspaceId, wall_ms: i64) -> Result<Amount, LoadError> {
+        if !self.limits.is_set() {
+            return Ok(Amount::default());
         }
-        today.as_mut().ok_or_else(|| LoadError::Stopped("the day's budget is not there".into()))
+        let mut today = self.today.lock().await;
+        Ok(self.open(&mut today, workspace, wall_ms).await?.given)
     }
 
-    async fn read(&self, day: i64, wall_ms: i64) -> Result<Today, LoadError> {
-        let stream = StreamId::new(WORKSPACE, StreamKind::Budget, &format!("day-{day}"));
+    /// The day's stream, read where this is the first look at it.
+    async fn open<'t>(
+        &self,
+        today: &'t mut HashMap<WorkspaceId, Today>,
+        workspace: &WorkspaceId,
+        wall_ms: i64,
+    ) -> Result<&'t mut Today, LoadError> {
+        let day = day_of(wall_ms);
+        if today.get(workspace).is_none_or(|t| t.day != day) {
+            // Yesterday's are of no more use.
+            today.retain(|_, t| t.day == day);
+            today.insert(workspace.clone(), self.read(workspace, day, wall_ms).await?);
+        }
+        today.get_mut(workspace).ok_or_else(|| LoadError::Stopped("the day's budget is not there".into()))
+    }
+
+    async fn read(&self, workspace: &WorkspaceId, day: i64, wall_ms: i64) -> Result<Today, LoadError> {
+        let stream = StreamId::new(workspace.as_str(), StreamKind::Budget, &format!("day-{day}"));
         let stream = stream.map_err(|e| LoadError::Stopped(e.to_string()))?;
         let (mut given, mut head) = (Amount::default(), Head::START);
         loop {
@@ -120,7 +143,7 @@ impl DayBudget {
 
     async fn write(&self, today: &mut Today, given: Amount, kind: &'static str, wall_ms: i64) -> Result<(), LoadError> {
         today.log.set_cause(why(kind, wall_ms));
-        today.log.push(Event::BudgetGranted { day: today.day, amount: given }, WORKSPACE)?;
+        today.log.push(Event::BudgetGranted { day: today.day, amount: given })?;
         let written = today.log.flush(&self.store, None, LiveRow::Keep).await;
         match written {
             Ok(_) => today.given = given,

@@ -1,7 +1,7 @@
 //! Whoever follows a run from a cursor on, for as long as they like and whichever orchestrator works on it.
 //!
 //! The store is what is read; what was published lately lies in a ring that all followers of a run share, and tells them that
-//! there is more. Nothing is kept for a follower but its cursor: one that never reads costs nothing, and misses nothing.
+//! there is more. A follower is a cursor: nothing waits for one that does not ask, and it misses nothing.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::live::Shared;
 use crate::log::{LoadError, StoredEvent};
 use crate::recovery::{page, stream_of};
-use crate::run_id::RunId;
+use crate::scope::ScopedRun;
 
 /// Events that a run's ring holds: a follower further behind reads them from the store.
 const RECENT: usize = 512;
@@ -68,7 +68,7 @@ impl Topic {
 /// The events of a run behind a cursor, as they are durable.
 pub struct Follower {
     shared: Arc<Shared>,
-    id: RunId,
+    id: ScopedRun,
     topic: Arc<Topic>,
     published: watch::Receiver<u64>,
     cursor: u64,
@@ -83,15 +83,10 @@ impl Drop for Follower {
 }
 
 impl Follower {
-    pub(crate) fn new(shared: Arc<Shared>, id: RunId, after: u64) -> Follower {
+    pub(crate) fn new(shared: Arc<Shared>, id: ScopedRun, after: u64) -> Follower {
         let topic = shared.registry.enter(&id);
         let published = topic.last.subscribe();
         Follower { shared, id, topic, published, cursor: after, caught_up: false }
-    }
-
-    /// The seq of the last event that was handed out.
-    pub fn cursor(&self) -> u64 {
-        self.cursor
     }
 
     /// Waits for events behind the cursor: at least one, as many as are there within a bound. Dropping the future loses nothing.
@@ -102,7 +97,8 @@ impl Follower {
                 Some(events) => events,
                 None if self.caught_up && published <= self.cursor => Vec::new(),
                 None => {
-                    let events = page(&self.shared.store, &stream_of(&self.id)?, self.cursor + 1).await?;
+                    // Boxed, so that whoever waits is small.
+                    let events = Box::pin(page(&self.shared.store, &stream_of(&self.id)?, self.cursor + 1)).await?;
                     self.caught_up = events.is_empty();
                     events
                 }

@@ -13,7 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::admission::{Ceiling, Commands, Place, Places};
 use crate::budget::DayBudget;
+use crate::catalogue::Catalogue;
 use crate::clock::WallClock;
+use crate::feed::Feeds;
 use crate::log::{LoadError, StoredEvent};
 use crate::meta::WAITING;
 use crate::metrics::Metrics;
@@ -24,6 +26,7 @@ use crate::prices::Prices;
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::runtime::StartOptions;
+use crate::scope::ScopedRun;
 use crate::store::{Head, Store};
 use crate::subscribers::Subscribers;
 use crate::telemetry::Telemetry;
@@ -51,6 +54,10 @@ pub(crate) struct Shared {
     pub(crate) places: Places,
     /// The ceiling of memory for new runs.
     pub(crate) memory: Ceiling,
+    /// Whoever listens to whole workspaces.
+    pub(crate) feeds: Feeds,
+    /// Scenarios by name.
+    pub(crate) catalogue: Catalogue,
     /// Commands that are not answered yet.
     pub(crate) commands: Commands,
     /// Whether many runs want to begin at once.
@@ -66,6 +73,17 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Events of a run are durable: its followers and those of its workspace are told. Without them, up to which one.
+    pub(crate) fn tell(&self, run: &ScopedRun, last: u64, events: &[StoredEvent]) {
+        if let Some(topic) = self.registry.topic(run) {
+            match events {
+                [] => topic.tell(last),
+                events => topic.publish(events),
+            }
+        }
+        self.feeds.publish(run, last, events);
+    }
+
     /// The run that has waited longest is asked for its place.
     pub(crate) fn ask_to_give_way(&self) {
         while let Some(run) = self.timers.pop_idlest() {
@@ -114,7 +132,9 @@ pub(crate) type Finished = Box<Result<LoadedRun, LoadError>>;
 
 /// A run that is live in this process.
 pub(crate) struct Live {
-    pub(crate) id: RunId,
+    pub(crate) id: ScopedRun,
+    /// Who let it go on, as causes name it.
+    pub(crate) principal: Arc<str>,
     pub(crate) scenario: Arc<Scenario>,
     /// The first event, for a run whose log may not be there yet.
     created: Mutex<Option<Box<Created>>>,
@@ -132,7 +152,8 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn new(
-        id: RunId,
+        id: ScopedRun,
+        principal: Arc<str>,
         scenario: Arc<Scenario>,
         created: Option<Box<Created>>,
         start: StartOptions,
@@ -141,6 +162,7 @@ impl Live {
         let (sender, receiver) = oneshot::channel();
         let live = Live {
             id,
+            principal,
             scenario,
             created: Mutex::new(created),
             subscribers: Subscribers::default(),

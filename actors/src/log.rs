@@ -14,7 +14,7 @@ use crate::store::live::LiveRow;
 use crate::store::{Append, AppendError, Damage, Head, Lease, ReadError, Store, StreamId};
 
 /// Bytes read from the store at once.
-pub(crate) const PAGE_BYTES: usize = 4 * 1024 * 1024;
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of a frame above which the next event begins a new one: below the limit by the largest event a turn makes.
 const FRAME_FULL: usize = 160 * 1024;
 
@@ -113,7 +113,7 @@ impl LogWriter {
     }
 
     /// Encodes an event behind what waits already.
-    pub(crate) fn push(&mut self, event: Event, workspace: &str) -> Result<Arc<Event>, AppendError> {
+    pub(crate) fn push(&mut self, event: Event) -> Result<Arc<Event>, AppendError> {
         self.payload.clear();
         event.encode_into(&mut self.payload);
         let payload = &self.payload;
@@ -126,7 +126,7 @@ impl LogWriter {
         let mut apart: Vec<Blob> = Vec::new();
         event.bodies(&mut |body: &Body| {
             if let Some((_, bytes)) = body.blob() {
-                apart.push(Blob::new(workspace, bytes));
+                apart.push(Blob::new(bytes));
             }
         });
         for blob in apart {

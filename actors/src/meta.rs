@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use commedia_domain::event::Created;
-use commedia_domain::run::state::WORKSPACE;
 use commedia_domain::run::{State, Status};
 use serde::{Deserialize, Serialize};
 
-use crate::run_id::RunId;
+use crate::scope::ScopedRun;
 use crate::store::live::LiveRow;
 use crate::store::{BadName, StreamId, StreamKind};
 
@@ -17,8 +16,8 @@ pub(crate) const WAITING: &str = "waiting";
 const QUARANTINED: &str = "quarantined";
 
 /// The stream of a run.
-pub(crate) fn run_stream(id: &RunId) -> Result<StreamId, BadName> {
-    StreamId::new(WORKSPACE, StreamKind::Run, id.as_str())
+pub(crate) fn run_stream(id: &ScopedRun) -> Result<StreamId, BadName> {
+    StreamId::new(id.workspace().as_str(), StreamKind::Run, id.as_str())
 }
 
 /// What lists show of a run.

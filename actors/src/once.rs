@@ -12,7 +12,6 @@ use std::sync::Arc;
 use commedia_domain::event::ENGINE;
 use commedia_domain::id::Hash32;
 use commedia_domain::run::RunInput;
-use commedia_domain::run::state::WORKSPACE;
 use commedia_domain::scenario::Scenario;
 
 use crate::log::LoadError;
@@ -87,12 +86,15 @@ impl Runtime {
         }
         let id = receipt.run;
         // Whoever asks at the same moment waits until the run is durable.
-        let _load = self.loads.alone(&id).await;
-        let stream = run_stream(&id).map_err(|_| LoadError::Unknown(id.to_string()))?;
-        if self.shared.store.head(&stream).await.map_err(LoadError::from)? != Head::START
-            || self.shared.registry.get(&id).is_some()
-        {
+        let scoped = self.scoped(&id);
+        let _load = self.loads.alone(&scoped).await;
+        let stream = run_stream(&scoped).map_err(|_| LoadError::Unknown(id.to_string()))?;
+        if self.shared.store.head(&stream).await.map_err(LoadError::from)? != Head::START {
             return Ok(Started::Known(id));
+        }
+        if self.shared.registry.get(&scoped).is_some() {
+            // Whoever asked first has gone, and the run is not durable yet.
+            return Err(StartError::Live(id).into());
         }
         Ok(Started::New(self.start_as(id, scenario, created, start).await?))
     }
@@ -100,7 +102,7 @@ impl Runtime {
     /// The receipt of a key: one that is there, or a new one, durable.
     async fn receipt(&self, once: Once) -> Result<Receipt, LoadError> {
         let (store, now) = (&self.shared.store, self.shared.clock.now_ms());
-        let stream = StreamId::new(WORKSPACE, StreamKind::Identity, &format!("once-{}", once.key));
+        let stream = StreamId::new(self.workspace.as_str(), StreamKind::Identity, &format!("once-{}", once.key));
         let stream = stream.map_err(|e| LoadError::Stopped(e.to_string()))?;
         for _ in 0..ATTEMPTS {
             let frames = store.read(&stream, 1, PAGE_BYTES).await?;
@@ -114,8 +116,8 @@ impl Runtime {
                 return Ok(receipt);
             }
             let receipt = Receipt { run: RunId::new(), payload: once.payload, wall_ms: now };
-            let cause =
-                Cause { kind: "once".into(), id: once.key, payload_hash: once.payload, principal: "local".into(), wall_ms: now };
+            let principal = self.principal.clone();
+            let cause = Cause { kind: "once".into(), id: once.key, payload_hash: once.payload, principal, wall_ms: now };
             let lease = store.lease(&stream);
             let mut frame = FrameBuilder::new(ENGINE, &head, lease.epoch, cause);
             let full = |_| LoadError::Stopped("a receipt does not fit into a frame".into());

@@ -19,7 +19,7 @@ use commedia_domain::event::{Created, Discovered, Event, Injected, Work};
 use commedia_domain::id::{AgentIx, ToolIx};
 use commedia_domain::message::{Seat, StepId, TurnId};
 use commedia_domain::rules::{Order, SHARD};
-use commedia_domain::run::state::{STATE_VERSION, WORKSPACE};
+use commedia_domain::run::state::STATE_VERSION;
 use commedia_domain::run::{Command, Effect, Refusal, Run};
 use commedia_domain::scenario::ToolRef;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -260,7 +260,7 @@ impl Actor for Orchestrator {
 impl State {
     async fn begin(begin: Begin) -> Result<State, ActorProcessingErr> {
         let Begin { live, shared, origin, .. } = begin;
-        let principal: Arc<str> = "local".into();
+        let principal = live.principal.clone();
         let now = shared.clock.now_ms();
         let (run, log, meta, snapshot_at, fresh) = match origin {
             Origin::New(created) => {
@@ -268,7 +268,7 @@ impl State {
                 let why = cause("run", &principal, created.scenario_hash.0.as_slice(), now);
                 let lease = shared.store.lease(&stream);
                 let mut log = LogWriter::new(stream, lease, Head::START, Default::default(), why);
-                log.push(Event::RunCreated(created.clone()), WORKSPACE)?;
+                log.push(Event::RunCreated(created.clone()))?;
                 let meta = RunMeta::fresh(&created, now);
                 (Run::new(live.scenario.clone(), *created), log, meta, 0, true)
             }
@@ -281,7 +281,7 @@ impl State {
         };
         let run = run.with_builtins(shared.builtins.clone());
         let told = shared.telemetry.clone();
-        let trace = told.map(|told| Box::new(Trace::new(told, live.id.clone(), meta.started_ms, now)));
+        let trace = told.map(|told| Box::new(Trace::new(told, live.id.id().clone(), meta.started_ms, now)));
         let mut state = State {
             live,
             shared,
@@ -424,7 +424,7 @@ impl State {
         let refused = self.run.state().counts.refused;
         for event in events {
             let seq = self.log.next_seq();
-            let event = self.log.push(event, WORKSPACE)?;
+            let event = self.log.push(event)?;
             self.count(&event);
             if let Some(trace) = &mut self.trace {
                 trace.saw(&event, seq, &self.run);
@@ -479,7 +479,7 @@ impl State {
             }
             pass(Point::PublishBefore);
             let lagged = self.live.publish(&events);
-            self.shared.registry.topic(&self.live.id).iter().for_each(|topic| topic.publish(&events));
+            self.shared.tell(&self.live.id, self.log.head().seq, &events);
             pass(Point::PublishAfter);
             if let Some(trace) = &mut self.trace {
                 trace.durable();
@@ -659,7 +659,7 @@ impl State {
     fn loaded(&mut self) -> LoadedRun {
         let ended = self.run.state().status.ended().is_some();
         LoadedRun {
-            id: self.live.id.clone(),
+            id: self.live.id.id().clone(),
             run: self.run.take(),
             digest: self.log.digest(),
             head: self.log.head(),

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use commedia_domain::run::state::WORKSPACE;
 use commedia_domain::run::{Command, Status};
 use tokio::sync::{Notify, Semaphore};
 
@@ -18,11 +17,13 @@ use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
 use crate::points::{Point, pass};
 use crate::rebuild::recover_caught;
 use crate::recovery::Recovered;
-use crate::run_id::{RunId, RunKey};
+use crate::run_id::RunId;
 use crate::runtime::{RunHandle, Runtime, StartError, StartOptions};
+use crate::scope::{Scoped, ScopedRun, WorkspaceId};
 use crate::store::live::LiveRow;
 use crate::store::{AppendError, CheckReport, Damage, ReadError, StreamCheck, StreamId, StreamKind};
 use crate::supervisor::SupervisorMsg;
+use crate::timers::{TimerKey, key_of, run_of};
 
 /// Runs read from the store at once.
 const LOADS: usize = 64;
@@ -146,7 +147,7 @@ impl Rush {
 
 /// Which runs are being read from the store.
 pub(crate) struct Loads {
-    runs: Mutex<HashSet<RunId>>,
+    runs: Mutex<HashSet<ScopedRun>>,
     done: Notify,
     at_once: Semaphore,
 }
@@ -158,7 +159,7 @@ impl Default for Loads {
 }
 
 /// The right to load a run.
-pub(crate) struct Load<'l>(&'l Loads, RunId);
+pub(crate) struct Load<'l>(&'l Loads, ScopedRun);
 
 impl Drop for Load<'_> {
     fn drop(&mut self) {
@@ -169,7 +170,7 @@ impl Drop for Load<'_> {
 
 impl Loads {
     /// Waits until nobody else loads the run.
-    pub(crate) async fn alone(&self, run: &RunId) -> Load<'_> {
+    pub(crate) async fn alone(&self, run: &ScopedRun) -> Load<'_> {
         loop {
             let done = self.done.notified();
             if self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(run.clone()) {
@@ -184,15 +185,15 @@ impl Loads {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standings {
     /// Runs that worked when their process ended, oldest first.
-    pub interrupted: Vec<RunId>,
+    pub interrupted: Vec<Scoped<RunId>>,
     /// Runs that wait for a moment of wall time, with that moment.
-    waiting: Vec<(i64, RunKey)>,
+    waiting: Vec<(i64, TimerKey)>,
     /// How many are paused.
     pub paused: usize,
     /// How many are quarantined.
     pub quarantined: usize,
     /// Runs whose rows say nothing.
-    unclear: Vec<RunId>,
+    unclear: Vec<ScopedRun>,
 }
 
 impl Standings {
@@ -202,21 +203,22 @@ impl Standings {
     }
 
     /// The waiting runs whose moment has come, in its order.
-    pub fn due(&self, now_ms: i64) -> Vec<RunId> {
-        let mut due: Vec<&(i64, RunKey)> = self.waiting.iter().filter(|(at, _)| *at <= now_ms).collect();
+    pub fn due(&self, now_ms: i64) -> Vec<Scoped<RunId>> {
+        let mut due: Vec<&(i64, TimerKey)> = self.waiting.iter().filter(|(at, _)| *at <= now_ms).collect();
         due.sort_unstable();
-        due.into_iter().map(|(_, key)| RunId::of_key(*key)).collect()
+        due.into_iter().map(|(_, key)| run_of(key.clone())).collect()
     }
 
     /// All waiting runs, in the order of their ids.
-    pub fn waiting_ids(&self) -> impl Iterator<Item = RunId> {
-        self.waiting.iter().map(|(_, key)| RunId::of_key(*key))
+    pub fn waiting_ids(&self) -> impl Iterator<Item = Scoped<RunId>> {
+        self.waiting.iter().map(|(_, key)| run_of(key.clone()))
     }
 
-    fn put(&mut self, id: &str, standing: Option<Standing>) {
+    fn put(&mut self, workspace: &WorkspaceId, id: &str, standing: Option<Standing>) {
         let Ok(id) = id.parse::<RunId>() else { return };
+        let id = Scoped::new(workspace.clone(), id);
         match standing {
-            Some(Standing::Waiting(at)) => self.waiting.push((at, id.key())),
+            Some(Standing::Waiting(at)) => self.waiting.push((at, key_of(&id))),
             Some(Standing::Paused) => self.paused += 1,
             Some(Standing::Quarantined) => self.quarantined += 1,
             Some(Standing::Working) => self.interrupted.push(id),
@@ -226,20 +228,28 @@ impl Standings {
 }
 
 impl Runtime {
-    /// The runs that are not over, from the live index: no other run is looked at. A store that an older release wrote is
-    /// given its index first.
+    /// The workspaces that hold anything, in order.
+    pub async fn workspaces(&self) -> Result<Vec<WorkspaceId>, ReadError> {
+        Ok(self.shared.store.workspaces().await?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// The runs of all workspaces that are not over, from the live index: no other run is looked at. A store that an older
+    /// release wrote is given its index first.
     pub async fn standings(&self) -> Result<Standings, ReadError> {
-        let workspace = commedia_domain::run::state::WORKSPACE;
         let store = &self.shared.store;
         if !store.live_is_whole() {
             self.list_live().await?;
         }
         let found = Arc::new(Mutex::new(Standings::default()));
-        let into = found.clone();
-        let visit = move |id: &str, row: &[u8]| {
-            into.lock().unwrap_or_else(PoisonError::into_inner).put(id, Standing::decode(row));
+        let (into, mut of) = (found.clone(), WorkspaceId::local());
+        let visit = move |workspace: &str, id: &str, row: &[u8]| {
+            if of.as_str() != workspace {
+                let Ok(other) = workspace.parse() else { return };
+                of = other;
+            }
+            into.lock().unwrap_or_else(PoisonError::into_inner).put(&of, id, Standing::decode(row));
         };
-        match store.visit_live(workspace, StreamKind::Run, visit).await {
+        match store.visit_live(StreamKind::Run, visit).await {
             Ok(()) => {
                 let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
                 self.cleared_up(found).await
@@ -259,7 +269,7 @@ impl Runtime {
             let meta = self.shared.store.meta(&stream).await?.and_then(|meta| RunMeta::decode(&meta));
             // Where there is no such row either, the run is loaded, and says itself where it stands.
             let standing = meta.map_or(Some(Standing::Working), |meta| meta.standing());
-            standing.into_iter().for_each(|standing| found.put(id.as_str(), Some(standing)));
+            standing.into_iter().for_each(|standing| found.put(id.workspace(), id.as_str(), Some(standing)));
         }
         found.interrupted.sort_unstable();
         Ok(found)
@@ -268,43 +278,40 @@ impl Runtime {
     /// The same from what lists show of each run: for an index that cannot be read.
     async fn standings_of_lists(&self) -> Result<Standings, ReadError> {
         let (mut found, mut after) = (Standings::default(), None);
-        loop {
-            let page = self.listed(&mut after).await?;
-            if page.is_empty() {
-                return Ok(found);
+        while let Some(page) = self.listed(&mut after).await? {
+            for (stream, standing) in page.iter().filter(|(_, standing)| standing.is_some()) {
+                let Ok(workspace) = stream.workspace().parse() else { continue };
+                found.put(&workspace, stream.id(), *standing);
             }
-            let live = page.iter().filter_map(|(stream, standing)| standing.map(|standing| (stream, standing)));
-            live.for_each(|(stream, standing)| found.put(stream.id(), Some(standing)));
         }
+        Ok(found)
     }
 
     /// Writes the live index anew from what lists show of each run.
     async fn list_live(&self) -> Result<(), ReadError> {
         let store = &self.shared.store;
         let written = |e: AppendError| ReadError::Unavailable(e.to_string());
+        let row = |standing: Option<Standing>| standing.map_or(LiveRow::Remove, |standing| LiveRow::Put(standing.encode()));
         let mut after = None;
-        loop {
-            let page = self.listed(&mut after).await?;
-            if page.is_empty() {
-                return store.list_live(Vec::new(), true).await.map_err(written);
-            }
-            let row = |standing: Option<Standing>| standing.map_or(LiveRow::Remove, |standing| LiveRow::Put(standing.encode()));
+        while let Some(page) = self.listed(&mut after).await? {
             let rows = page.into_iter().map(|(stream, standing)| (stream, row(standing)));
             store.list_live(rows.collect(), false).await.map_err(written)?;
         }
+        store.list_live(Vec::new(), true).await.map_err(written)
     }
 
-    /// A page of all runs with where they stand; empty at the end.
-    async fn listed(&self, after: &mut Option<StreamId>) -> Result<Vec<(StreamId, Option<Standing>)>, ReadError> {
-        let workspace = commedia_domain::run::state::WORKSPACE;
-        let page = self.shared.store.streams(workspace, StreamKind::Run, after.as_ref(), PAGE).await?;
-        *after = page.last().map(|listed| listed.stream.clone());
+    /// A page of the runs of all workspaces with where they stand; `None` behind the last.
+    async fn listed(&self, after: &mut Option<StreamId>) -> Result<Option<Vec<(StreamId, Option<Standing>)>>, ReadError> {
+        let page = self.shared.store.every_stream(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        *after = Some(last.stream.clone());
         let standing = |meta: &[u8]| match RunMeta::decode(meta) {
             Some(meta) => meta.standing(),
             // Its log says where it stands.
             None => Some(Standing::Working),
         };
-        Ok(page.into_iter().map(|listed| (listed.stream, standing(&listed.meta))).collect())
+        let runs = page.into_iter().filter(|listed| listed.stream.kind() == StreamKind::Run);
+        Ok(Some(runs.map(|listed| (listed.stream, standing(&listed.meta))).collect()))
     }
 
     /// What the live index has otherwise than the rows of lists, of runs that nobody works on here.
@@ -312,13 +319,14 @@ impl Runtime {
         if !self.shared.store.live_is_whole() {
             return Ok(Vec::new());
         }
-        let rows: Arc<Mutex<HashMap<String, Vec<u8>>>> = Arc::default();
+        /// By workspace and id.
+        type Rows = HashMap<(String, String), Vec<u8>>;
+        let rows: Arc<Mutex<Rows>> = Arc::default();
         let into = rows.clone();
-        let visit = move |id: &str, row: &[u8]| {
-            into.lock().unwrap_or_else(PoisonError::into_inner).insert(id.into(), row.into());
+        let visit = move |workspace: &str, id: &str, row: &[u8]| {
+            into.lock().unwrap_or_else(PoisonError::into_inner).insert((workspace.into(), id.into()), row.into());
         };
-        let workspace = commedia_domain::run::state::WORKSPACE;
-        match self.shared.store.visit_live(workspace, StreamKind::Run, visit).await {
+        match self.shared.store.visit_live(StreamKind::Run, visit).await {
             Ok(()) => {}
             Err(ReadError::Damaged(damage)) => return Ok(vec![damage]),
             Err(e) => return Err(e),
@@ -326,8 +334,10 @@ impl Runtime {
         let rows = std::mem::take(&mut *rows.lock().unwrap_or_else(PoisonError::into_inner));
         let wrong = |found: &StreamCheck| {
             let meta = RunMeta::decode(&found.meta).filter(|_| found.stream.kind() == StreamKind::Run && found.whole)?;
-            let row = rows.get(found.stream.id()).map(|row| Standing::decode(row));
-            let live = found.stream.id().parse().is_ok_and(|id| self.shared.registry.get(&id).is_some());
+            let (workspace, id) = (found.stream.workspace(), found.stream.id());
+            let row = rows.get(&(workspace.to_owned(), id.to_owned())).map(|row| Standing::decode(row));
+            let run = workspace.parse().ok().zip(id.parse().ok()).map(|(workspace, id)| Scoped::new(workspace, id));
+            let live = run.is_some_and(|run| self.shared.registry.get(&run).is_some());
             let what = match (meta.standing(), row) {
                 _ if live => return None,
                 (standing, Some(row)) if standing == row && row.is_some() => return None,
@@ -357,13 +367,15 @@ impl Runtime {
 
     /// Brings a command to a run; one that has no orchestrator is woken for it. Answered when what it led to is durable.
     pub async fn command(&self, id: &RunId, command: Command) -> Result<u64, CommandFailed> {
-        let _turn = self.shared.commands.enter(id).map_err(|busy| {
+        let scoped = self.scoped(id);
+        let _turn = self.shared.commands.enter(&scoped).map_err(|busy| {
             self.shared.metrics.shed_total.with_label_values(&["commands"]).inc();
             CommandFailed::Busy(busy)
         })?;
         for _ in 0..ATTEMPTS {
-            let asked = |reply| OrchestratorMsg::Command { command: Box::new(command.clone()), principal: "local".into(), reply };
-            if let Some(actor) = self.shared.registry.get(id) {
+            let principal = self.principal.clone();
+            let asked = |reply| OrchestratorMsg::Command { command: Box::new(command.clone()), principal, reply };
+            if let Some(actor) = self.shared.registry.get(&scoped) {
                 // Without an answer it went to rest before it came to the command.
                 if let Ok(answer) = ractor::call!(actor, asked) {
                     return Ok(answer?);
@@ -371,12 +383,12 @@ impl Runtime {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let load = self.loads.alone(id).await;
-            if self.shared.registry.get(id).is_some() {
+            let load = self.loads.alone(&scoped).await;
+            if self.shared.registry.get(&scoped).is_some() {
                 continue;
             }
             let (reply, answer) = tokio::sync::oneshot::channel();
-            let woken = self.wake(id, Some(asked(reply.into())), StartOptions::default()).await?;
+            let woken = self.wake(&scoped, Some(asked(reply.into())), StartOptions::default()).await?;
             drop(load);
             if let Ok(answer) = answer.await {
                 return Ok(answer?);
@@ -389,19 +401,21 @@ impl Runtime {
     /// Brings a command to a run that is not live here, and lets the run go on as `start` says.
     pub async fn go_on_with(&self, id: &RunId, command: Command, start: StartOptions) -> Result<(RunHandle, u64), CommandFailed> {
         let (reply, answer) = tokio::sync::oneshot::channel();
-        let asked = OrchestratorMsg::Command { command: Box::new(command), principal: "local".into(), reply: reply.into() };
-        let load = self.loads.alone(id).await;
-        if self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id) {
+        let principal = self.principal.clone();
+        let asked = OrchestratorMsg::Command { command: Box::new(command), principal, reply: reply.into() };
+        let scoped = self.scoped(id);
+        let load = self.loads.alone(&scoped).await;
+        if self.shared.registry.get(&scoped).is_some() || self.shared.registry.is_parked(&scoped) {
             return Err(StartError::Live(id.clone()).into());
         }
-        let handle = self.wake(id, Some(asked), start).await?;
+        let handle = self.wake(&scoped, Some(asked), start).await?;
         drop(load);
         let seq = answer.await.map_err(|_| CommandFailed::Unreachable(id.clone()))??;
         Ok((handle.ok_or_else(|| CommandFailed::Unreachable(id.clone()))?, seq))
     }
 
     /// A run's timer is due.
-    pub(crate) async fn wake_due(&self, id: &RunId) -> Result<(), CommandFailed> {
+    pub(crate) async fn wake_due(&self, id: &ScopedRun) -> Result<(), CommandFailed> {
         let load = self.loads.alone(id).await;
         if let Some(actor) = self.shared.registry.get(id) {
             if actor.cast(OrchestratorMsg::Go).is_err() {
@@ -422,11 +436,11 @@ impl Runtime {
     /// the run when it was passivated goes on waiting, and then there is no handle.
     async fn wake(
         &self,
-        id: &RunId,
+        id: &ScopedRun,
         first: Option<OrchestratorMsg>,
         start: StartOptions,
     ) -> Result<Option<RunHandle>, CommandFailed> {
-        let place = self.shared.place(WORKSPACE, Entry::Accepted).await?;
+        let place = self.shared.place(id.workspace().as_str(), Entry::Accepted).await?;
         pass(Point::WakeBefore);
         let recovered = self.recovered(id).await;
         let parked = self.shared.registry.unpark(id);
@@ -447,14 +461,14 @@ impl Runtime {
             }
         };
         let status = &recovered.loaded.run.state().status;
-        if let Some(quarantined) = quarantined(id, status) {
+        if let Some(quarantined) = quarantined(id.id(), status) {
             if let Some(live) = parked {
                 live.finish(Err(quarantined.clone()));
             }
             return Err(quarantined.into());
         }
         if status.ended().is_some() || status.is_paused() && first.is_none() {
-            let failed = status.ended().map(|word| StartError::Ended(id.clone(), word.into()));
+            let failed = status.ended().map(|word| StartError::Ended(id.id().clone(), word.into()));
             if let Some(live) = parked {
                 live.finish(Ok(recovered.loaded));
             }
@@ -466,14 +480,14 @@ impl Runtime {
                 self.start_live(live, Origin::Stored(Box::new(recovered)), first).await?;
                 None
             }
-            None => Some(self.start_stored(recovered, start, place, first).await?),
+            None => Some(self.start_stored(id.clone(), recovered, start, place, first).await?),
         };
         pass(Point::WakeAfter);
         Ok(handle)
     }
 
     /// A run read from its log, few at once.
-    pub(crate) async fn recovered(&self, id: &RunId) -> Result<Recovered, LoadError> {
+    pub(crate) async fn recovered(&self, id: &ScopedRun) -> Result<Recovered, LoadError> {
         let _rushing = self.shared.rush.enter();
         let _load = self.loads.at_once.acquire().await.map_err(|e| LoadError::Stopped(e.to_string()))?;
         recover_caught(&self.shared.store, &self.scenarios, id).await
@@ -481,13 +495,14 @@ impl Runtime {
 
     async fn start_stored(
         &self,
+        id: ScopedRun,
         recovered: Recovered,
         start: StartOptions,
         place: Place,
         first: Option<OrchestratorMsg>,
     ) -> Result<RunHandle, StartError> {
         let scenario = recovered.loaded.run.scenario().clone();
-        let (live, done) = Live::new(recovered.loaded.id.clone(), scenario, None, start, place);
+        let (live, done) = Live::new(id, self.principal.clone(), scenario, None, start, place);
         self.begin(live, done, Origin::Stored(Box::new(recovered)), first).await
     }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commedia_domain::event::Event;
-use commedia_domain::run::state::WORKSPACE;
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
@@ -19,7 +18,7 @@ use crate::log::{LoadError, LogWriter, cause};
 use crate::meta::{RunMeta, run_stream};
 use crate::orchestrator::Origin;
 use crate::recovery::{Recovered, Scenarios, created, events, recover};
-use crate::run_id::RunId;
+use crate::scope::ScopedRun;
 use crate::store::{AppendError, Head, ReadError, Store};
 use crate::supervisor::SupervisorMsg;
 
@@ -126,7 +125,7 @@ async fn read(shared: &Arc<Shared>, scenarios: &Arc<Scenarios>, live: &Arc<Live>
                 if live.subscribers.is_followed() {
                     live.publish(&events(&shared.store, &live.id, live.published() + 1).await?);
                 }
-                shared.registry.topic(&live.id).iter().for_each(|topic| topic.tell(recovered.loaded.head.seq));
+                shared.tell(&live.id, recovered.loaded.head.seq, &[]);
                 return Ok(Origin::Stored(Box::new(recovered)));
             }
         }
@@ -149,7 +148,7 @@ fn closing() -> LoadError {
 }
 
 /// Like [`recover`]; a log over which the fold itself panics is told from one that cannot be read.
-pub(crate) async fn recover_caught(store: &Store, scenarios: &Arc<Scenarios>, id: &RunId) -> Result<Recovered, LoadError> {
+pub(crate) async fn recover_caught(store: &Store, scenarios: &Arc<Scenarios>, id: &ScopedRun) -> Result<Recovered, LoadError> {
     let (store, scenarios, id) = (store.clone(), scenarios.clone(), id.clone());
     let read = tokio::spawn(async move { recover(&store, &scenarios, &id).await }).await;
     read.unwrap_or_else(|e| Err(LoadError::Panicked(panic_words(e))))
@@ -206,13 +205,13 @@ async fn record(shared: &Shared, live: &Live, reason: &str) -> Result<(), LoadEr
     };
     if head == Head::START {
         let created = live.created().ok_or_else(|| LoadError::Unknown(live.id.to_string()))?;
-        log.push(Event::RunCreated(created), WORKSPACE)?;
+        log.push(Event::RunCreated(created))?;
     }
-    log.push(Event::RunQuarantined { reason: reason.into() }, WORKSPACE)?;
+    log.push(Event::RunQuarantined { reason: reason.into() })?;
     let (row, listed) = meta.quarantine(log.next_seq() - 1, now);
     let events = log.flush(store, Some(row), listed).await?;
     live.publish(&events);
-    shared.registry.topic(&live.id).iter().for_each(|topic| topic.publish(&events));
+    shared.tell(&live.id, log.head().seq, &events);
     Ok(())
 }
 

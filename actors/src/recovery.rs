@@ -1,19 +1,20 @@
 //! A run from its log: the newest valid snapshot and the tail, or all of it. The one code path by which a run comes back.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use commedia_domain::event::{Created, Event};
 use commedia_domain::id::Hash32;
 use commedia_domain::run::Run;
-use commedia_domain::run::state::{STATE_VERSION, WORKSPACE};
+use commedia_domain::run::state::STATE_VERSION;
 use commedia_domain::scenario::compile_bundle;
 use commedia_domain::scenario::{Bundle, Scenario};
 
 use crate::live::LoadedRun;
-use crate::log::{LoadError, PAGE_BYTES, StoredEvent, decode, read_page};
+use crate::log::{LoadError, StoredEvent, decode, read_page};
 use crate::meta::{RunMeta, run_stream};
 use crate::points::{Point, pass};
-use crate::run_id::RunId;
+use crate::scope::{ScopedRun, WorkspaceId};
 use crate::store::blob::Blob;
 use crate::store::digest::Digest;
 use crate::store::frame::{Cause, FrameBuilder, Lane};
@@ -30,31 +31,38 @@ pub(crate) struct Recovered {
     pub(crate) snapshot_at: u64,
 }
 
-/// Scenario versions this process has compiled, and stored.
+/// Scenario versions this process has compiled, and stored: each in the workspaces that use it.
 #[derive(Default)]
 pub(crate) struct Scenarios {
-    known: std::sync::Mutex<std::collections::HashMap<Hash32, Arc<Scenario>>>,
+    known: Mutex<HashMap<(WorkspaceId, Hash32), Arc<Scenario>>>,
 }
 
 impl Scenarios {
-    fn get(&self, hash: &Hash32) -> Option<Arc<Scenario>> {
-        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(hash).cloned()
+    fn get(&self, workspace: &WorkspaceId, hash: &Hash32) -> Option<Arc<Scenario>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(workspace.clone(), *hash)).cloned()
     }
 
-    fn keep(&self, scenario: &Arc<Scenario>) {
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.insert(scenario.hash, scenario.clone());
+    fn keep(&self, workspace: &WorkspaceId, scenario: &Arc<Scenario>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((workspace.clone(), scenario.hash), scenario.clone());
     }
 
     /// Makes a scenario version durable before the first run of it is.
-    pub(crate) async fn store(&self, store: &Store, scenario: &Arc<Scenario>, wall_ms: i64) -> Result<(), LoadError> {
-        if self.get(&scenario.hash).is_some() {
+    pub(crate) async fn store(
+        &self,
+        store: &Store,
+        workspace: &WorkspaceId,
+        scenario: &Arc<Scenario>,
+        wall_ms: i64,
+    ) -> Result<(), LoadError> {
+        if self.get(workspace, &scenario.hash).is_some() {
             return Ok(());
         }
-        let stream = scenario_stream(&scenario.hash)?;
+        let stream = scenario_stream(workspace, &scenario.hash)?;
         if store.head(&stream).await? == Head::START {
             let bytes = postcard::to_stdvec(&scenario.bundle).map_err(|e| LoadError::Scenario(e.to_string()))?;
-            let blob = Blob::new(WORKSPACE, bytes);
+            let blob = Blob::new(bytes);
             let cause = Cause {
                 kind: "scenario".into(),
                 id: scenario.hash,
@@ -78,21 +86,21 @@ impl Scenarios {
             }
             pass(Point::ScenarioAfter);
         }
-        self.keep(scenario);
+        self.keep(workspace, scenario);
         Ok(())
     }
 
     /// The scenario of a stored run: the version it began with, whatever the author's file says now.
-    pub(crate) async fn load(&self, store: &Store, hash: &Hash32) -> Result<Arc<Scenario>, LoadError> {
-        if let Some(scenario) = self.get(hash) {
+    pub(crate) async fn load(&self, store: &Store, workspace: &WorkspaceId, hash: &Hash32) -> Result<Arc<Scenario>, LoadError> {
+        if let Some(scenario) = self.get(workspace, hash) {
             return Ok(scenario);
         }
-        let stream = scenario_stream(hash)?;
+        let stream = scenario_stream(workspace, hash)?;
         let missing = || LoadError::Scenario(format!("version {hash} is not in the store"));
         let frames = store.read(&stream, 1, 1 << 20).await?;
         let record = frames.first().and_then(|f| f.records.first()).ok_or_else(missing)?;
         let name = Hash32(record.bytes.as_slice().try_into().map_err(|_| missing())?);
-        let bytes = store.blob(WORKSPACE, name).await?.ok_or_else(missing)?;
+        let bytes = store.blob(workspace.as_str(), name).await?.ok_or_else(missing)?;
         let bundle: Bundle = postcard::from_bytes(&bytes).map_err(|e| LoadError::Scenario(e.to_string()))?;
         let scenario = compile_bundle(&bundle)
             .map_err(|faults| LoadError::Scenario(faults.first().map_or_else(|| "it has faults".into(), ToString::to_string)))?;
@@ -100,30 +108,33 @@ impl Scenarios {
             return Err(LoadError::Scenario(format!("it compiles to version {}, not {hash}", scenario.hash)));
         }
         let scenario = Arc::new(scenario);
-        self.keep(&scenario);
+        self.keep(workspace, &scenario);
         Ok(scenario)
     }
 }
 
-fn scenario_stream(hash: &Hash32) -> Result<StreamId, LoadError> {
-    StreamId::new(WORKSPACE, StreamKind::Scenario, &hash.to_string()).map_err(|e| LoadError::Scenario(e.to_string()))
+fn scenario_stream(workspace: &WorkspaceId, hash: &Hash32) -> Result<StreamId, LoadError> {
+    StreamId::new(workspace.as_str(), StreamKind::Scenario, &hash.to_string()).map_err(|e| LoadError::Scenario(e.to_string()))
 }
 
 /// The stream of a run that must exist.
-pub(crate) fn stream_of(id: &RunId) -> Result<StreamId, LoadError> {
+pub(crate) fn stream_of(id: &ScopedRun) -> Result<StreamId, LoadError> {
     run_stream(id).map_err(|_| LoadError::Unknown(id.to_string()))
 }
 
-/// A page of a run's events from one on, decoded; empty behind the last.
+/// Bytes of frames that somebody who reads on from a cursor is given at once; one may be larger.
+const FOLLOWED_BYTES: usize = 64 * 1024;
+
+/// A short page of a run's events from one on, decoded; empty behind the last. A reader may keep it for long.
 pub(crate) async fn page(store: &Store, stream: &StreamId, from_seq: u64) -> Result<Vec<StoredEvent>, LoadError> {
-    let frames = store.read(stream, from_seq, PAGE_BYTES).await?;
+    let frames = store.read(stream, from_seq, FOLLOWED_BYTES).await?;
     let (mut page, _) = decode(store, stream, frames, &Head::START).await?;
     page.retain(|event| event.seq >= from_seq);
     Ok(page)
 }
 
 /// All events of a run from one on, decoded.
-pub(crate) async fn events(store: &Store, id: &RunId, from_seq: u64) -> Result<Vec<StoredEvent>, LoadError> {
+pub(crate) async fn events(store: &Store, id: &ScopedRun, from_seq: u64) -> Result<Vec<StoredEvent>, LoadError> {
     let stream = stream_of(id)?;
     let mut events = Vec::new();
     let mut head = Head::START;
@@ -139,7 +150,7 @@ pub(crate) async fn events(store: &Store, id: &RunId, from_seq: u64) -> Result<V
 }
 
 /// The first event of a run.
-pub(crate) async fn created(store: &Store, stream: &StreamId, id: &RunId) -> Result<(Created, i64), LoadError> {
+pub(crate) async fn created(store: &Store, stream: &StreamId, id: &ScopedRun) -> Result<(Created, i64), LoadError> {
     let frames = store.read(stream, 1, 1).await?;
     let first = frames.first().ok_or_else(|| LoadError::Unknown(id.to_string()))?;
     let record = first.records.first().ok_or_else(|| LoadError::Unknown(id.to_string()))?;
@@ -164,11 +175,11 @@ pub(crate) async fn created(store: &Store, stream: &StreamId, id: &RunId) -> Res
 }
 
 /// Folds a run from its log: zero calls.
-pub(crate) async fn recover(store: &Store, scenarios: &Scenarios, id: &RunId) -> Result<Recovered, LoadError> {
+pub(crate) async fn recover(store: &Store, scenarios: &Scenarios, id: &ScopedRun) -> Result<Recovered, LoadError> {
     pass(Point::RecoverBefore);
     let stream = stream_of(id)?;
     let (created, started_ms) = created(store, &stream, id).await?;
-    let scenario = scenarios.load(store, &created.scenario_hash).await?;
+    let scenario = scenarios.load(store, id.workspace(), &created.scenario_hash).await?;
     let mut meta = RunMeta::of(&created, started_ms);
     let (mut run, mut head, mut digest) = match snapshot(store, &stream, &scenario).await? {
         Some(found) => found,
@@ -201,16 +212,16 @@ pub(crate) async fn recover(store: &Store, scenarios: &Scenarios, id: &RunId) ->
     meta.status = run.state().status.word().into();
     meta.updated_ms = last_ms;
     let ended_ms = run.state().status.ended().map(|_| last_ms);
-    let loaded = LoadedRun { id: id.clone(), run, digest: digest.value(), head, started_ms, ended_ms };
+    let loaded = LoadedRun { id: id.id().clone(), run, digest: digest.value(), head, started_ms, ended_ms };
     pass(Point::RecoverAfter);
     Ok(Recovered { stream, loaded, digest, meta, snapshot_at })
 }
 
 /// A run as it stood after an event, and which event that is: the one asked for, or the last one stored.
-pub(crate) async fn fold_to(store: &Store, scenarios: &Scenarios, id: &RunId, seq: u64) -> Result<(Run, u64), LoadError> {
+pub(crate) async fn fold_to(store: &Store, scenarios: &Scenarios, id: &ScopedRun, seq: u64) -> Result<(Run, u64), LoadError> {
     let stream = stream_of(id)?;
     let (created, _) = created(store, &stream, id).await?;
-    let scenario = scenarios.load(store, &created.scenario_hash).await?;
+    let scenario = scenarios.load(store, id.workspace(), &created.scenario_hash).await?;
     let found = snapshot(store, &stream, &scenario).await?.filter(|(_, head, _)| head.seq <= seq);
     let (mut run, mut head) = found.map_or_else(|| (Run::new(scenario, created), Head::START), |(run, head, _)| (run, head));
     // The first event is what the run was made from.

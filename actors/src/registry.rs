@@ -9,25 +9,25 @@ use ractor::{ActorId, ActorRef};
 use crate::follow::Topic;
 use crate::live::Live;
 use crate::orchestrator::OrchestratorMsg;
-use crate::run_id::RunId;
+use crate::scope::{ScopedRun, WorkspaceId};
 
 /// Live runs by id.
 #[derive(Default)]
 pub struct Registry {
-    live: DashMap<RunId, ActorRef<OrchestratorMsg>>,
-    parked: DashMap<RunId, Arc<Live>>,
+    live: DashMap<ScopedRun, ActorRef<OrchestratorMsg>>,
+    parked: DashMap<ScopedRun, Arc<Live>>,
     /// Runs that somebody follows, with how many do.
-    topics: DashMap<RunId, (Arc<Topic>, usize)>,
+    topics: DashMap<ScopedRun, (Arc<Topic>, usize)>,
 }
 
 impl Registry {
     /// The orchestrator of a live run.
-    pub fn get(&self, run: &RunId) -> Option<ActorRef<OrchestratorMsg>> {
+    pub(crate) fn get(&self, run: &ScopedRun) -> Option<ActorRef<OrchestratorMsg>> {
         self.live.get(run).map(|entry| entry.value().clone())
     }
 
     /// A run is live; false where it was already.
-    pub(crate) fn insert(&self, run: RunId, actor: ActorRef<OrchestratorMsg>) -> bool {
+    pub(crate) fn insert(&self, run: ScopedRun, actor: ActorRef<OrchestratorMsg>) -> bool {
         match self.live.entry(run) {
             dashmap::Entry::Occupied(_) => false,
             dashmap::Entry::Vacant(slot) => {
@@ -38,12 +38,12 @@ impl Registry {
     }
 
     /// A run is no longer live here.
-    pub(crate) fn remove(&self, run: &RunId) {
+    pub(crate) fn remove(&self, run: &ScopedRun) {
         self.live.remove(run);
     }
 
     /// An orchestrator has died: the run is no longer live here, unless another one works on it by now.
-    pub(crate) fn remove_dead(&self, run: &RunId, actor: ActorId) {
+    pub(crate) fn remove_dead(&self, run: &ScopedRun, actor: ActorId) {
         self.live.remove_if(run, |_, registered| registered.get_id() == actor);
     }
 
@@ -53,7 +53,7 @@ impl Registry {
     }
 
     /// Whoever waits for a run that has no orchestrator.
-    pub(crate) fn unpark(&self, run: &RunId) -> Option<Arc<Live>> {
+    pub(crate) fn unpark(&self, run: &ScopedRun) -> Option<Arc<Live>> {
         self.parked.remove(run).map(|(_, live)| live)
     }
 
@@ -63,7 +63,7 @@ impl Registry {
     }
 
     /// Whether somebody waits for a run that has no orchestrator.
-    pub(crate) fn is_parked(&self, run: &RunId) -> bool {
+    pub(crate) fn is_parked(&self, run: &ScopedRun) -> bool {
         self.parked.contains_key(run)
     }
 
@@ -73,19 +73,19 @@ impl Registry {
     }
 
     /// What the followers of a run share, if it has any.
-    pub(crate) fn topic(&self, run: &RunId) -> Option<Arc<Topic>> {
+    pub(crate) fn topic(&self, run: &ScopedRun) -> Option<Arc<Topic>> {
         self.topics.get(run).map(|entry| entry.value().0.clone())
     }
 
     /// One more follows a run.
-    pub(crate) fn enter(&self, run: &RunId) -> Arc<Topic> {
+    pub(crate) fn enter(&self, run: &ScopedRun) -> Arc<Topic> {
         let mut entry = self.topics.entry(run.clone()).or_default();
         entry.1 += 1;
         entry.0.clone()
     }
 
     /// One fewer does; with the last the topic goes.
-    pub(crate) fn leave(&self, run: &RunId) {
+    pub(crate) fn leave(&self, run: &ScopedRun) {
         self.topics.remove_if_mut(run, |_, (_, followers)| {
             *followers -= 1;
             *followers == 0
@@ -95,6 +95,11 @@ impl Registry {
     /// How many runs are live.
     pub fn len(&self) -> usize {
         self.live.len()
+    }
+
+    /// How many of a workspace are.
+    pub(crate) fn count(&self, workspace: &WorkspaceId) -> usize {
+        self.live.iter().filter(|entry| entry.key().workspace() == workspace).count()
     }
 
     /// Whether none is.

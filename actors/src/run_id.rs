@@ -10,24 +10,43 @@ pub struct RunId(Arc<str>);
 
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+/// 128 bits as 26 characters of Crockford's base 32.
+pub(crate) struct Digits;
+
+impl Digits {
+    pub(crate) fn of(bits: [u8; 16]) -> String {
+        let mut bits = u128::from_be_bytes(bits);
+        let mut digits = ['0'; 26];
+        for digit in digits.iter_mut().rev() {
+            *digit = char::from(DIGITS[usize::try_from(bits & 31).unwrap_or(0)]);
+            bits >>= 5;
+        }
+        digits.iter().collect()
+    }
+
+    /// Whether a text may be such digits.
+    pub(crate) fn are(text: &str) -> bool {
+        text.len() == 26 && text.bytes().all(|b| DIGITS.contains(&b))
+    }
+}
+
 /// The bits of a run id, for tables of many.
 pub(crate) type RunKey = [u8; 16];
+
+/// New bits, behind those of earlier ids.
+pub(crate) fn new_key() -> RunKey {
+    uuid::Uuid::now_v7().into_bytes()
+}
 
 impl RunId {
     /// A new id.
     pub fn new() -> RunId {
-        RunId::of_key(uuid::Uuid::now_v7().into_bytes())
+        RunId::of_key(new_key())
     }
 
     /// The id with these bits.
     pub(crate) fn of_key(key: RunKey) -> RunId {
-        let mut bits = u128::from_be_bytes(key);
-        let mut digits = [b'0'; 26];
-        for digit in digits.iter_mut().rev() {
-            *digit = DIGITS[usize::try_from(bits & 31).unwrap_or(0)];
-            bits >>= 5;
-        }
-        RunId(format!("r_{}", String::from_utf8_lossy(&digits)).into())
+        RunId(format!("r_{}", Digits::of(key)).into())
     }
 
     /// The id's bits.
@@ -62,7 +81,7 @@ pub struct BadRunId(String);
 impl FromStr for RunId {
     type Err = BadRunId;
     fn from_str(text: &str) -> Result<RunId, BadRunId> {
-        let digits = text.strip_prefix("r_").filter(|d| d.len() == 26 && d.bytes().all(|b| DIGITS.contains(&b)));
+        let digits = text.strip_prefix("r_").filter(|digits| Digits::are(digits));
         digits.map(|_| RunId(text.into())).ok_or_else(|| BadRunId(text.chars().take(64).collect()))
     }
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use commedia_domain::event::{Created, ModelBinding};
+use commedia_domain::event::{Amount, Created, ModelBinding};
 use commedia_domain::message::{Seat, StepId};
-use commedia_domain::run::state::WORKSPACE;
 use commedia_domain::run::{Command, NewRun, Run, RunInput};
 use commedia_domain::scenario::Scenario;
 use commedia_domain::step::Resolution;
@@ -16,7 +15,9 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::admission::{Busy, Ceiling, Commands, Entry, Places};
 use crate::budget::{DayBudget, DayLimits};
+use crate::catalogue::Catalogue;
 use crate::clock::WallClock;
+use crate::feed::Feeds;
 use crate::follow::Follower;
 use crate::live::{Finished, Live, LoadedRun, Shared};
 use crate::log::{LoadError, StoredEvent};
@@ -32,6 +33,7 @@ use crate::rebuild::recover_caught;
 use crate::recovery::{Recovered, Scenarios, created, events, fold_to, page, stream_of};
 use crate::registry::Registry;
 use crate::run_id::RunId;
+use crate::scope::{Scoped, ScopedRun, WorkspaceId};
 use crate::store::engine::Durability;
 use crate::store::{CheckReport, Head, OpenError, Options, ReadError, Stats, Store, StreamId, StreamKind};
 use crate::subscribers::{Follow, Pieces};
@@ -213,6 +215,15 @@ pub struct RunSummary {
     pub damage: Option<String>,
 }
 
+/// What a workspace uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Runs with an orchestrator.
+    pub live: usize,
+    /// What of the day's budget runs have been given.
+    pub granted: Amount,
+}
+
 /// A page of a list of runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunPage {
@@ -222,9 +233,13 @@ pub struct RunPage {
     pub next: Option<RunId>,
 }
 
-/// The runtime. Clones are handles on the same one.
+/// The runtime, as somebody sees it from within a workspace: nothing of another one can be named here. Clones are handles on the
+/// same one.
 #[derive(Clone)]
 pub struct Runtime {
+    pub(crate) workspace: WorkspaceId,
+    /// Who acts, as causes name it.
+    pub(crate) principal: Arc<str>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) scenarios: Arc<Scenarios>,
     pub(crate) supervisor: ActorRef<SupervisorMsg>,
@@ -264,6 +279,8 @@ impl Runtime {
             closing: watch::Sender::new(false),
             places: Places::new(options.max_live_runs, options.max_queued_runs),
             memory: Ceiling::new(options.max_memory_bytes),
+            feeds: Feeds::default(),
+            catalogue: Catalogue::default(),
             commands: Commands::default(),
             rush: Rush::default(),
             first_legs: Arc::new(Semaphore::new(FIRST_LEGS * tokio::runtime::Handle::current().metrics().num_workers())),
@@ -274,13 +291,33 @@ impl Runtime {
         let (scenarios, keep_ended) = (Arc::new(Scenarios::default()), options.keep_ended);
         let spawned = Actor::spawn(None, Supervisor, (shared.clone(), scenarios.clone())).await;
         let (supervisor, _) = spawned.map_err(|e| OpenError::Failed(format!("the supervisor does not start: {e}")))?;
-        let runtime = Runtime { shared, scenarios, supervisor, loads: Arc::default() };
+        let (workspace, principal) = (WorkspaceId::local(), "local".into());
+        let runtime = Runtime { workspace, principal, shared, scenarios, supervisor, loads: Arc::default() };
         let kept = runtime.supervisor.cast(SupervisorMsg::KeepTime(runtime.clone()));
         kept.map_err(|e| OpenError::Failed(format!("the supervisor does not start: {e}")))?;
         if keep_ended != Keep::All {
             drop(tokio::spawn(runtime.clone().keep(keep_ended)));
         }
         Ok(runtime)
+    }
+
+    /// The same runtime from within a workspace, for somebody whom the causes of events name.
+    pub fn within(&self, workspace: WorkspaceId, principal: impl Into<Arc<str>>) -> Runtime {
+        Runtime { workspace, principal: principal.into(), ..self.clone() }
+    }
+
+    /// The same runtime from within the workspace of a run.
+    pub fn of<I>(&self, id: &Scoped<I>) -> Runtime {
+        Runtime { workspace: id.workspace().clone(), ..self.clone() }
+    }
+
+    /// The workspace that this handle sees.
+    pub fn workspace(&self) -> &WorkspaceId {
+        &self.workspace
+    }
+
+    pub(crate) fn scoped(&self, id: &RunId) -> ScopedRun {
+        Scoped::new(self.workspace.clone(), id.clone())
     }
 
     /// Starts a run. Waits for a place among the live ones, unless too many wait already.
@@ -312,9 +349,10 @@ impl Runtime {
         created: Box<Created>,
         start: StartOptions,
     ) -> Result<RunHandle, StartError> {
-        let place = self.shared.place(WORKSPACE, Entry::New).await?;
-        self.scenarios.store(&self.shared.store, &scenario, self.shared.clock.now_ms()).await?;
-        let (live, done) = Live::new(id, scenario, Some(created.clone()), start, place);
+        let place = self.shared.place(self.workspace.as_str(), Entry::New).await?;
+        self.scenarios.store(&self.shared.store, &self.workspace, &scenario, self.shared.clock.now_ms()).await?;
+        let principal = self.principal.clone();
+        let (live, done) = Live::new(self.scoped(&id), principal, scenario, Some(created.clone()), start, place);
         self.begin(live, done, Origin::New(created), None).await
     }
 
@@ -330,18 +368,19 @@ impl Runtime {
 
     /// Goes on with a run that was interrupted or paused.
     pub async fn resume(&self, id: &RunId, start: StartOptions) -> Result<RunHandle, StartError> {
-        let is_live = || self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id);
+        let scoped = self.scoped(id);
+        let is_live = || self.shared.registry.get(&scoped).is_some() || self.shared.registry.is_parked(&scoped);
         if is_live() {
             return Err(StartError::Live(id.clone()));
         }
         // A run that is just being woken, or goes to rest while a place is waited for, would have two orchestrators, and whoever
         // waits for the first would never be told.
-        let _load = self.loads.alone(id).await;
-        let place = self.shared.place(WORKSPACE, Entry::Accepted).await?;
+        let _load = self.loads.alone(&scoped).await;
+        let place = self.shared.place(self.workspace.as_str(), Entry::Accepted).await?;
         if is_live() {
             return Err(StartError::Live(id.clone()));
         }
-        let mut recovered = self.recovered(id).await?;
+        let mut recovered = self.recovered(&scoped).await?;
         let status = &recovered.loaded.run.state().status;
         if let Some(word) = status.ended() {
             return Err(StartError::Ended(id.clone(), word.into()));
@@ -354,16 +393,17 @@ impl Runtime {
             recovered = self.decided(recovered, Command::Resume, "resume").await?;
         }
         let scenario = recovered.loaded.run.scenario().clone();
-        let (live, done) = Live::new(id.clone(), scenario, None, start, place);
+        let (live, done) = Live::new(scoped, self.principal.clone(), scenario, None, start, place);
         self.begin(live, done, Origin::Stored(Box::new(recovered)), None).await
     }
 
     /// Lets a quarantined run go on at its next resume, or fail.
     pub async fn release(&self, id: &RunId, fail: bool) -> Result<LoadedRun, CommandFailed> {
-        if self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id) {
+        let scoped = self.scoped(id);
+        if self.shared.registry.get(&scoped).is_some() || self.shared.registry.is_parked(&scoped) {
             return Err(StartError::Live(id.clone()).into());
         }
-        let recovered = self.recovered(id).await?;
+        let recovered = self.recovered(&scoped).await?;
         if let Some(word) = recovered.loaded.run.state().status.ended() {
             return Err(StartError::Ended(id.clone(), word.into()).into());
         }
@@ -378,17 +418,18 @@ impl Runtime {
         pass(Point::UnpauseBefore);
         let events = recovered.loaded.run.decide(command).map_err(|e| LoadError::Stopped(e.to_string()))?;
         let store = &self.shared.store;
-        let why = cause(kind, &"local".into(), &[], self.shared.clock.now_ms());
+        let why = cause(kind, &self.principal, &[], self.shared.clock.now_ms());
         let lease = store.lease(&recovered.stream);
         let mut log = LogWriter::new(recovered.stream.clone(), lease, recovered.loaded.head, recovered.digest, why);
         for event in events {
-            let event = log.push(event, commedia_domain::run::state::WORKSPACE)?;
+            let event = log.push(event)?;
             recovered.loaded.run.apply(&event);
         }
         let (meta, live) = recovered.meta.update(recovered.loaded.run.state(), None, self.shared.clock.now_ms());
-        log.flush(store, Some(meta), live).await?;
+        let events = log.flush(store, Some(meta), live).await?;
         recovered.loaded.head = log.head();
-        self.shared.registry.topic(&recovered.loaded.id).iter().for_each(|topic| topic.tell(log.head().seq));
+        let scoped = self.scoped(&recovered.loaded.id);
+        self.shared.tell(&scoped, log.head().seq, &events);
         pass(Point::UnpauseAfter);
         Ok(recovered)
     }
@@ -400,7 +441,7 @@ impl Runtime {
         origin: Origin,
         first: Option<OrchestratorMsg>,
     ) -> Result<RunHandle, StartError> {
-        let (id, scenario) = (live.id.clone(), live.scenario.clone());
+        let (id, scenario) = (live.id.id().clone(), live.scenario.clone());
         let events = (live.start.follow || live.start.watch).then(|| live.subscribers.follow());
         let pieces = live.start.pieces.then(|| live.subscribers.listeners.listen());
         let waits = matches!(origin, Origin::New(_)) && live.start.is_seen();
@@ -430,8 +471,8 @@ impl Runtime {
         wanted: impl Fn(&RunSummary) -> bool + Send + Sync + 'static,
     ) -> Result<RunPage, ReadError> {
         let wanted = Arc::new(wanted);
-        let workspace = commedia_domain::run::state::WORKSPACE;
-        let stream = |id: &RunId| run_stream(id).ok();
+        let workspace = self.workspace.as_str();
+        let stream = |id: &RunId| run_stream(&self.scoped(id)).ok();
         let (mut runs, mut before) = (Vec::new(), before.and_then(stream));
         while runs.len() < limit {
             let wanted = wanted.clone();
@@ -461,7 +502,7 @@ impl Runtime {
 
     /// The runs whose ids begin with a word, at most `limit`.
     pub async fn runs_beginning(&self, word: &str, limit: usize) -> Result<Vec<RunId>, ReadError> {
-        let workspace = commedia_domain::run::state::WORKSPACE;
+        let workspace = self.workspace.as_str();
         let Ok(from) = StreamId::new(workspace, StreamKind::Run, word) else { return Ok(Vec::new()) };
         let mut ids: Vec<RunId> = Vec::new();
         if let Ok(id) = word.parse() {
@@ -476,38 +517,39 @@ impl Runtime {
 
     /// Folds a run from its log: zero calls.
     pub async fn load(&self, id: &RunId) -> Result<LoadedRun, LoadError> {
-        Ok(recover_caught(&self.shared.store, &self.scenarios, id).await?.loaded)
+        Ok(recover_caught(&self.shared.store, &self.scenarios, &self.scoped(id)).await?.loaded)
     }
 
     /// A run's stored events from one on.
     pub async fn events(&self, id: &RunId, from_seq: u64) -> Result<Vec<StoredEvent>, LoadError> {
-        events(&self.shared.store, id, from_seq).await
+        events(&self.shared.store, &self.scoped(id), from_seq).await
     }
 
     /// A run's stored events behind a seq, as they become durable; of a run that must exist.
     pub async fn follow(&self, id: &RunId, after: u64) -> Result<Follower, LoadError> {
-        let stream = stream_of(id)?;
-        if self.shared.store.head(&stream).await? == Head::START {
+        let scoped = self.scoped(id);
+        if self.shared.store.head(&stream_of(&scoped)?).await? == Head::START {
             return Err(LoadError::Unknown(id.to_string()));
         }
-        Ok(Follower::new(self.shared.clone(), id.clone(), after))
+        Ok(Follower::new(self.shared.clone(), scoped, after))
     }
 
     /// How a run began, the scenario version it plays, and the wall time of its creation, milliseconds since 1970 UTC.
     pub async fn beginning(&self, id: &RunId) -> Result<(Created, Arc<Scenario>, i64), LoadError> {
-        let (created, started_ms) = created(&self.shared.store, &stream_of(id)?, id).await?;
-        let scenario = self.scenarios.load(&self.shared.store, &created.scenario_hash).await?;
+        let scoped = self.scoped(id);
+        let (created, started_ms) = created(&self.shared.store, &stream_of(&scoped)?, &scoped).await?;
+        let scenario = self.scenarios.load(&self.shared.store, &self.workspace, &created.scenario_hash).await?;
         Ok((created, scenario, started_ms))
     }
 
     /// A run as it stood after an event, or after the last one where there are fewer; and which that was.
     pub async fn load_at(&self, id: &RunId, seq: u64) -> Result<(Run, u64), LoadError> {
-        fold_to(&self.shared.store, &self.scenarios, id, seq).await
+        fold_to(&self.shared.store, &self.scenarios, &self.scoped(id), seq).await
     }
 
     /// A line of the list: one run alone.
     pub async fn summary(&self, id: &RunId) -> Result<RunSummary, LoadError> {
-        let (head, meta) = self.shared.store.listing(&stream_of(id)?).await?;
+        let (head, meta) = self.shared.store.listing(&stream_of(&self.scoped(id))?).await?;
         if head == Head::START {
             return Err(LoadError::Unknown(id.to_string()));
         }
@@ -516,13 +558,13 @@ impl Runtime {
 
     /// Some of a run's stored events from one on: at least one, if there is one.
     pub async fn events_page(&self, id: &RunId, from_seq: u64) -> Result<Vec<StoredEvent>, LoadError> {
-        page(&self.shared.store, &stream_of(id)?, from_seq).await
+        page(&self.shared.store, &stream_of(&self.scoped(id))?, from_seq).await
     }
 
     /// Replays a run through `decide` and compares every canonical event.
     pub async fn verify(&self, id: &RunId) -> Result<Verified, LoadError> {
-        let log = events(&self.shared.store, id, 1).await?;
-        let stream = run_stream(id).map_err(|_| LoadError::Unknown(id.to_string()))?;
+        let log = events(&self.shared.store, &self.scoped(id), 1).await?;
+        let stream = run_stream(&self.scoped(id)).map_err(|_| LoadError::Unknown(id.to_string()))?;
         let frames = self.shared.store.read(&stream, 1, 1).await?;
         let engine = frames.first().map_or(0, |f| f.header.engine);
         let loaded = self.load(id).await?;
@@ -557,6 +599,13 @@ impl Runtime {
         self.command(id, Command::Pause { reason: reason.into() }).await
     }
 
+    /// What the workspace uses now.
+    pub async fn usage(&self) -> Result<Usage, LoadError> {
+        let live = self.shared.registry.count(&self.workspace);
+        let granted = self.shared.day_budget.given(&self.workspace, self.shared.clock.now_ms()).await?;
+        Ok(Usage { live, granted })
+    }
+
     /// The process' metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
@@ -565,6 +614,16 @@ impl Runtime {
     /// What the store has written since it was opened.
     pub fn store_stats(&self) -> Stats {
         self.shared.store.stats()
+    }
+
+    /// The wall clock, milliseconds since 1970 UTC.
+    pub fn now_ms(&self) -> i64 {
+        self.shared.clock.now_ms()
+    }
+
+    /// Whether the store takes writes now.
+    pub fn is_writable(&self) -> bool {
+        self.shared.store.is_writable()
     }
 
     /// The store's engine and durability.

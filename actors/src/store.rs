@@ -293,22 +293,19 @@ impl Store {
         self.0.shared.reader.opened().live.get()
     }
 
-    /// Visits the rows of the live index in order of ids: the id and the bytes. For starting up: what is being written
-    /// meanwhile may be among them already.
+    /// Visits the rows of the live index in order of workspaces and ids: workspace, id and bytes. For starting up: what is being
+    /// written meanwhile may be among them already.
     pub async fn visit_live(
         &self,
-        workspace: &str,
         kind: StreamKind,
-        mut visit: impl FnMut(&str, &[u8]) + Send + 'static,
+        mut visit: impl FnMut(&str, &str, &[u8]) + Send + 'static,
     ) -> Result<(), ReadError> {
-        let workspace = workspace.to_string();
-        self.read_once(move |shared| {
-            live::visit(&*shared.reader.opened().engine, &workspace, kind, &mut |id, bytes| {
-                visit(id, bytes);
-                std::ops::ControlFlow::Continue(())
-            })
-        })
-        .await
+        self.read_once(move |shared| live::visit(&*shared.reader.opened().engine, kind, &mut visit)).await
+    }
+
+    /// The workspaces that hold anything, in order.
+    pub async fn workspaces(&self) -> Result<Vec<String>, ReadError> {
+        self.read_with(move |shared| shared.reader.workspaces()).await
     }
 
     /// Makes blobs durable before the frames that name them.

@@ -1,6 +1,6 @@
 //! Which run is to be looked at when: one ordered set for all runs that wait, one timer for its earliest entry.
 //!
-//! A run that waits costs an entry of 24 bytes here, whether its orchestrator lives or not. An entry is no truth: the run's
+//! A run that waits costs an entry of 40 bytes here, whether its orchestrator lives or not. An entry is no truth: the run's
 //! log says what is due, so one too many does no harm, and one that goes off early is set again.
 
 use std::collections::BTreeSet;
@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::orchestrator::OrchestratorMsg;
 use crate::run_id::{RunId, RunKey};
 use crate::runtime::Runtime;
+use crate::scope::{Scoped, ScopedRun, WorkspaceId};
 
 /// The longest sleep: a wall clock that is set forward is noticed within it.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -22,7 +23,18 @@ const LOADS: usize = 32;
 const AGAIN_MS: i64 = 5_000;
 
 /// An entry: a moment of wall time, a run, and what is to become of it.
-type Entry = (i64, RunKey);
+type Entry = (i64, TimerKey);
+
+/// A run of a workspace, for a table of many.
+pub(crate) type TimerKey = (WorkspaceId, RunKey);
+
+pub(crate) fn key_of(run: &ScopedRun) -> TimerKey {
+    (run.workspace().clone(), run.id().key())
+}
+
+pub(crate) fn run_of((workspace, key): TimerKey) -> ScopedRun {
+    Scoped::new(workspace, RunId::of_key(key))
+}
 
 /// The table.
 #[derive(Default)]
@@ -44,9 +56,9 @@ struct Table {
 /// What has come due.
 pub(crate) enum Due {
     /// The run has something to do.
-    Run(RunId),
+    Run(ScopedRun),
     /// The run's orchestrator has waited long enough.
-    Idle(RunId),
+    Idle(ScopedRun),
 }
 
 impl Timers {
@@ -55,36 +67,36 @@ impl Timers {
     }
 
     /// A run has something to do at a moment.
-    pub(crate) fn set(&self, run: &RunId, at: i64) {
+    pub(crate) fn set(&self, run: &ScopedRun, at: i64) {
         let mut table = self.table();
-        table.due.insert((at, run.key()));
+        table.due.insert((at, key_of(run)));
         self.arm(table, at);
     }
 
     /// It has not, after all.
-    pub(crate) fn unset(&self, run: &RunId, at: i64) {
-        self.table().due.remove(&(at, run.key()));
+    pub(crate) fn unset(&self, run: &ScopedRun, at: i64) {
+        self.table().due.remove(&(at, key_of(run)));
     }
 
     /// A run's orchestrator may go at a moment.
-    pub(crate) fn set_idle(&self, run: &RunId, at: i64) {
+    pub(crate) fn set_idle(&self, run: &ScopedRun, at: i64) {
         let mut table = self.table();
-        table.idle.insert((at, run.key()));
+        table.idle.insert((at, key_of(run)));
         self.arm(table, at);
     }
 
     /// It may not, after all.
-    pub(crate) fn unset_idle(&self, run: &RunId, at: i64) {
-        self.table().idle.remove(&(at, run.key()));
+    pub(crate) fn unset_idle(&self, run: &ScopedRun, at: i64) {
+        self.table().idle.remove(&(at, key_of(run)));
     }
 
     /// The run whose orchestrator has been idle longest.
-    pub(crate) fn pop_idlest(&self) -> Option<RunId> {
-        self.table().idle.pop_first().map(|(_, key)| RunId::of_key(key))
+    pub(crate) fn pop_idlest(&self) -> Option<ScopedRun> {
+        self.table().idle.pop_first().map(|(_, key)| run_of(key))
     }
 
     /// Takes over the entries of a whole store at its start.
-    pub(crate) fn fill(&self, entries: Vec<(i64, RunKey)>) {
+    pub(crate) fn fill(&self, entries: Vec<(i64, TimerKey)>) {
         let mut table = self.table();
         let Some(first) = entries.iter().map(|(at, _)| *at).min() else { return };
         let mut filled: BTreeSet<Entry> = entries.into_iter().collect();
@@ -124,13 +136,13 @@ impl Timers {
     }
 
     /// Takes what is due out of the table; of runs to be loaded no more than `loads`.
-    fn pop(&self, now: i64, mut loads: usize, is_live: impl Fn(&RunId) -> bool) -> Vec<Due> {
+    fn pop(&self, now: i64, mut loads: usize, is_live: impl Fn(&ScopedRun) -> bool) -> Vec<Due> {
         let mut table = self.table();
         let mut due = Vec::new();
-        while let Some(&(at, key)) = table.due.first()
-            && at <= now
+        while let Some((at, key)) = table.due.first()
+            && *at <= now
         {
-            let run = RunId::of_key(key);
+            let run = run_of(key.clone());
             if !is_live(&run) {
                 if loads == 0 {
                     break;
@@ -140,11 +152,10 @@ impl Timers {
             table.due.pop_first();
             due.push(Due::Run(run));
         }
-        while let Some(&(at, key)) = table.idle.first()
-            && at <= now
+        while table.idle.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, key)) = table.idle.pop_first()
         {
-            table.idle.pop_first();
-            due.push(Due::Idle(RunId::of_key(key)));
+            due.push(Due::Idle(run_of(key)));
         }
         due
     }
@@ -221,7 +232,7 @@ impl KeeperState {
     }
 
     /// Wakes a run beside the mailbox. What cannot be read now is tried again later; what is damaged is named and left.
-    fn load(&mut self, run: RunId, now: i64, myself: &ActorRef<KeeperMsg>) {
+    fn load(&mut self, run: ScopedRun, now: i64, myself: &ActorRef<KeeperMsg>) {
         self.loading += 1;
         let (runtime, keeper) = (self.runtime.clone(), myself.clone());
         tokio::spawn(async move {
@@ -235,13 +246,13 @@ impl KeeperState {
 struct Waking {
     runtime: Runtime,
     keeper: ActorRef<KeeperMsg>,
-    run: RunId,
+    run: ScopedRun,
     again: Option<i64>,
 }
 
 impl Waking {
     async fn wake(mut self) {
-        match self.runtime.wake_due(&self.run).await {
+        match self.runtime.of(&self.run).wake_due(&self.run).await {
             Ok(()) => self.again = None,
             Err(e) if e.passes() => tracing::warn!(run = %self.run, error = %e, "it cannot be woken now, and is tried again"),
             Err(e) => {
@@ -267,15 +278,15 @@ impl Drop for Waking {
 mod tests {
     use super::*;
 
-    fn run(n: u8) -> RunId {
-        RunId::of_key([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n])
+    fn run(n: u8) -> ScopedRun {
+        run_of((WorkspaceId::local(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n]))
     }
 
     fn popped(timers: &Timers, now: i64, loads: usize, live: &[u8]) -> String {
-        let due = timers.pop(now, loads, |run| live.contains(&run.key()[15]));
+        let due = timers.pop(now, loads, |run| live.contains(&run.id().key()[15]));
         let word = |due: &Due| match due {
-            Due::Run(run) => run.key()[15].to_string(),
-            Due::Idle(run) => format!("idle {}", run.key()[15]),
+            Due::Run(run) => run.id().key()[15].to_string(),
+            Due::Idle(run) => format!("idle {}", run.id().key()[15]),
         };
         due.iter().map(word).collect::<Vec<_>>().join(", ")
     }
@@ -286,7 +297,7 @@ mod tests {
         timers.set(&run(1), 30);
         timers.set(&run(2), 10);
         timers.set(&run(2), 10);
-        timers.fill(vec![(20, run(3).key()), (25, run(4).key())]);
+        timers.fill(vec![(20, key_of(&run(3))), (25, key_of(&run(4)))]);
         timers.set_idle(&run(5), 15);
         timers.unset(&run(4), 25);
         assert_eq!((timers.len(), timers.next(true), timers.next(false)), (3, Some(10), Some(15)));

@@ -67,8 +67,9 @@ impl Runtime {
 
     async fn deletion(&self, id: &RunId) -> Result<Delete, DeleteError> {
         let store = &self.shared.store;
-        let stream = run_stream(id).map_err(|_| DeleteError::Unknown(id.clone()))?;
-        if self.shared.registry.get(id).is_some() || self.shared.registry.is_parked(id) {
+        let scoped = self.scoped(id);
+        let stream = run_stream(&scoped).map_err(|_| DeleteError::Unknown(id.clone()))?;
+        if self.shared.registry.get(&scoped).is_some() || self.shared.registry.is_parked(&scoped) {
             return Err(DeleteError::Live(id.clone(), "live".into()));
         }
         let expected = store.head(&stream).await?;
@@ -84,15 +85,23 @@ impl Runtime {
         Ok(Delete { lease: store.lease(&stream), stream, expected, wall_ms: self.shared.clock.now_ms() })
     }
 
-    /// Deletes the ended runs that are not to be kept; how many.
+    /// Deletes the ended runs that are not to be kept, of each workspace; how many.
     pub async fn prune(&self, keep: Keep) -> Result<usize, DeleteError> {
+        self.shared.store.sweep_leftovers().await?;
+        let mut deleted = 0;
+        for workspace in self.workspaces().await? {
+            deleted += self.within(workspace, self.principal.clone()).prune_workspace(keep).await?;
+        }
+        Ok(deleted)
+    }
+
+    async fn prune_workspace(&self, keep: Keep) -> Result<usize, DeleteError> {
         let now = self.shared.clock.now_ms();
         let (count, since) = match keep {
             Keep::All => return Ok(0),
             Keep::Newest(count) => (count, i64::MAX),
             Keep::For(age) => (0, now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))),
         };
-        self.shared.store.sweep_leftovers().await?;
         let wanted = move |run: &RunSummary| run.ended_ms.is_some_and(|ended| ended < since);
         let (mut passed, mut before, mut deleted) = (0, None, 0);
         loop {

@@ -30,10 +30,10 @@ async fn put_back(from: &Path, engine: &str, dir: &Path) -> Result<Contents, Res
 
 /// Streams of several kinds and workspaces with blobs, snapshots, lists' rows and live rows; one beyond one page.
 async fn sample(store: &Store) {
-    let shared = Blob::new("default", vec![9; 20_000]);
+    let shared = Blob::new(vec![9; 20_000]);
     for n in 0..9_u8 {
         let stream = run(&format!("r{n}"));
-        let blobs = vec![shared.clone(), Blob::new("default", vec![n; 2000])];
+        let blobs = vec![shared.clone(), Blob::new(vec![n; 2000])];
         let request = Append {
             frame: frame_with(&stream, &Head::START, 3, &blobs),
             blobs,
@@ -74,8 +74,8 @@ async fn what_is_restored_is_what_was_backed_up_in_any_engine() {
             assert_eq!((snapshot.seq, snapshot.bytes), (3, vec![7; 9000]));
             let live = Arc::new(Mutex::new(Vec::new()));
             let into = live.clone();
-            let note = move |id: &str, row: &[u8]| into.lock().unwrap().push((id.to_owned(), row.to_vec()));
-            store.visit_live("default", StreamKind::Run, note).await.unwrap();
+            let note = move |_: &str, id: &str, row: &[u8]| into.lock().unwrap().push((id.to_owned(), row.to_vec()));
+            store.visit_live(StreamKind::Run, note).await.unwrap();
             assert_eq!(*live.lock().unwrap(), [("r5".to_owned(), vec![50])]);
             let head = verify(&store, &run("r7"), usize::MAX).await;
             append(&store, &run("r7"), &head, 2).await.expect("and it goes on");
@@ -100,7 +100,7 @@ async fn a_store_at_work_is_backed_up_stream_by_stream() {
                 let stream = run(&format!("w{writer}"));
                 let mut head = Head::START;
                 while !over.load(Ordering::SeqCst) {
-                    let blob = Blob::new("default", payload(&stream, head.seq + 1_000_000));
+                    let blob = Blob::new(payload(&stream, head.seq + 1_000_000));
                     let request = Append {
                         frame: frame_with(&stream, &head, 3, std::slice::from_ref(&blob)),
                         blobs: vec![blob],

@@ -37,17 +37,17 @@ async fn what_was_deleted_gives_its_room_back_and_nothing_else_changes() {
     for engine in ENGINES {
         let dir = tempfile::tempdir().unwrap();
         let store = open_files(engine, dir.path()).await;
-        let shared = Blob::new("default", vec![9; 5000]);
+        let shared = Blob::new(vec![9; 5000]);
         let mut streams = Vec::new();
         for n in 0..200 {
             let stream = run(&format!("r{n:03}"));
-            let own = Blob::new("default", payload(&stream, 7).repeat(200));
+            let own = Blob::new(payload(&stream, 7).repeat(200));
             let head = put(&store, &stream, vec![shared.clone(), own]).await;
             streams.push((stream, head));
         }
         delete(&store, &streams[10..]).await;
         let report = store.check().await.unwrap();
-        let (own, gone) = (|n: usize| Blob::new("default", payload(&streams[n].0, 7).repeat(200)).name(), 50);
+        let (own, gone) = (|n: usize| Blob::new(payload(&streams[n].0, 7).repeat(200)).name(), 50);
         assert!(store.blob("default", own(gone)).await.unwrap().is_some(), "blobs go with compaction");
         let (epoch, lease) = (store.epoch(), store.lease(&streams[3].0));
         let done = store.compact(DAY_MS).await.unwrap();
@@ -82,7 +82,7 @@ async fn who_is_at_work_goes_on() {
         let dir = tempfile::tempdir().unwrap();
         let store = open_files(engine, dir.path()).await;
         for n in 0..300 {
-            put(&store, &run(&format!("r{n}")), vec![Blob::new("default", vec![n as u8; 3000])]).await;
+            put(&store, &run(&format!("r{n}")), vec![Blob::new(vec![n as u8; 3000])]).await;
         }
         let (over, appends) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut writers = tokio::task::JoinSet::new();
@@ -93,8 +93,8 @@ async fn who_is_at_work_goes_on() {
                 let (mut head, lease) = (Head::START, store.lease(&stream));
                 while !over.load(Ordering::SeqCst) {
                     // Every second one names a blob that nobody named for a while.
-                    let old = Blob::new("default", vec![(head.seq % 7) as u8; 3000]);
-                    let new = Blob::new("default", payload(&stream, head.seq + 1_000_000));
+                    let old = Blob::new(vec![(head.seq % 7) as u8; 3000]);
+                    let new = Blob::new(payload(&stream, head.seq + 1_000_000));
                     let blobs = vec![old, new];
                     let request = Append {
                         frame: frame_with(&stream, &head, 3, &blobs),

@@ -16,10 +16,10 @@ use store_support::*;
 /// Streams of several kinds and workspaces, with blobs, meta and snapshots, one of them beyond one page.
 async fn sample(engine: &str, dir: &Path) -> CheckReport {
     let store = Store::open(&url(engine, dir), Durability::Process, Options::default()).await.unwrap();
-    let shared = Blob::new("default", vec![9; 20_000]);
+    let shared = Blob::new(vec![9; 20_000]);
     for n in 0..12_u8 {
         let stream = run(&format!("r{n}"));
-        let own = Blob::new("default", vec![n; 2000]);
+        let own = Blob::new(vec![n; 2000]);
         let blobs = vec![shared.clone(), own];
         let request = Append {
             frame: frame_with(&stream, &Head::START, 3, &blobs),
@@ -58,8 +58,8 @@ async fn check(from: (&'static str, &Path), to: (&'static str, &Path), report: &
     assert_eq!(store.meta(&run("r7")).await.unwrap(), Some(vec![7, 7]));
     let live = Arc::new(Mutex::new(Vec::new()));
     let into = live.clone();
-    let note = move |id: &str, row: &[u8]| into.lock().unwrap().push((id.to_owned(), row.to_vec()));
-    store.visit_live("default", StreamKind::Run, note).await.unwrap();
+    let note = move |_: &str, id: &str, row: &[u8]| into.lock().unwrap().push((id.to_owned(), row.to_vec()));
+    store.visit_live(StreamKind::Run, note).await.unwrap();
     assert_eq!((&*live.lock().unwrap(), store.live_is_whole()), (&vec![("r5".to_owned(), vec![50])], true));
     let head = verify(&store, &run("r7"), usize::MAX).await;
     append(&store, &run("r7"), &head, 2).await.expect("and it goes on");
@@ -133,7 +133,7 @@ async fn a_damaged_source_is_not_copied() {
     let dir = tempfile::tempdir().unwrap();
     let (source, target) = (dir.path().join("source"), dir.path().join("target"));
     let store = open_files("fjall", &source).await;
-    let blob = Blob::new("default", vec![1]);
+    let blob = Blob::new(vec![1]);
     let named =
         Append { frame: frame_with(&run("a"), &Head::START, 1, &[blob]), ..append_of(&store, &run("a"), &Head::START, 1) };
     store.append(named).await.unwrap();

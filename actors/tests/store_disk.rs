@@ -105,7 +105,7 @@ async fn write(store: Store, writer: u64, work: Arc<Work>, may_hide: bool) {
         if work.is_over() {
             return;
         }
-        let blob = Blob::new("default", payload(&stream, head.seq + 1_000_000));
+        let blob = Blob::new(payload(&stream, head.seq + 1_000_000));
         let count = 1 + turn % 9;
         let request = Append {
             frame: frame_with(&stream, &head, count, std::slice::from_ref(&blob)),

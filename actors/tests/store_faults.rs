@@ -96,7 +96,7 @@ async fn the_queue_is_bounded_and_a_full_one_makes_callers_wait() {
         append.await.unwrap();
     }
     // More than the whole queue holds goes through alone.
-    let blob = Blob::new("w", vec![1; 100_000]);
+    let blob = Blob::new(vec![1; 100_000]);
     store.put_blobs("w", vec![blob.clone()]).await.unwrap();
     assert_eq!(store.blob("w", blob.name()).await.unwrap().as_deref(), Some(blob.bytes()));
 }

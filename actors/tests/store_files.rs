@@ -69,7 +69,7 @@ async fn no_row_gets_into_an_unsynced_file_of_its_own() {
     let engine = "sled";
     let dir = tempfile::tempdir().unwrap();
     let store = open_files(engine, dir.path()).await;
-    let blobs: Vec<Blob> = (0..6_u8).map(|n| Blob::new("default", vec![n; 700_000])).collect();
+    let blobs: Vec<Blob> = (0..6_u8).map(|n| Blob::new(vec![n; 700_000])).collect();
     store.put_blobs("default", blobs).await.unwrap();
     for n in 0..30 {
         let stream = run(&format!("r{n}"));
@@ -114,7 +114,7 @@ async fn write_for_ever(store: Store, writer: u64) {
         let n = turn as usize % 3;
         let (stream, head) = (&streams[n], heads[n]);
         let count = if turn.is_multiple_of(50) { 200 } else { 1 + turn % 7 };
-        let blob = Blob::new("default", payload(stream, head.seq + 1_000_000));
+        let blob = Blob::new(payload(stream, head.seq + 1_000_000));
         let request = Append {
             frame: frame_with(stream, &head, count, std::slice::from_ref(&blob)),
             blobs: vec![blob],

@@ -12,6 +12,7 @@ pub mod expression;
 pub mod extraction;
 pub mod fault;
 pub mod id;
+pub mod identity;
 pub mod message;
 pub mod names;
 pub mod rules;

@@ -370,6 +370,11 @@ pub fn timestamp_text(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms}ms"), |t| t.to_string())
 }
 
+/// The moment that a text says, milliseconds since 1970 UTC.
+pub fn timestamp_ms(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}
+
 /// A span as ISO 8601 in seconds.
 pub fn duration_text(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };

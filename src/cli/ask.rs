@@ -9,8 +9,9 @@ use commedia_domain::event::ModelBinding;
 use commedia_domain::extraction::Extractor;
 use commedia_domain::scenario::Scenario;
 
-use super::run::{load, today};
+use super::run::load;
 use crate::app::App;
+use crate::day::today;
 use crate::extraction::{text, to_json, to_table};
 use crate::failure::{Exit, Failure};
 use crate::models::{self, Bound, Wanted};
@@ -20,18 +21,25 @@ use crate::tape::Tape;
 #[derive(Debug, Args)]
 pub(super) struct AskArgs {
     /// A scenario file, or the name of a built-in scenario
-    scenario: String,
+    pub(super) scenario: String,
     /// What is wanted, in your own words; - is standard input
     text: String,
     /// The day it is written on, which "next Monday" counts from [default: the clock]
     #[arg(long, value_name = "DATE")]
-    today: Option<jiff::civil::Date>,
+    pub(super) today: Option<jiff::civil::Date>,
     /// Who reads it: a model such as openai:gpt-4o-mini
     #[arg(long, value_name = "MODEL", conflicts_with = "offline")]
-    model: Option<String>,
+    pub(super) model: Option<String>,
     /// No model: rules read it
     #[arg(long)]
-    offline: bool,
+    pub(super) offline: bool,
+}
+
+impl AskArgs {
+    /// What is wanted, read where it is not on the command line.
+    pub(super) fn text(&self) -> Result<String, Failure> {
+        text(&self.text, &mut stdin().lock())
+    }
 }
 
 pub(super) async fn ask(app: &App, args: &AskArgs) -> Result<Exit, Failure> {
@@ -46,11 +54,8 @@ pub(super) async fn ask(app: &App, args: &AskArgs) -> Result<Exit, Failure> {
 
 /// The model that reads, where the scenario's `extraction.model` is bound to one outside the process; it is told.
 pub(super) fn reader(app: &App, scenario: &Scenario, bound: &Bound, tape: &Tape) -> Result<Option<Reader>, Failure> {
-    let at = scenario.extraction.model;
-    let binding = at.and_then(|at| bound.models.get(at)).or(bound.models.last());
-    let Some(binding @ ModelBinding::Provider { provider, model }) = binding else { return Ok(None) };
+    let Some((binding @ ModelBinding::Provider { provider, model }, alias)) = bound.reads(scenario) else { return Ok(None) };
     app.console.note(&format!("{provider}:{model} reads the text, rules check it"));
-    let alias = at.and_then(|at| scenario.models.get(at)).cloned();
     Ok(Some(Reader { model: tape.model(app.model())?, binding: binding.clone(), alias }))
 }
 
@@ -64,7 +69,7 @@ pub(super) async fn reading(
 ) -> Result<Reading, Failure> {
     let text = text(given, &mut stdin().lock())?;
     let extractor = Extractor::new(scenario.clone());
-    let reading = read(&extractor, &text, today(app, day)?, reader).await;
+    let reading = read(&extractor, &text, day.map_or_else(|| today(app.settings.clock), Ok)?, reader).await;
     if let Some(why) = &reading.fallback {
         app.console.note(&format!("{why}; rules read the text"));
     }

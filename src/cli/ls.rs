@@ -26,6 +26,18 @@ pub(super) struct LsArgs {
     scenario: Option<String>,
 }
 
+impl LsArgs {
+    /// The same as a query of the API.
+    pub(super) fn query(&self) -> String {
+        let mut query = format!("limit={}", self.limit.clamp(1, 500));
+        self.after.iter().for_each(|id| query.push_str(&format!("&after={id}")));
+        for (name, value) in [("status", &self.status), ("scenario", &self.scenario)] {
+            value.iter().for_each(|value| query.push_str(&format!("&{name}={}", crate::remote::encoded(value))));
+        }
+        query
+    }
+}
+
 pub(super) async fn ls(app: &App, args: &LsArgs) -> Result<Exit, Failure> {
     let (status, scenario) = (args.status.clone(), args.scenario.clone());
     let asked = |asked: &Option<String>, found: &str| asked.as_ref().is_none_or(|a| a == found);

@@ -10,7 +10,7 @@ use crate::report;
 #[derive(Debug, Args)]
 pub(super) struct ReleaseArgs {
     /// A quarantined run: its id, or @1 for the newest
-    id: String,
+    pub(super) id: String,
     /// What becomes of it: it goes on at its next `resume`, or it has failed
     #[arg(long, value_name = "STATE")]
     to: To,
@@ -20,6 +20,12 @@ pub(super) struct ReleaseArgs {
 enum To {
     Running,
     Failed,
+}
+
+impl ReleaseArgs {
+    pub(super) fn word(&self) -> &'static str {
+        if self.to == To::Failed { "failed" } else { "running" }
+    }
 }
 
 pub(super) async fn release(app: &App, args: &ReleaseArgs) -> Result<Exit, Failure> {

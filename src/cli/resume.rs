@@ -7,6 +7,7 @@ use clap::Args;
 use commedia_actors::live::LoadedRun;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{Runtime, StartOptions};
+use commedia_actors::scope::Scoped;
 use serde_json::{Value as Json, json};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -22,7 +23,7 @@ use crate::report::{self, Outcome};
 #[derive(Debug, Args)]
 pub(super) struct ResumeArgs {
     /// A run: its id, or @1 for the newest; without one, every run that was interrupted, and every one whose time has come
-    id: Option<String>,
+    pub(super) id: Option<String>,
     /// So many of them at once [default: as many as may be live]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     parallel: Option<u32>,
@@ -42,7 +43,8 @@ pub(super) async fn resume(app: &App, args: &ResumeArgs) -> Result<Exit, Failure
     let standings = runtime.standings().await.map_err(read_failure)?;
     let due = standings.due(app.settings.clock.now_ms());
     let left = standings.waiting() - due.len();
-    let ids = [standings.interrupted, due].concat();
+    let here = |run: Scoped<RunId>| (run.workspace() == runtime.workspace()).then(|| run.id().clone());
+    let ids: Vec<RunId> = standings.interrupted.into_iter().chain(due).filter_map(here).collect();
     if left > 0 {
         let these = if left == 1 { "run waits for its time and is" } else { "runs wait for their time and are" };
         app.console.note(&format!("{left} {these} left in place"));

@@ -16,11 +16,13 @@ use commedia_domain::scenario::{AgentKind, ModelTarget, Scenario};
 use commedia_domain::tool::mcp::Server;
 use commedia_domain::turn::by_rules;
 use commedia_domain::value::Value;
+use serde_json::Value as Json;
 use tokio::task::JoinSet;
 
 use super::ask::{reader, reading};
 use super::drive::{Watch, say_resume};
 use crate::app::{App, close, interrupted, start_failure};
+use crate::day;
 use crate::diagnostics::{Texts, render};
 use crate::extraction::{self, Person};
 use crate::failure::{Exit, Failure};
@@ -39,7 +41,7 @@ const MAX_RUNS: u32 = 1_000_000;
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// A scenario file, or the name of a built-in scenario
-    scenario: String,
+    pub(super) scenario: String,
     /// Give a parameter a value
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameters::split)]
     set: Vec<(String, String)>,
@@ -48,16 +50,16 @@ pub(super) struct RunArgs {
     params: Option<PathBuf>,
     /// The seed of all random draws; of several runs the first one's
     #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Who answers for every model: PROVIDER:NAME such as openai:gpt-4o-mini, stub, or auto
     #[arg(long, value_name = "MODEL", conflicts_with = "offline")]
-    model: Option<String>,
+    pub(super) model: Option<String>,
     /// No model: rules answer, and where there are none the stub
     #[arg(long)]
-    offline: bool,
+    pub(super) offline: bool,
     /// The day the run is asked for, which defaults such as "next Monday" count from [default: the clock]
     #[arg(long, value_name = "DATE")]
-    today: Option<jiff::civil::Date>,
+    pub(super) today: Option<jiff::civil::Date>,
     /// So many runs, with seeds one after the other
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_RUNS)))]
     runs: Option<u32>,
@@ -88,8 +90,9 @@ pub(super) struct RunArgs {
     /// Start with what --ask read without asking, where it is settled
     #[arg(long)]
     yes: bool,
-    #[command(flatten)]
-    unbuilt: Unbuilt,
+    /// Do not follow it: print the run's id and end (on a server)
+    #[arg(long)]
+    pub(super) detach: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -100,26 +103,41 @@ enum Approvals {
     Inbox,
 }
 
-/// Flags that are promised and come later.
-#[derive(Debug, Args)]
-struct Unbuilt {
-    #[arg(long, hide = true)]
-    detach: bool,
-}
+impl RunArgs {
+    pub(super) fn mode(&self, app: &App) -> Mode {
+        Mode::chosen(self.live.then_some(Mode::Bar).or(self.progress), &app.console)
+    }
 
-impl Unbuilt {
-    fn refuse(&self) -> Result<(), Failure> {
-        let given = [("--detach", self.detach, "leave it out: the run is followed here")];
-        match given.into_iter().find(|(_, given, _)| *given) {
-            Some((flag, _, help)) => Err(Failure::usage(format!("`{flag}` is not part of this version")).help(help)),
+    /// What cannot be said to a server.
+    pub(super) fn refuse_local_flags(&self) -> Result<(), Failure> {
+        let given = [
+            ("--runs", self.runs.is_some()),
+            ("--ask", self.ask.is_some()),
+            ("--faults", self.faults.is_some()),
+            ("--record", self.record.is_some()),
+            ("--cassette", self.cassette.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Failure::usage(format!("`{flag}` does not go with a server in this version"))
+                .help("leave it out, or leave --server out")),
             None => Ok(()),
         }
+    }
+
+    /// The parameters of the file and of the command line, as a server wants them.
+    pub(super) fn given_as_json(&self, scenario: &Scenario) -> Result<Json, Failure> {
+        let given = given(scenario, self)?;
+        Ok(Json::Object(given.into_iter().map(|(name, value)| (name, value.to_json())).collect()))
     }
 }
 
 pub(super) async fn run(app: &App, args: &RunArgs) -> Result<Exit, Failure> {
-    args.unbuilt.refuse()?;
-    let mode = Mode::chosen(args.live.then_some(Mode::Bar).or(args.progress), &app.console);
+    if args.detach {
+        return Err(
+            Failure::usage("`--detach` needs a server, which goes on with the run").help("say --server URL, or leave it out")
+        );
+    }
+    let mode = args.mode(app);
     let scenario = Arc::new(load(app, &args.scenario, args.faults.as_deref(), mode)?);
     let played = args.cassette.as_deref().map_or(Ok(Tape::None), Tape::play)?;
     let bound = match played.bindings(&scenario)? {
@@ -229,17 +247,8 @@ fn given(scenario: &Scenario, args: &RunArgs) -> Result<Vec<(String, Value)>, Fa
     Ok(params)
 }
 
-/// The day a person writes on.
-pub(super) fn today(app: &App, given: Option<jiff::civil::Date>) -> Result<jiff::civil::Date, Failure> {
-    let now = jiff::Timestamp::from_millisecond(app.settings.clock.now_ms());
-    let clock = now.map(|t| t.to_zoned(jiff::tz::TimeZone::UTC).date());
-    given.map_or_else(|| clock.map_err(|e| Failure::new(Exit::Internal, e)), Ok)
-}
-
 fn now(app: &App, args: &RunArgs) -> Result<i64, Failure> {
-    let Some(date) = args.today else { return Ok(app.settings.clock.now_ms()) };
-    let midnight = date.to_zoned(jiff::tz::TimeZone::UTC);
-    midnight.map(|z| z.timestamp().as_millisecond()).map_err(|e| Failure::usage(format!("--today {date}: {e}")))
+    args.today.map_or_else(|| Ok(app.settings.clock.now_ms()), day::midnight)
 }
 
 /// Who answers for the agents that want a model, in one line; `None` where none does.
@@ -330,17 +339,13 @@ async fn one(app: &App, order: Order) -> Result<Exit, Failure> {
 
 /// Prints a run that has ended or stands still, and says what it means for the process.
 pub(super) fn sum_up(app: &App, loaded: &LoadedRun) -> Exit {
-    let outcome = [Outcome::of(loaded)];
-    let verdicts = match outcome[0].status {
-        Status::Completed => report::thresholds(loaded.run.scenario(), &outcome),
-        _ => Vec::new(),
-    };
+    let (outcome, verdicts) = report::of_one(loaded);
     app.console.document(&report::run_json(loaded, &verdicts), || report::run_text(loaded, &verdicts));
-    if let Status::Paused { reason } = &outcome[0].status {
+    if let Status::Paused { reason } = &outcome.status {
         app.console.note(&format!("paused: {reason}; go on with\n  commedia resume {}", loaded.id));
     }
     say_unknown(app, loaded);
-    report::exit_of(&outcome, &verdicts)
+    report::exit_of(std::slice::from_ref(&outcome), &verdicts)
 }
 
 /// How to go on with a run that waits for an operator: a line for each step of which nobody knows what became of it.

@@ -11,13 +11,13 @@ use crate::output::Format;
 #[derive(Debug, Args)]
 pub(super) struct TailArgs {
     /// A run: its id, or @1 for the newest
-    id: String,
+    pub(super) id: String,
     /// The first event to tell
     #[arg(long, value_name = "SEQ", default_value_t = 1)]
-    from: u64,
+    pub(super) from: u64,
     /// Only stored events, without what is expanded from them
     #[arg(long)]
-    stored: bool,
+    pub(super) stored: bool,
 }
 
 pub(super) async fn tail(app: &App, args: &TailArgs) -> Result<Exit, Failure> {

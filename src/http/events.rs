@@ -1,22 +1,25 @@
 //! A run's events: as pages, as server-sent events, as lines of JSON; all from a cursor on, none missed and none twice.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use commedia_actors::follow::Follower;
-use commedia_actors::log::LoadError;
+use commedia_actors::log::{LoadError, StoredEvent};
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::Runtime;
 use commedia_domain::event::Event;
+use commedia_domain::value::timestamp_text;
 use serde_json::{Map, Value as Json};
 use tokio::sync::mpsc;
 
-use super::problem::{Fault, Problem};
-use super::route::{Answer, Asked, Handled};
+use super::exchange::{Answer, Asked, Handled};
+use super::gate::AuthContext;
+use super::problem::Problem;
 use super::runs::run_id;
-use super::wire::EventsPage;
+use super::wire::{EventsPage, Line, TranscriptPage};
 use super::{Api, ends};
 use crate::events::{Teller, Told};
 
@@ -26,11 +29,16 @@ const PAGE: u64 = 200;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Pieces of a stream that wait for a slow reader; behind them nothing is read for it.
 const PIECES: usize = 4;
+/// What is said without news.
+pub(super) const SSE_HEARTBEAT: &[u8] = b": still here\n\n";
+pub(super) const LINES_HEARTBEAT: &[u8] = b"\n";
 
 /// Stored events as clients see them, from behind a cursor on. How the run stood there says which moment of run time it is, and
 /// whose the open turns are.
 pub(crate) struct Feed {
     follower: Follower,
+    /// Events that are not told yet: told they are larger, and a reader may be slow.
+    read: VecDeque<StoredEvent>,
     teller: Teller,
     over: bool,
 }
@@ -38,7 +46,7 @@ pub(crate) struct Feed {
 impl Feed {
     pub(crate) async fn new(runtime: &Runtime, id: &RunId, after: u64) -> Result<Feed, LoadError> {
         let (teller, over) = teller(runtime, id, after).await?;
-        Ok(Feed { follower: runtime.follow(id, after).await?, teller, over })
+        Ok(Feed { follower: runtime.follow(id, after).await?, read: VecDeque::new(), teller, over })
     }
 
     /// Whether the last event of a run that has ended was told.
@@ -46,16 +54,20 @@ impl Feed {
         self.over
     }
 
-    /// What is behind the cursor, at least one stored event. Dropping the future loses nothing.
-    pub(crate) async fn next(&mut self) -> Result<Vec<Vec<Told>>, LoadError> {
-        let events = self.follower.next().await?;
-        self.over |= events.last().is_some_and(|last| is_last(&last.event));
-        Ok(events.iter().map(|event| self.teller.tell(event)).collect())
+    /// The next stored event, with what is expanded from it. Dropping the future loses nothing.
+    pub(crate) async fn next(&mut self) -> Result<Vec<Told>, LoadError> {
+        loop {
+            if let Some(event) = self.read.pop_front() {
+                self.over = is_last(&event.event);
+                return Ok(self.teller.tell(&event));
+            }
+            self.read = self.follower.next().await?.into();
+        }
     }
 }
 
 /// Who tells the events behind a cursor, and whether there is nothing behind it any more.
-async fn teller(runtime: &Runtime, id: &RunId, after: u64) -> Result<(Teller, bool), LoadError> {
+pub(super) async fn teller(runtime: &Runtime, id: &RunId, after: u64) -> Result<(Teller, bool), LoadError> {
     if after == 0 {
         let (_, scenario, _) = runtime.beginning(id).await?;
         return Ok((Teller::new(id.clone(), scenario), false));
@@ -66,7 +78,7 @@ async fn teller(runtime: &Runtime, id: &RunId, after: u64) -> Result<(Teller, bo
 }
 
 /// Whether nothing comes behind an event.
-fn is_last(event: &Event) -> bool {
+pub(super) fn is_last(event: &Event) -> bool {
     matches!(
         event,
         Event::RunCompleted(_) | Event::RunFailed(_) | Event::RunTimedOut(_) | Event::RunOverBudget(_) | Event::RunCancelled(_)
@@ -76,41 +88,91 @@ fn is_last(event: &Event) -> bool {
 pub(crate) async fn events(api: Arc<Api>, asked: Asked) -> Handled {
     let id = run_id(&asked)?;
     let after = match asked.header("last-event-id") {
-        Some(seq) => seq.trim().parse().map_err(|_| {
-            let fault = Fault { pointer: "Last-Event-ID".into(), message: "is the id of an event: a number".into() };
-            Problem { errors: vec![fault], ..Problem::new("bad_request", "a header is wrong") }
-        })?,
+        Some(seq) => seq.trim().parse().map_err(|_| Problem::header("Last-Event-ID", "is the id of an event: a number"))?,
         None => asked.number("after").unwrap_or(0),
     };
     match asked.prefers(&["application/json", "text/event-stream", "application/x-ndjson"]) {
         Some("text/event-stream") => {
-            let feed = Feed::new(&api.runtime, &id, after).await?;
-            Ok(Answer::stream("text/event-stream", stream(api, feed, sse, b": still here\n\n")))
+            let feed = Feed::new(&asked.runtime, &id, after).await?;
+            Ok(Answer::stream("text/event-stream", stream(api, asked.context, Written { feed, write: sse }, SSE_HEARTBEAT)))
         }
         Some("application/x-ndjson") => {
-            let feed = Feed::new(&api.runtime, &id, after).await?;
-            Ok(Answer::stream("application/x-ndjson", stream(api, feed, lines, b"\n")))
+            let feed = Feed::new(&asked.runtime, &id, after).await?;
+            Ok(Answer::stream(
+                "application/x-ndjson",
+                stream(api, asked.context, Written { feed, write: lines }, LINES_HEARTBEAT),
+            ))
         }
-        _ => page(&api, &id, after, asked.number("limit").unwrap_or(PAGE)).await,
+        _ => page(&asked.runtime, &id, after, asked.number("limit").unwrap_or(PAGE)).await,
     }
 }
 
-async fn page(api: &Api, id: &RunId, after: u64, limit: u64) -> Handled {
-    let last = api.runtime.summary(id).await?.events;
-    let (mut teller, _) = teller(&api.runtime, id, after).await?;
-    let (mut data, mut reached): (Vec<Map<String, Json>>, u64) = (Vec::new(), after);
+async fn page(runtime: &Runtime, id: &RunId, after: u64, limit: u64) -> Handled {
+    let mut data: Vec<Map<String, Json>> = Vec::new();
+    let next = visit(runtime, id, after, limit, |told| data.extend(told.to_json().as_object().cloned())).await?;
+    Ok(Answer::json(&EventsPage { data, next }))
+}
+
+/// Each event of a page, expanded; what the next page comes after, where there is one.
+async fn visit(
+    runtime: &Runtime,
+    id: &RunId,
+    after: u64,
+    limit: u64,
+    mut each: impl FnMut(&Told),
+) -> Result<Option<u64>, Problem> {
+    let last = runtime.summary(id).await?.events;
+    let (mut teller, _) = teller(runtime, id, after).await?;
+    let mut reached = after;
     let to = last.min(after.saturating_add(limit));
     while reached < to {
-        let events = api.runtime.events_page(id, reached + 1).await?;
+        let events = runtime.events_page(id, reached + 1).await?;
         for event in events.iter().filter(|event| event.seq <= to) {
             reached = event.seq;
-            data.extend(teller.tell(event).iter().filter_map(|told| told.to_json().as_object().cloned()));
+            teller.tell(event).iter().for_each(&mut each);
         }
         if events.is_empty() {
             break;
         }
     }
-    Ok(Answer::json(&EventsPage { data, next: (reached < last).then_some(reached) }))
+    Ok((reached < last).then_some(reached))
+}
+
+/// What a transcript tells: what was said, handed on, asked and answered, and how it ended.
+const SAID: [&str; 12] = [
+    "model.answered",
+    "tool.answered",
+    "handoff.made",
+    "message.sent",
+    "input.received",
+    "delegate.asked",
+    "delegate.returned",
+    "guardrail.tripped",
+    "conversation.summarised",
+    "run.started",
+    "run.completed",
+    "run.failed",
+];
+
+/// What was said and done, in order.
+pub(crate) async fn transcript(_: Arc<Api>, asked: Asked) -> Handled {
+    let (id, after) = (run_id(&asked)?, asked.number("after").unwrap_or(0));
+    let mut data = Vec::new();
+    let line = |told: &Told| {
+        if SAID.contains(&told.kind) {
+            let (agent, text) = (told.agent.clone(), told.text.clone());
+            data.push(Line {
+                seq: told.seq,
+                kind: told.kind,
+                at: told.at.map(timestamp_text),
+                agent,
+                text,
+                data: told.data.clone(),
+            });
+        }
+    };
+    let next = visit(&asked.runtime, &id, after, asked.number("limit").unwrap_or(PAGE), line).await?;
+    Ok(Answer::json(&TranscriptPage { data, next }))
 }
 
 /// How a stored event is written, with what is expanded from it.
@@ -131,31 +193,66 @@ fn lines(told: &[Told], out: &mut Vec<u8>) {
     told.iter().for_each(|one| out.extend_from_slice(format!("{}\n", one.to_json()).as_bytes()));
 }
 
-/// Writes a feed until the run has ended, the reader has gone or the server ends.
-fn stream(api: Arc<Api>, mut feed: Feed, write: Write, heartbeat: &'static [u8]) -> mpsc::Receiver<Result<Bytes, Infallible>> {
+/// What is streamed, piece by piece.
+pub(super) trait Pieces: Send + 'static {
+    /// The next piece; `None` at the end. Dropping the future loses nothing.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+/// A run's events as they are written.
+struct Written {
+    feed: Feed,
+    write: Write,
+}
+
+impl Pieces for Written {
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.feed.is_over() {
+            return None;
+        }
+        match self.feed.next().await {
+            Ok(told) => {
+                let mut out = Vec::new();
+                (self.write)(&told, &mut out);
+                Some(out.into())
+            }
+            Err(why) => {
+                tracing::warn!(%why, "a stream of events breaks off");
+                None
+            }
+        }
+    }
+}
+
+/// Streams until the end, or until the reader has gone, may read no longer, or the server ends.
+pub(super) fn stream(
+    api: Arc<Api>,
+    context: AuthContext,
+    mut pieces: impl Pieces,
+    heartbeat: &'static [u8],
+) -> mpsc::Receiver<Result<Bytes, Infallible>> {
     let (sender, receiver) = mpsc::channel(PIECES);
     tokio::spawn(async move {
-        let mut closing = api.closing.subscribe();
-        while !feed.is_over() {
+        let (mut closing, mut watch) = (api.closing.subscribe(), api.gate.watch());
+        loop {
             let piece = tokio::select! {
-                told = tokio::time::timeout(HEARTBEAT, feed.next()) => match told {
+                piece = tokio::time::timeout(HEARTBEAT, pieces.next()) => match piece {
                     Err(_) => Bytes::from_static(heartbeat),
-                    Ok(Ok(told)) => {
-                        let mut out = Vec::new();
-                        told.iter().for_each(|told| write(told, &mut out));
-                        out.into()
-                    }
-                    Ok(Err(why)) => {
-                        tracing::warn!(%why, "a stream of events breaks off");
-                        return;
-                    }
+                    Ok(Some(piece)) => piece,
+                    Ok(None) => return,
+                },
+                () = watch.changed(api.left_of(&context)) => match api.gate.still(&context).await {
+                    Ok(Some(_)) => continue,
+                    _ => return,
                 },
                 () = ends(&mut closing) => return,
                 () = sender.closed() => return,
             };
-            if !piece.is_empty() && sender.send(Ok(piece)).await.is_err() {
+            if sender.send(Ok(piece)).await.is_err() {
                 return;
             }
+            // Runs go before whoever looks on.
+            tokio::task::yield_now().await;
         }
     });
     receiver

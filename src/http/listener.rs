@@ -1,4 +1,4 @@
-//! The accept loop: connections with bounds of their own, TLS where it is configured, and an end that waits for answers under way.
+//! The accept loop: connections with bounds of their own, and an end that waits for answers under way.
 //!
 //! ```text
 //! accept ──no place──▶ 503, closed        accept ──place──▶ (TLS) ──▶ requests, one after the other ──▶ closed
@@ -6,17 +6,19 @@
 //! ```
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1::{self, Connection};
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 
 /// Bytes of a request's head.
@@ -25,6 +27,10 @@ const HEAD_BYTES: usize = 64 * 1024;
 const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 /// The pause after an error of the listener, such as too many open files.
 const AFTER_ERROR: Duration = Duration::from_millis(50);
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Bounds of connections.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +41,34 @@ pub(crate) struct Limits {
     pub(crate) head: Duration,
 }
 
+/// Bytes that the kernel keeps for a client that does not read: what it grows to by itself is megabytes, and many such clients are
+/// many.
+const SEND_BUFFER: u32 = 128 * 1024;
+/// Connections that wait to be taken.
+const BACKLOG: u32 = 4096;
+
+/// Listens at an address.
+pub(crate) fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    // Those that are taken inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
+}
+
 /// Serves until `stop`; then no more connections are taken, and those that work have `drain` to answer what they were asked.
-pub(crate) async fn serve<S>(listener: TcpListener, service: S, limits: Limits, stop: impl Future<Output = ()>, drain: Duration)
-where
-    S: Service<Request<Incoming>, Response = warp::reply::Response, Error = Infallible> + Clone + Send + 'static,
+pub(crate) async fn serve<S, B>(
+    listener: TcpListener,
+    service: S,
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+    drain: Duration,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(limits.connections));
     // Each connection hears that it is to end, and that it has ended is seen.
@@ -66,19 +95,21 @@ where
         if let Err(e) = stream.set_nodelay(true) {
             tracing::debug!("a connection has gone: {e}");
         }
-        let connection = protocol.serve_connection(TokioIo::new(stream), service_fn(answered(service.clone(), from)));
-        let connection = connection.with_upgrades();
-        let mut ends = ending.subscribe();
+        let (service, peer) = (service.clone(), Peer(from.ip()));
+        let answer = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            service.clone().call(request)
+        });
+        let (protocol, tls, ends) = (protocol.clone(), tls.clone(), ending.subscribe());
         tokio::spawn(async move {
             let _place = place;
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                // The sender is there until all have ended, or were given up.
-                _ = ends.changed() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            let ended = match tls {
+                None => answered(protocol.serve_connection(TokioIo::new(stream), answer), ends).await,
+                Some(tls) => match tokio::time::timeout(limits.head, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => answered(protocol.serve_connection(TokioIo::new(stream), answer), ends).await,
+                    Ok(Err(e)) => return tracing::debug!(%from, "a connection was not encrypted: {e}"),
+                    Err(_) => return tracing::debug!(%from, "a connection was not encrypted in time"),
+                },
             };
             // What a client breaks off is its own affair.
             if let Err(e) = ended {
@@ -93,14 +124,21 @@ where
     }
 }
 
-/// The service for one connection: each request knows where it came from.
-fn answered<S>(service: S, from: SocketAddr) -> impl Fn(Request<Incoming>) -> S::Future
+/// A connection to its end; once no more are taken, to the end of what it was asked.
+async fn answered<I, S, B>(connection: Connection<I, S>, mut ends: watch::Receiver<()>) -> hyper::Result<()>
 where
-    S: Service<Request<Incoming>> + Clone,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = B, Error: Into<Box<dyn Error + Send + Sync>>>,
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
 {
-    move |mut request| {
-        request.extensions_mut().insert(from);
-        service.clone().call(request)
+    let mut connection = std::pin::pin!(connection.with_upgrades());
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        // The sender is there until all have ended, or were given up.
+        _ = ends.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     }
 }
 

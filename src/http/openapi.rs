@@ -1,6 +1,8 @@
 //! The API's document (OpenAPI 3.1), made from the table of routes: what is not in the table is not in the document, and what is
 //! in the table answers as the document says.
 
+use commedia_domain::identity::Role;
+use commedia_domain::scenario::Scenario;
 use http::Method;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -8,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::problem::CODES;
 use super::route::{InQuery, Kind, Route, Takes};
-use super::wire::ProblemView;
+use super::wire::{ProblemView, ScenarioView};
 use crate::packs;
 use crate::source::Source;
 
@@ -19,9 +21,11 @@ const RUN_ID: &str = "^r_[0-7][0-9a-hjkmnp-tv-z]{25}$";
 /// What a path's places hold.
 const PLACES: &[(&str, &str, &str)] = &[
     ("run_id", RUN_ID, "A run's id, as its creation answered it."),
-    ("name", "^[a-z0-9][a-z0-9._-]{0,99}$", "A scenario's name."),
+    ("name", "^[a-z0-9][a-z0-9._-]{0,99}(@[0-9]{1,9})?$", "A scenario's name; with `@` and a number an older version."),
+    ("user_id", "^u_[0-9a-hjkmnp-tv-z]{26}$", "A user's id."),
+    ("workspace_id", "^(default|w_[0-9a-hjkmnp-tv-z]{26})$", "The id of the workspace that you are in."),
+    ("key_id", "^k_[0-9a-hjkmnp-tv-z]{26}$", "A key's id."),
     ("kind", "^(scenario|event|config)$", "Of what: `scenario`, `event` or `config`."),
-    ("file", "^[a-z.-]{1,40}$", "A file of these pages."),
 ];
 
 fn generator() -> SchemaGenerator {
@@ -38,11 +42,11 @@ pub(crate) fn body_schema(takes: &Takes) -> Json {
 }
 
 /// The document.
-pub(crate) fn document<'t>(table: impl Iterator<Item = &'t Route>) -> Json {
+pub(crate) fn document<'t>(table: impl Iterator<Item = &'t Route>, has_users: bool) -> Json {
     let mut generator = generator();
     let mut paths: Map<String, Json> = Map::new();
     for route in table.filter(|route| route.documented) {
-        let operation = operation(route, &mut generator);
+        let operation = operation(route, &mut generator, has_users);
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.method.as_str().to_ascii_lowercase()] = operation;
     }
@@ -64,7 +68,7 @@ pub(crate) fn document<'t>(table: impl Iterator<Item = &'t Route>) -> Json {
             ((*code).to_owned(), response)
         })
         .collect();
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "commedia",
@@ -76,22 +80,60 @@ pub(crate) fn document<'t>(table: impl Iterator<Item = &'t Route>) -> Json {
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {"schemas": definitions, "responses": responses},
-    })
+    });
+    if has_users {
+        let flows = json!({
+            "password": {"tokenUrl": "/api/auth/token", "refreshUrl": "/api/auth/token", "scopes": {}},
+            "clientCredentials": {"tokenUrl": "/api/auth/token", "scopes": {}},
+        });
+        document["security"] = json!([{"bearer": []}, {"oauth2": []}]);
+        document["components"]["securitySchemes"] = json!({
+            "bearer": {"type": "http", "scheme": "bearer", "description": "An access token, or an API key `cm_…`"},
+            "oauth2": {"type": "oauth2", "flows": flows},
+        });
+    }
+    document
+}
+
+/// The document of a server in which runs are of one scenario: what it takes is said where a run is started.
+pub(crate) fn document_of<'t>(
+    table: impl Iterator<Item = &'t Route>,
+    has_users: bool,
+    view: &ScenarioView,
+    scenario: &Scenario,
+) -> Json {
+    let mut document = document(table, has_users);
+    document["info"]["title"] = json!(format!("commedia: {}", view.name));
+    document["info"]["description"] = json!(view.about);
+    let new_run = &mut document["components"]["schemas"]["NewRun"];
+    new_run["properties"]["scenario"] = json!({"const": view.name, "description": "This scenario"});
+    new_run["properties"]["parameters"] = parameters(scenario);
+    if let Some(fields) = new_run.as_object_mut() {
+        fields.remove("allOf");
+    }
+    if let Some(body) = document.pointer_mut("/paths/~1api~1runs/post/requestBody/content/application~1json/example") {
+        *body = json!({"scenario": view.name, "parameters": {}, "seed": 7});
+    }
+    document
+}
+
+/// What a scenario takes as parameters.
+fn parameters(scenario: &Scenario) -> Json {
+    let properties: Map<String, Json> =
+        scenario.parameters.iter().map(|parameter| (parameter.name.to_string(), (*parameter.schema.json).clone())).collect();
+    json!({"type": "object", "additionalProperties": false, "properties": properties})
 }
 
 /// What a built-in scenario takes as parameters, as a condition on a run to be started.
 fn parameters_of(pack: &packs::Pack) -> Option<Json> {
-    let scenario = Source::pack(pack).load().ok()?.scenario;
-    let properties: Map<String, Json> =
-        scenario.parameters.iter().map(|parameter| (parameter.name.to_string(), (*parameter.schema.json).clone())).collect();
-    let parameters = json!({"type": "object", "additionalProperties": false, "properties": properties});
+    let parameters = parameters(&Source::pack(pack).load().ok()?.scenario);
     Some(json!({
         "if": {"properties": {"scenario": {"const": pack.name}}, "required": ["scenario"]},
         "then": {"properties": {"parameters": parameters}},
     }))
 }
 
-fn operation(route: &Route, generator: &mut SchemaGenerator) -> Json {
+fn operation(route: &Route, generator: &mut SchemaGenerator, has_users: bool) -> Json {
     let mut parameters: Vec<Json> =
         route.path.split('/').filter_map(|s| s.strip_prefix('{')?.strip_suffix('}')).map(place).collect();
     parameters.extend(route.query.iter().map(in_query));
@@ -99,7 +141,8 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Json {
     for gives in &route.gives {
         let content: Map<String, Json> = (gives.content.iter())
             .map(|(kind, schema)| {
-                let usual = || if kind.ends_with("json") { json!({}) } else { json!({"type": "string"}) };
+                let is_stream = matches!(*kind, "text/event-stream" | "application/x-ndjson");
+                let usual = || if is_stream || kind.ends_with("json") { json!({}) } else { json!({"type": "string"}) };
                 let schema = schema.map_or_else(usual, |schema| schema(generator).to_value());
                 ((*kind).to_owned(), json!({"schema": schema}))
             })
@@ -115,8 +158,19 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Json {
         }
         responses.insert(gives.status.to_string(), response);
     }
-    let body: &[&str] = if route.takes.is_some() { &["timeout", "too_large", "unsupported_media_type", "invalid"] } else { &[] };
-    for code in ALWAYS.iter().chain(body).chain(route.fails) {
+    let body: &[&str] = if route.takes.is_some() || !route.raw.is_empty() {
+        &["timeout", "too_large", "unsupported_media_type", "invalid"]
+    } else {
+        &[]
+    };
+    let signed: &[&str] = match route.needs {
+        Some(Role::Viewer) => &["unauthorized", "busy"],
+        Some(_) => &["unauthorized", "forbidden", "busy"],
+        None => &[],
+    };
+    let signed = if has_users { signed } else { &[] };
+    let limited: &[&str] = if has_users { &["busy"] } else { &[] };
+    for code in ALWAYS.iter().chain(body).chain(route.fails).chain(signed).chain(limited) {
         let status = CODES.iter().find(|(known, ..)| known == code).map_or(500, |(_, status, _)| *status);
         responses.entry(status.to_string()).or_insert_with(|| json!({"$ref": format!("#/components/responses/{code}")}));
     }
@@ -126,12 +180,26 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Json {
         "summary": route.about,
         "responses": responses,
     });
+    if let Some(role) = route.needs.filter(|_| has_users) {
+        operation["x-role"] = role.word().into();
+    }
+    if has_users && route.needs.is_none() {
+        operation["security"] = json!([]);
+    }
     if !parameters.is_empty() {
         operation["parameters"] = Json::Array(parameters);
     }
+    if !route.raw.is_empty() {
+        // What a scenario must be is more than a schema of JSON can say, so JSON is told of in words.
+        let told = route.raw.iter().filter(|kind| **kind != "application/json");
+        let schema = json!({"schema": {"type": "string", "format": "binary"}});
+        let content: Map<String, Json> = told.map(|kind| ((*kind).to_owned(), schema.clone())).collect();
+        let about = "A scenario, as /schema/scenario/v1.json has it: YAML, the same as JSON (`application/json`), or a tar.gz with its files";
+        operation["requestBody"] = json!({"required": true, "description": about, "content": content});
+    }
     if let Some(takes) = &route.takes {
         let schema = (takes.schema)(generator);
-        let content = json!({"application/json": {"schema": schema, "example": (takes.example)()}});
+        let content = json!({route.content_type(): {"schema": schema, "example": (takes.example)()}});
         operation["requestBody"] = json!({"required": !takes.optional, "content": content});
     }
     if route.method == Method::POST && route.id == "create_run" {
@@ -181,7 +249,7 @@ mod tests {
     #[test]
     fn every_reference_of_the_document_leads_somewhere() {
         let routes = table();
-        let document = document(routes.iter());
+        let document = document(routes.iter(), true);
         let text = document.to_string();
         let references: Vec<&str> = text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         assert!(references.len() > 20, "{}", references.len());

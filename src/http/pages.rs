@@ -8,11 +8,11 @@ use aide::swagger::Swagger;
 use http::{StatusCode, header};
 
 use super::Api;
-use super::route::{Answer, Asked, Handled};
+use super::exchange::{Answer, Asked, Handled};
 
 /// What the pages of documents may load: what this server serves; styles and pictures that their scripts make.
 const DOCUMENTS: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-                         font-src 'self' data:; connect-src 'self'; worker-src blob:; frame-ancestors 'none'";
+                         font-src 'self' data:; connect-src 'self'; worker-src blob:; form-action 'self'; frame-ancestors 'none'";
 const CACHED: &str = "public, max-age=3600";
 
 /// The text between two marks.
@@ -77,6 +77,18 @@ pub(crate) async fn redoc(_: Arc<Api>, _: Asked) -> Handled {
     ))
 }
 
+/// Where the set-up link leads: the first user is made here. What the link carries stays behind its `#`, and so out of logs.
+pub(crate) async fn setup(_: Arc<Api>, _: Asked) -> Handled {
+    Ok(page(
+        "commedia: the first user",
+        "<link rel=\"stylesheet\" href=\"/assets/pages.css\"></head>\n<body>\n<main>\n<h1>The first user</h1>\n<p>They own this \
+         server's workspace, and let others in.</p>\n<form id=\"setup\">\n<p><label>Address<br><input name=\"email\" type=\"email\" \
+         autocomplete=\"username\" required></label></p>\n<p><label>Password, 10 characters or more<br><input name=\"password\" \
+         type=\"password\" minlength=\"10\" autocomplete=\"new-password\" required></label></p>\n<p><button>Make it so</button></p>\n\
+         </form>\n<p id=\"said\" role=\"status\"></p>\n</main>\n<script src=\"/assets/setup.js\"></script>\n</body>",
+    ))
+}
+
 /// What the pages load.
 pub(crate) async fn assets(_: Arc<Api>, asked: Asked) -> Handled {
     match asked.places.first().map(String::as_str) {
@@ -88,6 +100,19 @@ pub(crate) async fn assets(_: Arc<Api>, asked: Asked) -> Handled {
             "const at = (id) => document.getElementById(id);\n\
              if (at('swagger-ui')) SwaggerUIBundle({url: '/openapi.json', dom_id: '#swagger-ui', deepLinking: true, validatorUrl: null});\n\
              if (at('redoc')) Redoc.init('/openapi.json', {disableSearch: false}, at('redoc'));\n",
+        ),
+        Some("setup.js") => asset(
+            "text/javascript",
+            "const form = document.getElementById('setup'), said = document.getElementById('said');\n\
+             form.addEventListener('submit', async (event) => {\n\
+             \u{20} event.preventDefault();\n\
+             \u{20} const token = location.hash.slice(1), email = form.email.value, password = form.password.value;\n\
+             \u{20} const asked = {method: 'POST', headers: {'content-type': 'application/json'}, body: JSON.stringify({token, email, password})};\n\
+             \u{20} const answer = await fetch('/api/auth/setup', asked);\n\
+             \u{20} const body = await answer.json();\n\
+             \u{20} said.textContent = answer.ok ? `${email} is there: log in with POST /api/auth/login (see /docs).` : body.detail;\n\
+             \u{20} if (answer.ok) { form.remove(); history.replaceState(null, '', '/setup'); }\n\
+             });\n",
         ),
         Some("pages.css") => asset(
             "text/css",

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use commedia_actors::tool::{BUILTINS, BuiltinDoc};
 use http::{StatusCode, header};
 use serde_json::{Map, Value as Json, json};
 
 use super::Api;
-use super::route::{Answer, Asked, Handled};
-use super::wire::Health;
+use super::exchange::{Answer, Asked, Handled};
+use super::wire::{Health, ModelView, ModelsPage, ToolView, ToolsPage};
+use crate::settings::models::ProviderSettings;
 
 fn health(well: bool, checks: Map<String, Json>) -> Answer {
     let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -21,7 +23,7 @@ pub(crate) async fn live(_: Arc<Api>, _: Asked) -> Handled {
 
 /// Whether a new run could begin now.
 pub(crate) async fn ready(api: Arc<Api>, _: Asked) -> Handled {
-    let runtime = &api.runtime;
+    let runtime = &api.instance;
     let (writable, closing) = (runtime.is_writable(), *api.closing.borrow());
     let backlog = runtime.backlog();
     let mut checks = Map::new();
@@ -37,12 +39,26 @@ pub(crate) async fn ready(api: Arc<Api>, _: Asked) -> Handled {
 }
 
 pub(crate) async fn metrics(api: Arc<Api>, _: Asked) -> Handled {
-    Ok(Answer::whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", api.runtime.metrics().render()))
+    Ok(Answer::whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", api.instance.metrics().render()))
+}
+
+/// Who may answer for models.
+pub(crate) async fn models(api: Arc<Api>, _: Asked) -> Handled {
+    let known: Vec<&str> = api.settings.models.configured().collect();
+    let view = |p: &ProviderSettings| ModelView { provider: p.name, configured: known.contains(&p.name), model: p.model.clone() };
+    Ok(Answer::json(&ModelsPage { data: api.settings.models.providers.iter().map(view).collect(), next: None }))
+}
+
+/// Tools that come with the program.
+pub(crate) async fn tools(_: Arc<Api>, _: Asked) -> Handled {
+    let schema = |text: &str| serde_json::from_str(text).unwrap_or(Json::Null);
+    let view = |tool: &BuiltinDoc| ToolView { name: tool.name.into(), about: tool.description.into(), input: schema(tool.input) };
+    Ok(Answer::json(&ToolsPage { data: BUILTINS.iter().map(view).collect(), next: None }))
 }
 
 /// What the process is made of, and how much of it is in use.
 pub(crate) async fn system(api: Arc<Api>, _: Asked) -> Handled {
-    let (runtime, backlog) = (&api.runtime, api.runtime.backlog());
+    let (runtime, backlog) = (&api.instance, api.instance.backlog());
     let (engine, durability) = runtime.store_engine();
     let stats = runtime.store_stats();
     Ok(Answer::json(&json!({

@@ -4,6 +4,7 @@
 use std::fmt::Display;
 
 use bytes::Bytes;
+use commedia_actors::admission::Busy;
 use commedia_actors::log::LoadError;
 use commedia_actors::once::OnceError;
 use commedia_actors::orchestrator::CommandError;
@@ -12,7 +13,7 @@ use commedia_actors::store::{AppendError, ReadError};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value as Json, json};
 
-use super::route::Answer;
+use super::exchange::Answer;
 use crate::failure::Failure;
 
 /// What is wrong at one place of a request.
@@ -42,11 +43,14 @@ pub(crate) struct Problem {
 /// Every code with what it means: the table of docs/http.md.
 pub(crate) const CODES: &[(&str, u16, &str)] = &[
     ("bad_request", 400, "The request cannot be read: its query, its JSON, its headers."),
+    ("unauthorized", 401, "Nobody is let in with what came along, or nothing did."),
+    ("forbidden", 403, "The role is too small for it."),
     ("not_found", 404, "There is no such thing here, or it is somebody else's."),
     ("method_not_allowed", 405, "The path knows other methods; `Allow` lists them."),
     ("timeout", 408, "The request's body did not come on."),
     ("conflict", 409, "What is asked does not fit how things stand, such as the end of a run."),
-    ("gone", 410, "It was there, and was deleted."),
+    ("uncompiled", 409, "The document is no scenario that can be run, beyond what a schema says; `errors` says where."),
+    ("precondition_failed", 412, "It is not what `If-Match` says any more."),
     ("too_large", 413, "The body is larger than the route takes."),
     ("unsupported_media_type", 415, "The body is of a type that the route does not take."),
     ("invalid", 422, "The request was read, and what it says is wrong; `errors` says where."),
@@ -78,6 +82,38 @@ impl Problem {
             several => format!("{} things are wrong", several.len()),
         };
         Problem { errors, ..Problem::new("invalid", detail) }
+    }
+
+    /// A document is no scenario.
+    pub(crate) fn uncompiled(errors: Vec<Fault>) -> Problem {
+        let invalid = Problem::invalid(errors);
+        Problem { errors: invalid.errors, ..Problem::new("uncompiled", invalid.detail) }
+    }
+
+    /// One thing is wrong, at one place; an empty pointer is the whole of what was asked.
+    pub(crate) fn invalid_at(pointer: &str, message: impl Display) -> Problem {
+        Problem::invalid(vec![Fault { pointer: pointer.into(), message: message.to_string() }])
+    }
+
+    /// A header that cannot be read as it should be.
+    pub(crate) fn header(name: &str, message: impl Display) -> Problem {
+        let errors = vec![Fault { pointer: name.into(), message: message.to_string() }];
+        Problem { errors, ..Problem::new("bad_request", "a header is wrong") }
+    }
+
+    /// The store, or the server, cannot do it just now; the log says why.
+    fn unavailable(what: &str, why: impl Display) -> Problem {
+        tracing::warn!(%why, "{what}");
+        Problem::new("unavailable", what).after(1)
+    }
+
+    pub(crate) fn busy(busy: Busy) -> Problem {
+        let after = busy.retry_after.as_secs() + 1;
+        Problem::new("busy", busy).after(after)
+    }
+
+    fn no_run(id: impl Display) -> Problem {
+        Problem::not_found(format!("there is no run `{id}` here"))
     }
 
     pub(crate) fn not_found(what: impl Display) -> Problem {
@@ -120,6 +156,9 @@ impl Problem {
         if let Some(seconds) = self.retry_after {
             answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.code == "unauthorized" {
+            answer.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"commedia\""));
+        }
         if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             answer.headers.insert(header::ALLOW, allow);
         }
@@ -130,10 +169,7 @@ impl Problem {
 impl From<ReadError> for Problem {
     fn from(e: ReadError) -> Problem {
         match e {
-            ReadError::Unavailable(why) => {
-                tracing::warn!(%why, "the store cannot be read");
-                Problem::new("unavailable", "the store cannot be read just now").after(1)
-            }
+            ReadError::Unavailable(why) => Problem::unavailable("the store cannot be read just now", why),
             other => Problem::internal(other),
         }
     }
@@ -142,14 +178,9 @@ impl From<ReadError> for Problem {
 impl From<AppendError> for Problem {
     fn from(e: AppendError) -> Problem {
         match e {
-            AppendError::Unavailable(why) => {
-                tracing::warn!(%why, "the store takes no writes");
-                Problem::new("unavailable", "the store takes no writes just now").after(1)
-            }
-            AppendError::TooLarge { .. } => Problem::invalid(vec![Fault { pointer: String::new(), message: e.to_string() }]),
-            AppendError::Unknown => {
-                Problem::new("unavailable", "the store did not answer in time: look whether it was done").after(1)
-            }
+            AppendError::Unavailable(why) => Problem::unavailable("the store takes no writes just now", why),
+            AppendError::TooLarge { .. } => Problem::invalid_at("", e),
+            AppendError::Unknown => Problem::unavailable("the store did not answer in time: look whether it was done", e),
             other => Problem::internal(other),
         }
     }
@@ -158,14 +189,11 @@ impl From<AppendError> for Problem {
 impl From<LoadError> for Problem {
     fn from(e: LoadError) -> Problem {
         match e {
-            LoadError::Unknown(id) => Problem::not_found(format!("there is no run `{id}` here")),
+            LoadError::Unknown(id) => Problem::no_run(id),
             LoadError::Store(e) => e.into(),
             LoadError::Append(e) => e.into(),
             LoadError::Quarantined { .. } => Problem::new("conflict", e),
-            LoadError::Stopped(why) => {
-                tracing::warn!(%why, "a run stopped");
-                Problem::new("unavailable", "the server ends").after(1)
-            }
+            LoadError::Stopped(why) => Problem::unavailable("the server ends", why),
             other => Problem::internal(other),
         }
     }
@@ -173,19 +201,15 @@ impl From<LoadError> for Problem {
 
 impl From<StartError> for Problem {
     fn from(e: StartError) -> Problem {
-        let one = |message: String| vec![Fault { pointer: String::new(), message }];
         match e {
             StartError::Parameters(faults) => {
                 let fault = |message: String| Fault { pointer: "/parameters".into(), message };
                 Problem::invalid(faults.into_iter().map(fault).collect())
             }
             StartError::Unbuilt(_) => Problem::new("not_built", e),
-            StartError::Price(why) => Problem::invalid(one(why)),
+            StartError::Price(why) => Problem::invalid_at("", why),
             StartError::Load(e) => e.into(),
-            StartError::Busy(busy) => {
-                let after = busy.retry_after.as_secs() + 1;
-                Problem::new("busy", busy).after(after)
-            }
+            StartError::Busy(busy) => Problem::busy(busy),
             StartError::Live(_) | StartError::Ended(..) => Problem::new("conflict", e),
         }
     }
@@ -194,7 +218,7 @@ impl From<StartError> for Problem {
 impl From<OnceError> for Problem {
     fn from(e: OnceError) -> Problem {
         match e {
-            OnceError::Another => Problem::invalid(vec![Fault { pointer: "Idempotency-Key".into(), message: e.to_string() }]),
+            OnceError::Another => Problem::invalid_at("Idempotency-Key", e),
             OnceError::Start(e) => e.into(),
         }
     }
@@ -206,10 +230,7 @@ impl From<CommandFailed> for Problem {
             CommandFailed::Command(CommandError::Refused(refusal)) => Problem::new("conflict", refusal),
             CommandFailed::Command(CommandError::Store(e)) => e.into(),
             CommandFailed::Start(e) => e.into(),
-            CommandFailed::Busy(busy) => {
-                let after = busy.retry_after.as_secs() + 1;
-                Problem::new("busy", busy).after(after)
-            }
+            CommandFailed::Busy(busy) => Problem::busy(busy),
             CommandFailed::Unreachable(_) => Problem::new("unavailable", e).after(1),
         }
     }
@@ -218,7 +239,7 @@ impl From<CommandFailed> for Problem {
 impl From<DeleteError> for Problem {
     fn from(e: DeleteError) -> Problem {
         match e {
-            DeleteError::Unknown(id) => Problem::not_found(format!("there is no run `{id}` here")),
+            DeleteError::Unknown(id) => Problem::no_run(id),
             DeleteError::Live(..) => Problem::new("conflict", e),
             DeleteError::Read(e) => e.into(),
             DeleteError::Write(e) => e.into(),
@@ -233,6 +254,22 @@ impl From<Failure> for Problem {
             Some(help) => format!("{}; {help}", failure.message),
             None => failure.message,
         };
-        Problem::invalid(vec![Fault { pointer: String::new(), message }])
+        Problem::invalid_at("", message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_lists_every_code() {
+        let page = include_str!("../../docs/http.md");
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 4).collect();
+        for (code, status, about) in CODES {
+            assert!(rows.contains(&format!("| `{code}` | {status} | {about} |").as_str()), "{code}");
+        }
+        let codes = rows.iter().filter(|row| row.split('|').nth(2).is_some_and(|n| n.trim().parse::<u16>().is_ok())).count();
+        assert_eq!(codes, CODES.len());
     }
 }

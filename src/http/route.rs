@@ -1,7 +1,7 @@
 //! A route, what comes to its handler, what it answers; and the way from a request to its route. Handlers know none of warp's
 //! types: one filter takes every request and looks it up in the table.
 
-use std::convert::Infallible;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,22 +9,23 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use commedia_actors::run_id::RunId;
+use commedia_domain::identity::Role;
 use commedia_domain::scenario::Schema;
 use futures_util::{FutureExt, Stream, StreamExt};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use hyper::upgrade::OnUpgrade;
 use schemars::{JsonSchema, SchemaGenerator};
-use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use warp::Filter;
 
 use super::Api;
+use super::exchange::{Answer, Asked, Content, Handled};
+use super::gate::{AuthContext, Bearer};
+use super::listener::Peer;
 use super::problem::{Fault, Problem};
+use super::rates::Left;
 
-/// What a handler answers with.
-pub(crate) type Handled = Result<Answer, Problem>;
 /// A handler: a function of the process' state and of what was asked.
 pub(crate) type Handler = fn(Arc<Api>, Asked) -> Pin<Box<dyn Future<Output = Handled> + Send>>;
 /// The schema of a type.
@@ -93,10 +94,17 @@ pub(crate) struct Route {
     pub(crate) fails: &'static [&'static str],
     /// Whether it is part of the API's document.
     pub(crate) documented: bool,
+    /// What one must be to ask; `None`: anybody may.
+    pub(crate) needs: Option<Role>,
+    /// Whether the body is a form instead of JSON.
+    pub(crate) form: bool,
+    /// Types of a body that is taken as it comes.
+    pub(crate) raw: &'static [&'static str],
 }
 
 impl Route {
     pub(crate) fn new(method: Method, path: &'static str, id: &'static str, handler: Handler) -> Route {
+        let needs = Some(if method == Method::GET { Role::Viewer } else { Role::Operator });
         Route {
             method,
             path,
@@ -109,7 +117,25 @@ impl Route {
             gives: Vec::new(),
             fails: &[],
             documented: true,
+            needs,
+            form: false,
+            raw: &[],
         }
+    }
+
+    /// Anybody may ask.
+    pub(crate) fn open(self) -> Route {
+        Route { needs: None, ..self }
+    }
+
+    /// Only somebody with a role, or with one that may do more.
+    pub(crate) fn needs(self, role: Role) -> Route {
+        Route { needs: Some(role), ..self }
+    }
+
+    /// The body is `application/x-www-form-urlencoded`: an object of texts.
+    pub(crate) fn form(self) -> Route {
+        Route { form: true, ..self }
     }
 
     pub(crate) fn about(self, tag: &'static str, about: &'static str) -> Route {
@@ -148,130 +174,18 @@ impl Route {
         Route { fails, ..self }
     }
 
+    /// The body is taken as it comes, if it is of one of these types.
+    pub(crate) fn raw(self, raw: &'static [&'static str]) -> Route {
+        Route { raw, ..self }
+    }
+
+    /// What its body is.
+    pub(crate) fn content_type(&self) -> &'static str {
+        if self.form { "application/x-www-form-urlencoded" } else { "application/json" }
+    }
+
     pub(crate) fn undocumented(self) -> Route {
         Route { documented: false, ..self }
-    }
-}
-
-/// What was asked, checked as far as its route says.
-pub(crate) struct Asked {
-    /// What stands in the path's places, in their order.
-    pub(crate) places: Vec<String>,
-    query: Vec<(String, String)>,
-    pub(crate) headers: HeaderMap,
-    /// The body, as its schema wants it; `{}` where there is none.
-    body: Json,
-    pub(crate) upgrade: Option<OnUpgrade>,
-}
-
-impl Asked {
-    /// What the query says of a name.
-    pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
-    }
-
-    /// A number of the query, which was checked.
-    pub(crate) fn number(&self, name: &str) -> Option<u64> {
-        self.query(name)?.parse().ok()
-    }
-
-    /// A header as text.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// The body as its type.
-    pub(crate) fn body<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
-        serde_json::from_value(self.body.take())
-            .map_err(|e| Problem::invalid(vec![Fault { pointer: String::new(), message: e.to_string() }]))
-    }
-
-    /// The body as text, for what stands for it.
-    pub(crate) fn body_text(&self) -> String {
-        self.body.to_string()
-    }
-
-    /// The place of a type among what the client accepts, the first of those offered it likes best.
-    pub(crate) fn prefers(&self, offered: &[&'static str]) -> Option<&'static str> {
-        let Some(accept) = self.header("accept") else { return offered.first().copied() };
-        let wanted = accept.split(',').filter_map(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            let kind = parts.next()?.to_ascii_lowercase();
-            let q = parts.find_map(|p| p.strip_prefix("q=")).and_then(|q| q.parse::<f32>().ok()).unwrap_or(1.0);
-            Some((kind, q))
-        });
-        let wanted: Vec<(String, f32)> = wanted.collect();
-        let quality = |offer: &str| {
-            let family = offer.split('/').next().unwrap_or_default();
-            let rank = |range: &str| match range {
-                range if range == offer => 3,
-                range if range.strip_suffix("/*") == Some(family) => 2,
-                "*/*" => 1,
-                _ => 0,
-            };
-            let best = wanted.iter().filter(|(range, _)| rank(range) > 0).max_by_key(|(range, _)| rank(range));
-            best.map_or(0.0, |(_, q)| *q)
-        };
-        let mut best: Option<(&'static str, f32)> = None;
-        for offer in offered {
-            let q = quality(offer);
-            if q > best.map_or(0.0, |(_, q)| q) {
-                best = Some((offer, q));
-            }
-        }
-        best.map(|(offer, _)| offer)
-    }
-}
-
-/// A body that is told.
-pub(crate) enum Told {
-    Whole(Bytes),
-    Stream(mpsc::Receiver<Result<Bytes, Infallible>>),
-}
-
-/// An answer.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Told,
-}
-
-impl Answer {
-    pub(crate) fn whole(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        Answer { status, headers, body: Told::Whole(body.into()) }
-    }
-
-    pub(crate) fn json(json: &impl serde::Serialize) -> Answer {
-        match serde_json::to_vec(json) {
-            Ok(bytes) => Answer::whole(StatusCode::OK, "application/json", bytes),
-            Err(e) => Problem::internal(e).answer(),
-        }
-    }
-
-    pub(crate) fn empty(status: StatusCode) -> Answer {
-        Answer { status, headers: HeaderMap::new(), body: Told::Whole(Bytes::new()) }
-    }
-
-    /// A body that comes in pieces, from whoever holds the other end.
-    pub(crate) fn stream(kind: &'static str, pieces: mpsc::Receiver<Result<Bytes, Infallible>>) -> Answer {
-        let mut answer = Answer::whole(StatusCode::OK, kind, Bytes::new());
-        answer.body = Told::Stream(pieces);
-        answer
-    }
-
-    pub(crate) fn status(self, status: StatusCode) -> Answer {
-        Answer { status, ..self }
-    }
-
-    /// With a header; a value that cannot stand in one is left out, and logged.
-    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Answer {
-        match HeaderValue::from_str(value) {
-            Ok(value) => drop(self.headers.insert(name, value)),
-            Err(_) => tracing::warn!(%name, value, "this cannot stand in a header"),
-        }
-        self
     }
 }
 
@@ -407,6 +321,7 @@ fn checked_query(text: &str, wanted: &[InQuery]) -> Result<Vec<(String, String)>
 
 /// What stands around a request besides its body.
 struct Envelope {
+    peer: Option<IpAddr>,
     method: Method,
     path: String,
     query: String,
@@ -423,9 +338,11 @@ impl Api {
             .and(query)
             .and(warp::header::headers_cloned())
             .and(warp::ext::optional::<OnUpgrade>())
+            .and(warp::ext::optional::<Peer>())
             .and(warp::body::stream())
-            .then(move |method, path: warp::path::FullPath, query, headers, upgrade, body| {
-                let envelope = Envelope { method, path: path.as_str().to_owned(), query, headers, upgrade };
+            .then(move |method, path: warp::path::FullPath, query, headers, upgrade, peer: Option<Peer>, body| {
+                let (path, peer) = (path.as_str().to_owned(), peer.map(|Peer(address)| address));
+                let envelope = Envelope { peer, method, path, query, headers, upgrade };
                 self.clone().answer(envelope, body)
             })
     }
@@ -462,10 +379,10 @@ impl Api {
             let _entered = span.enter();
             ("", Problem::internal("a handler panicked").answer())
         });
-        let metrics = self.runtime.metrics();
+        let metrics = self.instance.metrics();
         metrics.http_requests_total.with_label_values(&[route, answer.status.as_str()]).inc();
         metrics.http_request_seconds.with_label_values(&[route]).observe(begun.elapsed().as_secs_f64());
-        response(answer, &request_id, &method)
+        response(answer, &request_id, &method, self.settings.http.tls.is_some())
     }
 
     async fn handled<B: Buf + Send>(
@@ -475,20 +392,97 @@ impl Api {
         envelope: Envelope,
         body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
     ) -> Handled {
+        self.rates.address(envelope.peer)?;
+        let (context, left) = self.let_in(&ready.route, &envelope).await?;
+        let handled = self.given_in(ready, places, envelope, context, body).await;
+        Ok(match left {
+            Some(left) => {
+                let (state, policy) = left.headers();
+                let answer = handled.unwrap_or_else(|problem| problem.answer());
+                answer
+                    .with(HeaderName::from_static("ratelimit"), &state)
+                    .with(HeaderName::from_static("ratelimit-policy"), &policy)
+            }
+            None => handled?,
+        })
+    }
+
+    /// Who asks, if they may, and how often they still may.
+    async fn let_in(&self, route: &Route, envelope: &Envelope) -> Result<(AuthContext, Option<Left>), Problem> {
+        let Some(needed) = route.needs else { return Ok((AuthContext::anybody(), None)) };
+        if !self.gate.has_users() {
+            check_own(envelope, &self.settings.http.origins)?;
+        }
+        let ticket = envelope.query.split('&').find_map(|pair| pair.strip_prefix("ticket="));
+        let bearer = Bearer::of(&envelope.headers, ticket.filter(|_| envelope.path.starts_with("/ws/")));
+        let context = self.gate.let_in(bearer).await?;
+        if context.role < needed {
+            return Err(Problem::new("forbidden", format!("this needs the role {needed}, and you are {}", context.role)));
+        }
+        let left = if self.gate.has_users() { self.rates.known(&context.principal(), &context.workspace)? } else { None };
+        Ok((context, left))
+    }
+
+    async fn given_in<B: Buf + Send>(
+        self: Arc<Self>,
+        ready: &Ready,
+        places: Vec<String>,
+        envelope: Envelope,
+        context: AuthContext,
+        body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
+    ) -> Handled {
         let query = checked_query(&envelope.query, ready.route.query)?;
         let limits = &self.limits;
-        let optional = ready.route.takes.as_ref().is_some_and(|takes| takes.optional);
+        let mut raw = None;
         let body = match &ready.body {
             Some(schema) => {
                 let bytes = whole(body, limits.body_bytes, limits.body_pause).await?;
-                read_body(&bytes, schema, optional, envelope.headers.get(header::CONTENT_TYPE))?
+                read_body(&bytes, schema, &ready.route, envelope.headers.get(header::CONTENT_TYPE))?
+            }
+            None if !ready.route.raw.is_empty() => {
+                let kind = media_type(envelope.headers.get(header::CONTENT_TYPE));
+                let Some(kind) = ready.route.raw.iter().find(|known| **known == kind) else {
+                    let known = ready.route.raw.join("`, `");
+                    return Err(Problem::new("unsupported_media_type", format!("a body here is `{known}`, not `{kind}`")));
+                };
+                let most = if *kind == "application/gzip" { limits.bundle_bytes } else { limits.body_bytes };
+                raw = Some((*kind, whole(body, most, limits.body_pause).await?));
+                Json::Null
             }
             // A body that nobody wants is not waited for: the connection is closed behind the answer if it goes on.
             None => Json::Null,
         };
-        let asked = Asked { places, query, headers: envelope.headers, body, upgrade: envelope.upgrade };
+        let Envelope { headers, upgrade, peer, .. } = envelope;
+        let runtime = self.instance.within(context.workspace.clone(), context.principal());
+        let asked = Asked { places, query, headers, body, raw, upgrade, peer, context, runtime };
         (ready.route.handler)(self.clone(), asked).await
     }
+}
+
+/// A server that asks nobody who they are is for this machine's programs and its own pages: not for a page of elsewhere that sends a
+/// request here without reading the answer, nor for one whose name was made to lead here.
+fn check_own(envelope: &Envelope, origins: &[String]) -> Result<(), Problem> {
+    let text = |name: &str| envelope.headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text("host").unwrap_or_default();
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
+    let address = || name.trim_matches(['[', ']']).parse::<IpAddr>();
+    if !name.eq_ignore_ascii_case("localhost") && !address().is_ok_and(|address| address.is_loopback()) {
+        return Err(Problem::new(
+            "forbidden",
+            "a server without users answers to this machine's own names: localhost, 127.0.0.1, [::1]",
+        ));
+    }
+    match text("origin") {
+        Some(origin) if !is_own_origin(origin, host, origins) => {
+            Err(Problem::new("forbidden", "pages of another origin may ask nothing of a server without users"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a page of an origin is this server's own, or one of those that are named.
+pub(crate) fn is_own_origin(origin: &str, host: &str, named: &[String]) -> bool {
+    origin.split_once("://").is_some_and(|(_, authority)| authority == host) || named.iter().any(|named| named == origin)
 }
 
 /// A whole body, within bounds of size and of pauses.
@@ -514,30 +508,51 @@ async fn whole<B: Buf>(body: impl Stream<Item = Result<B, warp::Error>>, most: u
 }
 
 /// A body as JSON that fits its schema; all that is wrong at once.
-fn read_body(bytes: &[u8], schema: &Schema, optional: bool, kind: Option<&HeaderValue>) -> Result<Json, Problem> {
-    if bytes.is_empty() && optional {
+fn read_body(bytes: &[u8], schema: &Schema, route: &Route, kind: Option<&HeaderValue>) -> Result<Json, Problem> {
+    if bytes.is_empty() && route.takes.as_ref().is_some_and(|takes| takes.optional) {
         return Ok(Json::Object(serde_json::Map::new()));
     }
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind != "application/json" {
-        let message = format!("a body here is `application/json`, not `{kind}`");
-        return Err(Problem::new("unsupported_media_type", message));
+    let kind = media_type(kind);
+    let wanted = route.content_type();
+    if kind != wanted {
+        return Err(Problem::new("unsupported_media_type", format!("a body here is `{wanted}`, not `{kind}`")));
     }
-    let json: Json =
-        serde_json::from_slice(bytes).map_err(|e| Problem::new("bad_request", format!("the body is not JSON: {e}")))?;
+    let json: Json = if route.form {
+        form(bytes).ok_or_else(|| Problem::new("bad_request", "the form cannot be read, or names something twice"))?
+    } else {
+        serde_json::from_slice(bytes).map_err(|e| Problem::new("bad_request", format!("the body is not JSON: {e}")))?
+    };
     let faults: Vec<Fault> =
         schema.violations(&json).into_iter().map(|v| Fault { pointer: v.pointer, message: v.message }).collect();
     if faults.is_empty() { Ok(json) } else { Err(Problem::invalid(faults)) }
 }
 
-fn response(answer: Answer, request_id: &str, method: &Method) -> warp::reply::Response {
+/// A type of content without what stands behind it.
+fn media_type(kind: Option<&HeaderValue>) -> String {
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// A form as an object of texts.
+fn form(bytes: &[u8]) -> Option<Json> {
+    let mut fields = serde_json::Map::new();
+    for pair in std::str::from_utf8(bytes).ok()?.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let before = fields.insert(decoded(name, true)?, decoded(value, true)?.into());
+        if before.is_some() {
+            return None;
+        }
+    }
+    Some(fields.into())
+}
+
+fn response(answer: Answer, request_id: &str, method: &Method, is_encrypted: bool) -> warp::reply::Response {
     let mut response = match answer.body {
-        Told::Whole(bytes) => warp::reply::Response::new(bytes.into()),
-        Told::Stream(pieces) if method != Method::HEAD => {
+        Content::Whole(bytes) => warp::reply::Response::new(bytes.into()),
+        Content::Stream(pieces) if method != Method::HEAD => {
             warp::Reply::into_response(warp::reply::stream(ReceiverStream::new(pieces)))
         }
-        Told::Stream(_) => warp::reply::Response::new(Bytes::new().into()),
+        Content::Stream(_) => warp::reply::Response::new(Bytes::new().into()),
     };
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
@@ -549,6 +564,9 @@ fn response(answer: Answer, request_id: &str, method: &Method) -> warp::reply::R
     usual(header::REFERRER_POLICY, "no-referrer");
     usual(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY);
     usual(header::CACHE_CONTROL, "no-store");
+    if is_encrypted {
+        usual(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", id);
     }
@@ -613,26 +631,6 @@ mod tests {
         check(Method::GET, "/api/scenarios/coin-shop", "get_scenario coin-shop");
         for nowhere in ["/api/runs/", "/api", "//", "/api/runs/%ff", "/api/runs/a/b", ""] {
             check(Method::GET, nowhere, "");
-        }
-    }
-
-    #[test]
-    fn the_best_of_what_is_offered_is_chosen() {
-        let asked = |accept: Option<&'static str>| {
-            let mut headers = HeaderMap::new();
-            accept.map(|accept| headers.insert(header::ACCEPT, HeaderValue::from_static(accept)));
-            Asked { places: Vec::new(), query: Vec::new(), headers, body: Json::Null, upgrade: None }
-        };
-        let offered = ["application/json", "text/event-stream"];
-        for (accept, expect) in [
-            (None, Some("application/json")),
-            (Some("*/*"), Some("application/json")),
-            (Some("text/event-stream"), Some("text/event-stream")),
-            (Some("text/*, application/json;q=0.5"), Some("text/event-stream")),
-            (Some("application/json;q=0, */*"), Some("text/event-stream")),
-            (Some("image/png"), None),
-        ] {
-            assert_eq!(asked(accept).prefers(&offered), expect, "{accept:?}");
         }
     }
 }

@@ -3,23 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use commedia_actors::live::LoadedRun;
 use commedia_actors::once::{Once, Started};
 use commedia_actors::run_id::RunId;
-use commedia_actors::runtime::{RunSummary, StartOptions};
+use commedia_actors::runtime::{RunSummary, Runtime, StartOptions};
 use commedia_domain::id::Hash32;
-use commedia_domain::run::state::WORKSPACE;
-use commedia_domain::run::{RunInput, Status};
+use commedia_domain::run::RunInput;
 use commedia_domain::value::Value;
 use http::{HeaderName, StatusCode, header};
 use serde_json::json;
 
 use super::Api;
+use super::exchange::{Answer, Asked, Handled};
 use super::problem::{Fault, Problem};
-use super::route::{Answer, Asked, Handled};
+use super::scenarios::{find, the_day};
 use super::wire::{Done, NewRun, Object, Reason, Release, ReleaseTo, RunView, RunsPage, StateView};
+use crate::day;
 use crate::models::{self, Wanted};
-use crate::report::{self, Outcome};
+use crate::report;
 
 /// Runs on a page that says nothing else.
 const PAGE: u64 = 50;
@@ -36,15 +36,19 @@ pub(crate) fn run_id(asked: &Asked) -> Result<RunId, Problem> {
 
 pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
     let once = once(&asked, "POST /api/runs")?;
+    if once.is_none() {
+        // A refusal is cheap. With a key the run may be there already.
+        asked.runtime.room().map_err(Problem::busy)?;
+    }
     let new: NewRun = asked.body()?;
-    let scenario = api.scenarios.find(&new.scenario)?;
+    let (_, scenario) = find(&api, &asked.runtime, &new.scenario).await?;
     let offline = new.model.as_deref() == Some("offline");
     let wanted = Wanted { model: new.model.as_deref().filter(|_| !offline), offline };
     let bound = models::bind(&scenario, wanted, &api.settings.models).await;
     // The request is as it should be; this server has no key, or nobody answers.
     let bound = bound.map_err(|failure| Problem::from(failure).into_conflict())?;
     let now = match &new.today {
-        Some(day) => midnight(day).ok_or_else(|| wrong("/today", format!("`{day}` is no day")))?,
+        Some(day) => day::midnight(the_day(day)?).map_err(|failure| Problem::invalid_at("/today", failure))?,
         None => api.settings.clock.now_ms(),
     };
     let params = new.parameters.iter().map(|(name, value)| (name.clone(), Value::from_json(value))).collect();
@@ -52,8 +56,8 @@ pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
     // It is durable before it is answered.
     let start = StartOptions { stored: true, ..StartOptions::default() };
     let started = match once {
-        Some(once) => api.runtime.start_once(once, scenario, input, start).await?,
-        None => Started::New(api.runtime.start_run(scenario, input, start).await?),
+        Some(once) => asked.runtime.start_once(once, scenario, input, start).await?,
+        None => Started::New(asked.runtime.start_run(scenario, input, start).await?),
     };
     let wait = prefers_wait(&asked);
     let (id, again) = match started {
@@ -66,7 +70,7 @@ pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
             (id, false)
         }
     };
-    let view = RunView::from(api.runtime.summary(&id).await?);
+    let view = RunView::from(asked.runtime.summary(&id).await?);
     let mut answer = Answer::json(&view).status(StatusCode::CREATED).with(header::LOCATION, &format!("/api/runs/{id}"));
     if again {
         answer = answer.with(HeaderName::from_static("idempotency-replayed"), "true");
@@ -77,27 +81,15 @@ pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
     Ok(answer)
 }
 
-fn wrong(pointer: &str, message: String) -> Problem {
-    Problem::invalid(vec![Fault { pointer: pointer.into(), message }])
-}
-
 /// The client's key for what it asks, if it brought one.
 fn once(asked: &Asked, route: &str) -> Result<Option<Once>, Problem> {
     let Some(key) = asked.headers.get("idempotency-key") else { return Ok(None) };
     let fit = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= KEY_LIMIT);
-    let key = fit.ok_or_else(|| {
-        let message = format!("must be 1 to {KEY_LIMIT} characters of ASCII");
-        let errors = vec![Fault { pointer: "Idempotency-Key".into(), message }];
-        Problem { errors, ..Problem::new("bad_request", "a header is wrong") }
-    })?;
-    let place = [WORKSPACE, "local", route, key].join("\0");
+    let wrong = || Problem::header("Idempotency-Key", format!("must be 1 to {KEY_LIMIT} characters of ASCII"));
+    let key = fit.ok_or_else(wrong)?;
+    let principal = asked.context.principal();
+    let place = [asked.context.workspace.as_str(), &principal, route, key].join("\0");
     Ok(Some(Once { key: Hash32::of(place.as_bytes()), payload: Hash32::of(asked.body_text().as_bytes()) }))
-}
-
-/// A day's beginning, UTC, in milliseconds since 1970.
-pub(crate) fn midnight(day: &str) -> Option<i64> {
-    let day: jiff::civil::Date = day.parse().ok()?;
-    day.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| z.timestamp().as_millisecond())
 }
 
 /// The seconds of `Prefer: wait=N`.
@@ -106,14 +98,14 @@ fn prefers_wait(asked: &Asked) -> Option<u64> {
     wait.parse::<u64>().ok().map(|seconds| seconds.min(LONGEST_WAIT))
 }
 
-pub(crate) async fn list(api: Arc<Api>, asked: Asked) -> Handled {
+pub(crate) async fn list(_: Arc<Api>, asked: Asked) -> Handled {
     let limit = asked.number("limit").unwrap_or(PAGE);
     let after: Option<RunId> = asked.query("after").and_then(|id| id.parse().ok());
     let (status, scenario) = (asked.query("status").map(str::to_owned), asked.query("scenario").map(str::to_owned));
     let wanted = move |run: &RunSummary| {
         status.as_ref().is_none_or(|status| *status == run.status) && scenario.as_ref().is_none_or(|name| *name == run.scenario)
     };
-    let page = api.runtime.runs_page(after.as_ref(), usize::try_from(limit).unwrap_or(1), wanted).await?;
+    let page = asked.runtime.runs_page(after.as_ref(), usize::try_from(limit).unwrap_or(1), wanted).await?;
     let next = page.next.map(|id| id.to_string());
     let link = next.as_ref().map(|next| format!("</api/runs?limit={limit}&after={next}>; rel=\"next\""));
     let answer = Answer::json(&RunsPage { data: page.runs.into_iter().map(RunView::from).collect(), next });
@@ -123,8 +115,8 @@ pub(crate) async fn list(api: Arc<Api>, asked: Asked) -> Handled {
     })
 }
 
-pub(crate) async fn one(api: Arc<Api>, asked: Asked) -> Handled {
-    let run = api.runtime.summary(&run_id(&asked)?).await?;
+pub(crate) async fn one(_: Arc<Api>, asked: Asked) -> Handled {
+    let run = asked.runtime.summary(&run_id(&asked)?).await?;
     let tag = format!("\"{}\"", run.events);
     if asked.header("if-none-match").is_some_and(|known| known.split(',').any(|known| known.trim() == tag)) {
         return Ok(Answer::empty(StatusCode::NOT_MODIFIED).with(header::ETAG, &tag));
@@ -132,40 +124,32 @@ pub(crate) async fn one(api: Arc<Api>, asked: Asked) -> Handled {
     Ok(Answer::json(&RunView::from(run)).with(header::ETAG, &tag))
 }
 
-pub(crate) async fn delete(api: Arc<Api>, asked: Asked) -> Handled {
-    api.runtime.delete_run(&run_id(&asked)?).await?;
+pub(crate) async fn delete(_: Arc<Api>, asked: Asked) -> Handled {
+    asked.runtime.delete_run(&run_id(&asked)?).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
 
 /// What came of a run that has ended: the object that `commedia run --output json` prints.
-pub(crate) async fn result(api: Arc<Api>, asked: Asked) -> Handled {
-    let loaded = api.runtime.load(&run_id(&asked)?).await?;
+pub(crate) async fn result(_: Arc<Api>, asked: Asked) -> Handled {
+    let loaded = asked.runtime.load(&run_id(&asked)?).await?;
     if loaded.run.state().status.ended().is_none() {
         let word = loaded.status_word();
         return Err(Problem::new("conflict", format!("run `{}` has no result yet: it is {word}", loaded.id)));
     }
-    Ok(Answer::json(&Object::of(summed_up(&loaded))))
+    let (_, verdicts) = report::of_one(&loaded);
+    Ok(Answer::json(&Object::of(report::run_json(&loaded, &verdicts))))
 }
 
 /// How a run stood after an event.
-pub(crate) async fn state(api: Arc<Api>, asked: Asked) -> Handled {
+pub(crate) async fn state(_: Arc<Api>, asked: Asked) -> Handled {
     let (id, at) = (run_id(&asked)?, asked.number("at"));
-    let (run, seq) = api.runtime.load_at(&id, at.unwrap_or(u64::MAX)).await?;
+    let (run, seq) = asked.runtime.load_at(&id, at.unwrap_or(u64::MAX)).await?;
     if let Some(at) = at.filter(|at| *at > seq) {
         let message = format!("the run has {seq} events, and none with seq {at}");
         let errors = vec![Fault { pointer: "?at".into(), message }];
         return Err(Problem { errors, ..Problem::not_found("there is no such event") });
     }
     Ok(Answer::json(&StateView::of(&id, seq, &run)))
-}
-
-fn summed_up(loaded: &LoadedRun) -> serde_json::Value {
-    let outcome = [Outcome::of(loaded)];
-    let verdicts = match outcome[0].status {
-        Status::Completed => report::thresholds(loaded.run.scenario(), &outcome),
-        _ => Vec::new(),
-    };
-    report::run_json(loaded, &verdicts)
 }
 
 /// The words of a client, or a few of ours.
@@ -177,29 +161,35 @@ fn done(id: &RunId, seq: u64) -> Answer {
     Answer::json(&Done { run_id: id.to_string(), seq })
 }
 
-pub(crate) async fn cancel(api: Arc<Api>, mut asked: Asked) -> Handled {
+pub(crate) async fn cancel(_: Arc<Api>, mut asked: Asked) -> Handled {
     let (id, reason) = (run_id(&asked)?, reason(&mut asked, "cancelled over HTTP")?);
-    Ok(done(&id, api.runtime.cancel(&id, &reason).await?))
+    Ok(done(&id, asked.runtime.cancel(&id, &reason).await?))
 }
 
-pub(crate) async fn pause(api: Arc<Api>, mut asked: Asked) -> Handled {
+pub(crate) async fn pause(_: Arc<Api>, mut asked: Asked) -> Handled {
     let (id, reason) = (run_id(&asked)?, reason(&mut asked, "paused over HTTP")?);
-    Ok(done(&id, api.runtime.pause(&id, &reason).await?))
+    Ok(done(&id, asked.runtime.pause(&id, &reason).await?))
 }
 
 pub(crate) async fn resume(api: Arc<Api>, asked: Asked) -> Handled {
     let id = run_id(&asked)?;
-    api.runtime.resume(&id, StartOptions::default()).await?;
-    Ok(done(&id, api.runtime.summary(&id).await?.events))
+    Ok(done(&id, go_on(&api, &asked.runtime, &id).await?))
+}
+
+/// A run goes on, if its models can be reached as things are: else it would only fail. The seq of its last event comes back.
+pub(crate) async fn go_on(api: &Api, runtime: &Runtime, id: &RunId) -> Result<u64, Problem> {
+    let (created, scenario, _) = runtime.beginning(id).await?;
+    let reached = models::check(&scenario, &created.models, &api.settings.models);
+    reached.map_err(|failure| Problem::from(failure).into_conflict())?;
+    runtime.resume(id, StartOptions::default()).await?;
+    Ok(runtime.summary(id).await?.events)
 }
 
 pub(crate) async fn release(api: Arc<Api>, mut asked: Asked) -> Handled {
     let (id, release) = (run_id(&asked)?, asked.body::<Release>()?);
-    let loaded = api.runtime.release(&id, release.to == ReleaseTo::Failed).await?;
-    if release.to == ReleaseTo::Running {
-        api.runtime.resume(&id, StartOptions::default()).await?;
-    }
-    Ok(done(&id, loaded.head.seq))
+    let loaded = asked.runtime.release(&id, release.to == ReleaseTo::Failed).await?;
+    let seq = if release.to == ReleaseTo::Running { go_on(&api, &asked.runtime, &id).await? } else { loaded.head.seq };
+    Ok(done(&id, seq))
 }
 
 /// An example of a run to be started.

@@ -1,31 +1,39 @@
 //! Scenarios that can be run here, documents to be looked at, and parameters in a person's own words.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use commedia_actors::catalogue::{CatalogueError, Version};
 use commedia_actors::extraction::{Reader, read};
-use commedia_domain::event::ModelBinding;
-use commedia_domain::extraction::Extractor;
+use commedia_actors::runtime::Runtime;
+use commedia_domain::diagnostic::{Diagnostic, Severity};
+use commedia_domain::extraction::{Extractor, check_text};
 use commedia_domain::scenario::{NoFiles, Scenario};
+use commedia_domain::value::timestamp_text;
+use http::{StatusCode, header};
 use serde_json::{Value as Json, json};
 
 use super::Api;
-use super::problem::Problem;
-use super::route::{Answer, Asked, Handled};
-use super::wire::{Document, Extract, Object, ParameterView, ScenarioView, ScenariosPage, Validated};
+use super::exchange::{Answer, Asked, Handled};
+use super::openapi;
+use super::problem::{Fault, Problem};
+use super::wire::{Document, Extract, Object, ParameterView, ScenarioView, ScenariosPage, Validated, VersionView, VersionsPage};
+use crate::bundle;
+use crate::day;
 use crate::diagnostics::{self, Texts};
 use crate::models::{self, Wanted};
-use crate::packs;
-use crate::source::Source;
+use crate::packs::{self, Pack};
+use crate::source::{Folder, Source};
 
-/// The scenarios that can be run by name, compiled when first wanted.
+/// The types of a scenario's body.
+pub(crate) const KINDS: &[&str] = &["application/yaml", "application/json", "application/gzip"];
+
+/// The scenarios that come with the program, compiled when first wanted.
 #[derive(Default)]
-pub(crate) struct Catalogue(Mutex<HashMap<&'static str, Arc<Scenario>>>);
+pub(crate) struct Packs(Mutex<HashMap<&'static str, Arc<Scenario>>>);
 
-impl Catalogue {
-    pub(crate) fn find(&self, name: &str) -> Result<Arc<Scenario>, Problem> {
-        let unknown = || Problem::not_found(format!("there is no scenario `{name}`; GET /api/scenarios lists them"));
-        let pack = packs::find(name).ok_or_else(unknown)?;
+impl Packs {
+    fn get(&self, pack: &Pack) -> Result<Arc<Scenario>, Problem> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(scenario) = known.get(pack.name) {
             return Ok(scenario.clone());
@@ -38,7 +46,25 @@ impl Catalogue {
     }
 }
 
-fn view(about: &str, scenario: &Scenario) -> ScenarioView {
+/// A scenario by `NAME` or `NAME@VERSION`: one that comes with the program, or the workspace's own.
+pub(crate) async fn find(api: &Api, runtime: &Runtime, word: &str) -> Result<(ScenarioView, Arc<Scenario>), Problem> {
+    let unknown = || Problem::not_found(format!("there is no scenario `{word}`; GET /api/scenarios lists them"));
+    let (name, number) = match word.split_once('@') {
+        Some((name, number)) => (name, Some(number.parse::<u64>().map_err(|_| unknown())?)),
+        None => (word, None),
+    };
+    if let Some(pack) = packs::find(name) {
+        let scenario = api.packs.get(pack)?;
+        return if number.unwrap_or(1) == 1 { Ok((view(pack.about, &scenario, None), scenario)) } else { Err(unknown()) };
+    }
+    match runtime.scenario(name, number).await {
+        Ok((version, scenario)) => Ok((view(&version.about, &scenario, Some(version.number)), scenario)),
+        Err(CatalogueError::Unknown(_)) => Err(unknown()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn view(about: &str, scenario: &Scenario, version: Option<u64>) -> ScenarioView {
     let fields = |json: &Json| json.as_object().cloned().unwrap_or_default();
     let parameter =
         |p: &commedia_domain::scenario::Parameter| ParameterView { name: p.name.to_string(), schema: fields(&p.schema.json) };
@@ -48,20 +74,132 @@ fn view(about: &str, scenario: &Scenario) -> ScenarioView {
         hash: scenario.hash.to_string(),
         parameters: scenario.parameters.iter().map(parameter).collect(),
         agents: scenario.agents.iter().map(|agent| agent.name.to_string()).collect(),
-        source: "built_in",
+        source: if version.is_some() { "workspace" } else { "built_in" },
+        version: version.unwrap_or(1),
     }
 }
 
-pub(crate) async fn list(api: Arc<Api>, _: Asked) -> Handled {
+pub(crate) async fn list(api: Arc<Api>, asked: Asked) -> Handled {
     let listed = packs::PACKS.iter().filter(|pack| pack.listed);
-    let data = listed.map(|pack| Ok(view(pack.about, &*api.scenarios.find(pack.name)?))).collect::<Result<_, Problem>>()?;
+    let mut data: Vec<ScenarioView> =
+        listed.map(|pack| Ok(view(pack.about, &*api.packs.get(pack)?, None))).collect::<Result<_, Problem>>()?;
+    for named in asked.runtime.catalogue().await? {
+        data.push(find(&api, &asked.runtime, &named.name).await?.0);
+    }
     Ok(Answer::json(&ScenariosPage { data, next: None }))
 }
 
+fn tag(hash: &str) -> String {
+    format!("\"{hash}\"")
+}
+
 pub(crate) async fn one(api: Arc<Api>, asked: Asked) -> Handled {
-    let name = asked.places.first().map_or("", String::as_str);
-    let scenario = api.scenarios.find(name)?;
-    Ok(Answer::json(&view(packs::find(name).map_or("", |pack| pack.about), &scenario)))
+    let (view, _) = find(&api, &asked.runtime, asked.place(0)).await?;
+    let tag = tag(&view.hash);
+    if asked.header("if-none-match").is_some_and(|known| known.split(',').any(|known| known.trim() == tag)) {
+        return Ok(Answer::empty(StatusCode::NOT_MODIFIED).with(header::ETAG, &tag));
+    }
+    Ok(Answer::json(&view).with(header::ETAG, &tag))
+}
+
+/// The scenario that a body is, compiled; all that is wrong with it at once.
+async fn read_body(asked: &mut Asked) -> Result<(Arc<Scenario>, String), Problem> {
+    let (kind, bytes) = asked.raw.take().ok_or_else(|| Problem::internal("a route without a body"))?;
+    let compiled = tokio::task::spawn_blocking(move || {
+        let source = match kind {
+            "application/gzip" => {
+                bundle::read(&bytes).map_err(|message| Problem::uncompiled(vec![Fault { pointer: String::new(), message }]))?
+            }
+            kind => {
+                let end = if kind.ends_with("json") { "json" } else { "yaml" };
+                let files = Folder::Pack(BTreeMap::new());
+                Source { name: format!("document.scenario.{end}"), bytes: bytes.to_vec(), files }
+            }
+        };
+        source.load().map_err(|faults| {
+            let place = |f: &Diagnostic| format!("{}:{}:{}", f.file, f.span.line, f.span.column);
+            let errors = faults.iter().filter(|fault| fault.severity == Severity::Error);
+            Problem::uncompiled(errors.map(|f| Fault { pointer: place(f), message: f.message.clone() }).collect())
+        })
+    });
+    let scenario = compiled.await.map_err(Problem::internal)??.scenario;
+    let about = scenario.title.clone().or_else(|| scenario.description.clone()).unwrap_or_default();
+    Ok((Arc::new(scenario), about.chars().take(200).collect()))
+}
+
+async fn put(asked: &Asked, scenario: &Arc<Scenario>, about: &str) -> Handled {
+    if packs::find(&scenario.name).is_some() {
+        let words = format!("`{}` is built in: give the scenario a `name` of its own", scenario.name);
+        return Err(Problem::new("conflict", words));
+    }
+    let may = |newest: Option<&Version>| match (asked.header("if-match").map(str::trim), newest) {
+        (None, _) | (Some("*"), Some(_)) => true,
+        (Some(tags), Some(version)) => tags.split(',').any(|known| known.trim() == tag(&version.hash.to_string())),
+        (Some(_), None) => false,
+    };
+    let (version, is_new) = asked.runtime.put_scenario(scenario, about, may).await?;
+    let view = view(about, scenario, Some(version.number));
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let answer = Answer::json(&view).status(status).with(header::ETAG, &tag(&view.hash));
+    Ok(answer.with(header::LOCATION, &format!("/api/scenarios/{}", scenario.name)))
+}
+
+pub(crate) async fn add(_: Arc<Api>, mut asked: Asked) -> Handled {
+    let (scenario, about) = read_body(&mut asked).await?;
+    put(&asked, &scenario, &about).await
+}
+
+pub(crate) async fn replace(_: Arc<Api>, mut asked: Asked) -> Handled {
+    let (scenario, about) = read_body(&mut asked).await?;
+    if *scenario.name != *asked.place(0) {
+        let words = format!("the path names `{}`, and the document `{}`", asked.place(0), scenario.name);
+        return Err(Problem::new("conflict", words));
+    }
+    put(&asked, &scenario, &about).await
+}
+
+pub(crate) async fn remove(_: Arc<Api>, asked: Asked) -> Handled {
+    let name = asked.place(0);
+    if packs::find(name).is_some() {
+        return Err(Problem::new("conflict", format!("`{name}` is built in, and stays")));
+    }
+    asked.runtime.remove_scenario(name).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT))
+}
+
+pub(crate) async fn versions(api: Arc<Api>, asked: Asked) -> Handled {
+    let (newest, _) = find(&api, &asked.runtime, asked.place(0)).await?;
+    let data = if newest.source == "built_in" {
+        vec![VersionView { version: 1, hash: newest.hash, put_at: None, put_by: "commedia".into() }]
+    } else {
+        let named = asked.runtime.named(&newest.name).await?;
+        let one = |version: &Version| VersionView {
+            version: version.number,
+            hash: version.hash.to_string(),
+            put_at: Some(timestamp_text(version.put_ms)),
+            put_by: version.by.to_string(),
+        };
+        named.versions.iter().rev().map(one).collect()
+    };
+    Ok(Answer::json(&VersionsPage { data, next: None }))
+}
+
+/// The API's document, in which runs are of one scenario.
+pub(crate) async fn document(api: Arc<Api>, asked: Asked) -> Handled {
+    let (view, scenario) = find(&api, &asked.runtime, asked.place(0)).await?;
+    let document = openapi::document_of(api.routes.table(), api.gate.has_users(), &view, &scenario);
+    Ok(Answer::json(&Object::of(document)))
+}
+
+impl From<CatalogueError> for Problem {
+    fn from(e: CatalogueError) -> Problem {
+        match e {
+            CatalogueError::Unknown(_) => Problem::not_found(e),
+            CatalogueError::Changed { .. } => Problem::new("precondition_failed", e),
+            CatalogueError::Full(_) => Problem::new("conflict", e),
+            CatalogueError::Load(e) => e.into(),
+        }
+    }
 }
 
 /// All that is wrong with a document. Files that it includes are not there.
@@ -84,30 +222,23 @@ pub(crate) async fn validate(_: Arc<Api>, mut asked: Asked) -> Handled {
 /// Parameters out of a text; starts nothing.
 pub(crate) async fn extract(api: Arc<Api>, mut asked: Asked) -> Handled {
     let wanted: Extract = asked.body()?;
-    let scenario = api.scenarios.find(&wanted.scenario)?;
-    let today = wanted.today.as_deref().map(|day| day.parse::<jiff::civil::Date>());
-    let today = match today.transpose() {
-        Ok(Some(day)) => day,
-        Ok(None) => jiff::Timestamp::from_millisecond(api.settings.clock.now_ms())
-            .map(|now| now.to_zoned(jiff::tz::TimeZone::UTC).date())
-            .map_err(Problem::internal)?,
-        Err(e) => {
-            let fault = super::problem::Fault { pointer: "/today".into(), message: e.to_string() };
-            return Err(Problem::invalid(vec![fault]));
-        }
+    let (_, scenario) = find(&api, &asked.runtime, &wanted.scenario).await?;
+    check_text(&wanted.text).map_err(|why| Problem::invalid_at("/text", why))?;
+    let today = match wanted.today.as_deref() {
+        Some(day) => the_day(day)?,
+        None => day::today(api.settings.clock).map_err(Problem::internal)?,
     };
-    let bound = models::bind(&scenario, Wanted { model: None, offline: false }, &api.settings.models).await?;
-    let at = scenario.extraction.model;
-    let binding = at.and_then(|at| bound.models.get(at)).or(bound.models.last());
-    let reader = match binding {
-        Some(binding @ ModelBinding::Provider { .. }) => {
-            let alias = at.and_then(|at| scenario.models.get(at)).cloned();
-            Some(Reader { model: api.model.clone(), binding: binding.clone(), alias })
-        }
-        _ => None,
-    };
+    let bound = models::bind(&scenario, Wanted { model: None, offline: false }, &api.settings.models).await;
+    let bound = bound.map_err(|failure| Problem::from(failure).into_conflict())?;
+    let reader =
+        bound.reads(&scenario).map(|(binding, alias)| Reader { model: api.model.clone(), binding: binding.clone(), alias });
     let reading = read(&Extractor::new(scenario.clone()), &wanted.text, today, reader.as_ref()).await;
     Ok(Answer::json(&Object::of(crate::extraction::to_json(&scenario, &reading))))
+}
+
+/// The day that `/today` of a body names.
+pub(crate) fn the_day(text: &str) -> Result<jiff::civil::Date, Problem> {
+    text.parse().map_err(|_| Problem::invalid_at("/today", format!("`{text}` is no day")))
 }
 
 pub(crate) fn extract_example() -> Json {
@@ -121,15 +252,12 @@ pub(crate) fn document_example() -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::runs::midnight;
 
     #[test]
-    fn every_listed_pack_is_found_and_nothing_else_is() {
-        let catalogue = Catalogue::default();
-        for name in packs::names() {
-            assert_eq!(&*catalogue.find(name).map(|s| s.name.clone()).unwrap_or_else(|p| panic!("{p:?}")), name);
+    fn every_pack_compiles() {
+        let known = Packs::default();
+        for pack in packs::PACKS {
+            assert_eq!(&*known.get(pack).map(|s| s.name.clone()).unwrap_or_else(|p| panic!("{p:?}")), pack.name);
         }
-        assert_eq!(catalogue.find("no-such").map(|_| ()).expect_err("none").code, "not_found");
-        assert_eq!((midnight("2026-03-02"), midnight("2026-02-30")), (Some(1_772_409_600_000), None));
     }
 }

@@ -1,5 +1,7 @@
 //! What goes over the wire: requests and answers. Their schemas are those of the API's document.
 
+mod identity;
+
 use std::collections::BTreeMap;
 
 use commedia_actors::run_id::RunId;
@@ -14,11 +16,13 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
 
+pub(crate) use self::identity::*;
+
 /// A run to be started.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewRun {
-    /// The name of a built-in scenario; `GET /api/scenarios` lists them.
+    /// The name of a scenario; `GET /api/scenarios` lists them. `NAME@VERSION` for an older version.
     #[schemars(length(min = 1, max = 200))]
     pub(crate) scenario: String,
     /// Values of parameters by name; what is not named has its default.
@@ -195,6 +199,72 @@ pub(crate) struct EventsPage {
     pub(crate) next: Option<u64>,
 }
 
+/// A line of a run's transcript.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Line {
+    /// The stored event.
+    pub(crate) seq: u64,
+    /// The event's type, such as `model.answered`, `handoff.made`, `message.sent`, `tool.answered` or `input.received`.
+    pub(crate) kind: &'static str,
+    /// Run time.
+    pub(crate) at: Option<String>,
+    /// The agent.
+    pub(crate) agent: Option<String>,
+    /// What was said or done, for people.
+    pub(crate) text: String,
+    /// The same, as the event has it.
+    pub(crate) data: Json,
+}
+
+/// A page of a run's transcript.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TranscriptPage {
+    /// The lines in order.
+    pub(crate) data: Vec<Line>,
+    /// What `after` asks for the next page; `null` where no more events are stored.
+    pub(crate) next: Option<u64>,
+}
+
+/// A provider of models.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ModelView {
+    /// Its name in scenarios and in `model`.
+    pub(crate) provider: &'static str,
+    /// Whether there is a key and an address.
+    pub(crate) configured: bool,
+    /// The model that `auto` takes of it.
+    pub(crate) model: Option<String>,
+}
+
+/// All providers.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ModelsPage {
+    /// The providers, in the order in which `auto` looks at them.
+    pub(crate) data: Vec<ModelView>,
+    /// Always `null`: all are told at once.
+    pub(crate) next: Option<String>,
+}
+
+/// A tool.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ToolView {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it does.
+    pub(crate) about: String,
+    /// The JSON Schema of what it takes.
+    pub(crate) input: Json,
+}
+
+/// All tools.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ToolsPage {
+    /// The tools.
+    pub(crate) data: Vec<ToolView>,
+    /// Always `null`: all are told at once.
+    pub(crate) next: Option<String>,
+}
+
 /// Why something is done to a run.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -245,8 +315,32 @@ pub(crate) struct ScenarioView {
     pub(crate) parameters: Vec<ParameterView>,
     /// The names of its agents.
     pub(crate) agents: Vec<String>,
-    /// Where it comes from: `built_in`.
+    /// Where it comes from: `built_in` or `workspace`.
     pub(crate) source: &'static str,
+    /// Which version it is; of one that is built in, 1.
+    pub(crate) version: u64,
+}
+
+/// A version of a scenario.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct VersionView {
+    /// Which: the first is 1.
+    pub(crate) version: u64,
+    /// The hash of the document and its files.
+    pub(crate) hash: String,
+    /// When it was put; `null` for one that is built in.
+    pub(crate) put_at: Option<String>,
+    /// Who put it.
+    pub(crate) put_by: String,
+}
+
+/// All versions of a scenario.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct VersionsPage {
+    /// The versions, the newest first.
+    pub(crate) data: Vec<VersionView>,
+    /// Always `null`: all are told at once.
+    pub(crate) next: Option<String>,
 }
 
 /// A parameter of a scenario.
@@ -293,7 +387,7 @@ pub(crate) struct Extract {
     #[schemars(length(min = 1, max = 200))]
     pub(crate) scenario: String,
     /// What is wanted, in a person's own words.
-    #[schemars(length(min = 1, max = 20_000))]
+    #[schemars(length(min = 1, max = 16_384), regex(pattern = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]*$"))]
     pub(crate) text: String,
     /// The day it is written on, as `2026-03-02`. Default: today.
     #[serde(default)]

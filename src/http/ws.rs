@@ -4,13 +4,15 @@
 //! ```text
 //! Handshake ──101──▶ Greeting ──hello, snapshot──▶ Following ──the run's end, a close, an error, the server's end──▶ Closed
 //! ```
-//! A client that does not read is not read for: its cursor stays, and nothing is kept for it. Close codes: 1000 the run has ended,
-//! 1001 the server ends, 1009 a frame is too large, 4408 nothing came from the client for too long, 4500 the feed broke off.
+//! A client that does not read is not read for: its cursor stays. One to whom nothing can be sent for a minute is cut. docs/http.md lists
+//! the codes of closing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use commedia_actors::run_id::RunId;
+use commedia_actors::runtime::Runtime;
+use commedia_domain::identity::Role;
 use commedia_domain::value::timestamp_text;
 use futures_util::{SinkExt, StreamExt};
 use http::{StatusCode, header};
@@ -21,13 +23,16 @@ use serde_json::{Value as Json, json};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role as End, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::events::Feed;
+use super::exchange::{Answer, Asked, Handled};
+use super::feed::Reader;
+use super::gate::{AuthContext, Bearer};
 use super::problem::Problem;
-use super::route::{Answer, Asked, Handled};
-use super::runs::run_id;
+use super::route::is_own_origin;
+use super::runs::{go_on, run_id};
 use super::wire::RunView;
 use super::{Api, ends};
 use crate::events::Told;
@@ -35,9 +40,13 @@ use crate::events::Told;
 /// Bytes of a frame that a client sends.
 const FRAME_LIMIT: usize = 1024 * 1024;
 /// The buffer that is read into.
-const READ_BUFFER: usize = 4 * 1024;
+const READ_BUFFER: usize = 1024;
+/// Events that a client is told in a row before others have their turn.
+const IN_A_ROW: u32 = 8;
 /// So often a silent client is asked whether it is there; one that does not answer until the next time is let go.
 const PING_EVERY: Duration = Duration::from_secs(30);
+/// So long before its token ends a client is told.
+const WARNED: Duration = Duration::from_secs(60);
 /// How long a frame may take to leave.
 const SEND_WITHIN: Duration = Duration::from_secs(60);
 
@@ -52,41 +61,112 @@ struct Frame {
     kind: String,
     #[serde(default)]
     reason: Option<String>,
+    /// Of `auth`: what goes on.
+    #[serde(default)]
+    token: Option<String>,
 }
 
-pub(crate) async fn run(api: Arc<Api>, mut asked: Asked) -> Handled {
+/// One run, both directions.
+pub(crate) async fn run(api: Arc<Api>, asked: Asked) -> Handled {
     let id = run_id(&asked)?;
-    let has = |name: &str, word: &str| {
-        asked.header(name).is_some_and(|value| value.split(',').any(|v| v.trim().eq_ignore_ascii_case(word)))
-    };
-    let key = asked.header("sec-websocket-key").map(str::to_owned);
-    let (true, true, true, Some(key)) = (
-        has("connection", "upgrade"),
-        has("upgrade", "websocket"),
-        asked.header("sec-websocket-version") == Some("13"),
-        key.filter(|key| key.len() == 24),
-    ) else {
-        return Err(Problem::new("bad_request", "this path speaks WebSocket, version 13"));
-    };
-    if !super::is_same_origin(&asked) {
-        return Err(Problem::new("bad_request", "pages of another origin may not open this WebSocket"));
-    }
+    let hands = Handshake::of(&api, &asked)?;
     let after = asked.number("after").unwrap_or(0);
     let raw = asked.query("view") == Some("events");
-    let feed = Feed::new(&api.runtime, &id, after).await?;
-    let upgrade = asked.upgrade.take().ok_or_else(|| Problem::new("bad_request", "the connection cannot be upgraded"))?;
-    let accept = derive_accept_key(key.as_bytes());
-    tokio::spawn(async move {
-        if let Some(socket) = upgraded(upgrade).await {
-            api.runtime.metrics().ws_clients.inc();
-            Client { api: api.clone(), id, socket, raw, after }.serve(feed).await;
-            api.runtime.metrics().ws_clients.dec();
+    let feed = Feed::new(&asked.runtime, &id, after).await?;
+    hands.shaken(api, asked, Source::Run { id, feed: Box::new(feed), raw, after })
+}
+
+/// All runs of a workspace, from a cursor on.
+pub(crate) async fn workspace(api: Arc<Api>, asked: Asked) -> Handled {
+    let hands = Handshake::of(&api, &asked)?;
+    let reader = Reader::new(&api, &asked.runtime, asked.query("after"));
+    hands.shaken(api, asked, Source::Workspace(reader))
+}
+
+/// A handshake that can be answered.
+struct Handshake {
+    accept: String,
+    protocol: Option<String>,
+}
+
+impl Handshake {
+    fn of(api: &Api, asked: &Asked) -> Result<Handshake, Problem> {
+        let has = |name: &str, word: &str| {
+            asked.header(name).is_some_and(|value| value.split(',').any(|v| v.trim().eq_ignore_ascii_case(word)))
+        };
+        let key = asked.header("sec-websocket-key");
+        let (true, true, true, Some(key)) = (
+            has("connection", "upgrade"),
+            has("upgrade", "websocket"),
+            asked.header("sec-websocket-version") == Some("13"),
+            key.filter(|key| key.len() == 24),
+        ) else {
+            return Err(Problem::new("bad_request", "this path speaks WebSocket, version 13"));
+        };
+        let host = asked.header("host").unwrap_or_default();
+        if asked.header("origin").is_some_and(|origin| !is_own_origin(origin, host, &api.settings.http.origins)) {
+            return Err(Problem::new("bad_request", "pages of another origin may not open this WebSocket"));
         }
-    });
-    Ok(Answer::empty(StatusCode::SWITCHING_PROTOCOLS)
-        .with(header::CONNECTION, "upgrade")
-        .with(header::UPGRADE, "websocket")
-        .with(header::SEC_WEBSOCKET_ACCEPT, &accept))
+        let protocol = asked.header("sec-websocket-protocol").and_then(chosen).map(str::to_owned);
+        Ok(Handshake { accept: derive_accept_key(key.as_bytes()), protocol })
+    }
+
+    fn shaken(self, api: Arc<Api>, mut asked: Asked, source: Source) -> Handled {
+        let upgrade = asked.upgrade.take().ok_or_else(|| Problem::new("bad_request", "the connection cannot be upgraded"))?;
+        let (context, runtime) = (asked.context, asked.runtime);
+        let run = if let Source::Run { id, .. } = &source { Some(id.clone()) } else { None };
+        tokio::spawn(async move {
+            if let Some(socket) = Box::pin(upgraded(upgrade)).await {
+                let clients = runtime.metrics().ws_clients.clone();
+                clients.inc();
+                Client { api, runtime, context, is_warned: false, run, socket }.serve(source).await;
+                clients.dec();
+            }
+        });
+        let answer = Answer::empty(StatusCode::SWITCHING_PROTOCOLS)
+            .with(header::CONNECTION, "upgrade")
+            .with(header::UPGRADE, "websocket")
+            .with(header::SEC_WEBSOCKET_ACCEPT, &self.accept);
+        Ok(match self.protocol {
+            Some(protocol) => answer.with(header::SEC_WEBSOCKET_PROTOCOL, &protocol),
+            None => answer,
+        })
+    }
+}
+
+/// What a client follows.
+enum Source {
+    /// One run; `raw`: the events themselves.
+    Run { id: RunId, feed: Box<Feed>, raw: bool, after: u64 },
+    /// All of a workspace.
+    Workspace(Reader),
+}
+
+impl Source {
+    fn is_over(&self) -> bool {
+        matches!(self, Source::Run { feed, .. } if feed.is_over())
+    }
+
+    /// The next frames as text. Dropping the future loses nothing.
+    async fn next(&mut self, now_ms: i64) -> Result<Vec<String>, String> {
+        match self {
+            Source::Run { feed, raw, .. } => {
+                let told = feed.next().await.map_err(|e| e.to_string())?;
+                let frames = told.iter().filter_map(|one| if *raw { Some(one.to_json()) } else { frame(one) });
+                Ok(frames.map(|frame| frame.to_string()).collect())
+            }
+            Source::Workspace(reader) => {
+                let told = reader.next(now_ms).await.ok_or("the feed has ended")?;
+                Ok(told.into_iter().map(|(_, frame)| frame.as_ref().to_owned()).collect())
+            }
+        }
+    }
+}
+
+/// The subprotocol that is answered: a browser wants one of those it offered, and rather not its token.
+fn chosen(offered: &str) -> Option<&str> {
+    let mut all = offered.split(',').map(str::trim).filter(|protocol| !protocol.is_empty());
+    all.clone().find(|protocol| !protocol.starts_with("bearer.")).or_else(|| all.next())
 }
 
 async fn upgraded(upgrade: OnUpgrade) -> Option<Socket> {
@@ -97,7 +177,7 @@ async fn upgraded(upgrade: OnUpgrade) -> Option<Socket> {
             config.write_buffer_size = 0;
             config.max_message_size = Some(FRAME_LIMIT);
             config.max_frame_size = Some(FRAME_LIMIT);
-            Some(WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await)
+            Some(WebSocketStream::from_raw_socket(TokioIo::new(io), End::Server, Some(config)).await)
         }
         Err(e) => {
             tracing::debug!("a WebSocket was not opened: {e}");
@@ -116,16 +196,19 @@ enum Over {
 
 struct Client {
     api: Arc<Api>,
-    id: RunId,
+    runtime: Runtime,
+    context: AuthContext,
+    /// Whether it was told that its token ends.
+    is_warned: bool,
+    /// The run that it follows, where it is one.
+    run: Option<RunId>,
     socket: Socket,
-    /// Whether it wants the events themselves.
-    raw: bool,
-    after: u64,
 }
 
+// What a client holds while nothing happens is its task: what is seldom done is boxed, so that an idle one is small.
 impl Client {
-    async fn serve(mut self, feed: Feed) {
-        let over = match self.follow(feed).await {
+    async fn serve(mut self, source: Source) {
+        let over = match self.follow(source).await {
             Ok(over) | Err(over) => over,
         };
         if let Over::Close(code, why) = over {
@@ -135,28 +218,35 @@ impl Client {
         }
     }
 
-    async fn follow(&mut self, mut feed: Feed) -> Result<Over, Over> {
-        self.greet().await?;
+    async fn follow(&mut self, mut source: Source) -> Result<Over, Over> {
+        Box::pin(self.greet(&source)).await?;
         let mut closing = self.api.closing.subscribe();
-        let mut ping = tokio::time::interval(PING_EVERY);
+        let (mut ping, mut watch) = (tokio::time::interval(PING_EVERY), self.api.gate.watch());
+        Box::pin(self.look()).await?;
         ping.tick().await;
-        let mut heard = true;
-        while !feed.is_over() {
+        let (mut heard, mut told_since) = (true, 0_u32);
+        while !source.is_over() {
+            let (look_in, now) = (self.look_in(), self.api.settings.clock.now_ms());
             tokio::select! {
-                told = feed.next() => match told {
-                    Ok(told) => for stored in told {
-                        for one in self.frames(&stored) {
-                            self.send(one).await?;
+                told = source.next(now) => match told {
+                    Ok(told) => {
+                        for one in told {
+                            self.send_message(Message::text(one)).await?;
                         }
-                    },
+                        told_since += 1;
+                        if told_since % IN_A_ROW == 0 {
+                            // Runs go before whoever looks on: many clients that catch up at once would be a long round.
+                            tokio::task::yield_now().await;
+                        }
+                    }
                     Err(why) => {
-                        tracing::warn!(run = %self.id, %why, "a feed breaks off");
+                        tracing::warn!(run = ?self.run, %why, "a feed breaks off");
                         return Ok(Over::Close(4500, "the feed broke off"));
                     }
                 },
                 frame = self.socket.next() => {
                     heard = true;
-                    self.heard(frame).await?;
+                    Box::pin(self.heard(frame)).await?;
                 }
                 _ = ping.tick() => {
                     if !std::mem::take(&mut heard) {
@@ -164,21 +254,76 @@ impl Client {
                     }
                     self.send_message(Message::Ping(Vec::new().into())).await?;
                 }
+                () = watch.changed(look_in) => Box::pin(self.look()).await?,
                 () = ends(&mut closing) => return Ok(Over::Close(1001, "the server ends")),
             }
         }
         Ok(Over::Close(1000, "the run has ended"))
     }
 
-    async fn greet(&mut self) -> Result<(), Over> {
-        let protocol = json!({"type": "hello", "run_id": self.id.as_str(), "timestamp": self.now(), "after": self.after});
-        self.send(protocol).await?;
-        let run = match self.api.runtime.summary(&self.id).await {
+    /// Whether the client may still follow; one whose token ends soon is told.
+    async fn look(&mut self) -> Result<(), Over> {
+        match self.api.gate.still(&self.context).await {
+            Ok(Some(now)) => self.context = now,
+            Ok(None) => return Err(Over::Close(4401, "say who you are again")),
+            // It is asked again soon.
+            Err(problem) => tracing::warn!(problem.detail, "nobody knows whether a client may still follow"),
+        }
+        let left = self.api.left_of(&self.context);
+        if left.is_some_and(|left| left <= WARNED + Duration::from_millis(1)) && !std::mem::replace(&mut self.is_warned, true) {
+            let mut warning = self.framed("auth_expiring");
+            warning["at"] = json!(self.context.expires_ms.map(timestamp_text));
+            return self.send(warning).await;
+        }
+        Ok(())
+    }
+
+    /// When it must be looked at next, because its token ends or nearly does.
+    fn look_in(&self) -> Option<Duration> {
+        let left = self.api.left_of(&self.context)?;
+        Some(if self.is_warned { left } else { left.saturating_sub(WARNED) })
+    }
+
+    /// Another token of the same client.
+    async fn renew(&mut self, token: Option<&str>) -> Result<(), Problem> {
+        let wanted = Bearer { token: Some(token.unwrap_or_default()), ticket: None };
+        let context = self.api.gate.let_in(wanted).await?;
+        if context.principal() != self.context.principal() || context.workspace != self.context.workspace {
+            return Err(Problem::new("forbidden", "this token is another's, or for another workspace"));
+        }
+        (self.context, self.is_warned) = (context, false);
+        Ok(())
+    }
+
+    async fn greet(&mut self, source: &Source) -> Result<(), Over> {
+        let mut hello = self.framed("hello");
+        let id = match source {
+            Source::Run { id, after, .. } => {
+                hello["after"] = json!(after);
+                id
+            }
+            Source::Workspace(reader) => {
+                hello["cursor"] = json!(reader.cursor());
+                return self.send(hello).await;
+            }
+        };
+        self.send(hello).await?;
+        let mut snapshot = self.framed("snapshot");
+        snapshot["run"] = match self.runtime.summary(id).await {
             Ok(run) => json!(RunView::from(run)),
             Err(_) => return Err(Over::Close(4500, "the run cannot be read")),
         };
-        let snapshot = json!({"type": "snapshot", "run_id": self.id.as_str(), "timestamp": self.now(), "run": run});
         self.send(snapshot).await
+    }
+
+    /// What every frame of ours begins with.
+    fn framed(&self, kind: &str) -> Json {
+        let mut frame = json!({"type": kind});
+        if let Some(run) = &self.run {
+            frame["run_id"] = json!(run.as_str());
+        }
+        frame["timestamp"] = json!(self.now());
+        frame
     }
 
     fn now(&self) -> String {
@@ -194,7 +339,7 @@ impl Client {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Over::Gone),
             Err(_) => {
-                self.api.runtime.metrics().ws_lagged_total.inc();
+                self.runtime.metrics().ws_lagged_total.inc();
                 Err(Over::Gone)
             }
         }
@@ -213,38 +358,52 @@ impl Client {
             Ok(frame) => frame,
             Err(e) => return self.refuse(&Json::Null, "bad_request", &format!("this frame cannot be read: {e}")).await,
         };
-        let (runtime, reason) = (&self.api.runtime, frame.reason.unwrap_or_else(|| format!("{} over WebSocket", frame.kind)));
+        let (id, token) = (frame.id.clone(), frame.token.clone());
         let done = match frame.kind.as_str() {
             "ping" => {
-                let pong = json!({"type": "pong", "id": frame.id, "run_id": self.id.as_str(), "timestamp": self.now()});
+                let mut pong = self.framed("pong");
+                pong["id"] = id;
                 return self.send(pong).await;
             }
-            "cancel" => runtime.cancel(&self.id, &reason).await.map_err(Problem::from),
-            "pause" => runtime.pause(&self.id, &reason).await.map_err(Problem::from),
-            "resume" => runtime.resume(&self.id, Default::default()).await.map(|_| 0).map_err(Problem::from),
-            "approve" | "reject" | "message" | "step" | "subscribe" => {
-                Err(Problem::new("not_built", "this version does not have it"))
-            }
-            other => Err(Problem::new("bad_request", format!("there is no frame `{other}`"))),
+            "auth" => self.renew(token.as_deref()).await.map(|()| None),
+            _ => commanded(&self.api, &self.runtime, self.context.role, self.run.as_ref(), frame).await.map(Some),
         };
         match done {
             Ok(seq) => {
-                let ack = json!({"type": "ack", "id": frame.id, "run_id": self.id.as_str(), "timestamp": self.now(), "to": seq});
+                let mut ack = self.framed("ack");
+                ack["id"] = id;
+                if let Some(seq) = seq {
+                    ack["to"] = json!(seq);
+                }
                 self.send(ack).await
             }
-            Err(problem) => self.refuse(&frame.id, problem.code, &problem.detail).await,
+            Err(problem) => self.refuse(&id, problem.code, &problem.detail).await,
         }
     }
 
     async fn refuse(&mut self, id: &Json, code: &str, detail: &str) -> Result<(), Over> {
-        let (run_id, timestamp) = (self.id.as_str(), self.now());
-        let error = json!({"type": "error", "id": id, "run_id": run_id, "timestamp": timestamp, "code": code, "detail": detail});
+        let mut error = self.framed("error");
+        (error["id"], error["code"], error["detail"]) = (id.clone(), json!(code), json!(detail));
         self.send(error).await
     }
+}
 
-    /// A stored event as frames.
-    fn frames(&self, told: &[Told]) -> Vec<Json> {
-        told.iter().filter_map(|one| if self.raw { Some(one.to_json()) } else { frame(one) }).collect()
+/// A command to a run; the seq that it led to.
+async fn commanded(api: &Api, runtime: &Runtime, role: Role, run: Option<&RunId>, frame: Frame) -> Result<u64, Problem> {
+    let elsewhere = || Problem::new("bad_request", "a workspace's feed takes `ping` and `auth`: command a run on its own socket");
+    let id = run.ok_or_else(elsewhere)?;
+    let reason = frame.reason.unwrap_or_else(|| format!("{} over WebSocket", frame.kind));
+    match frame.kind.as_str() {
+        "cancel" | "pause" | "resume" if role < Role::Operator => {
+            Err(Problem::new("forbidden", format!("this needs the role operator, and you are {role}")))
+        }
+        "cancel" => Ok(runtime.cancel(id, &reason).await?),
+        "pause" => Ok(runtime.pause(id, &reason).await?),
+        "resume" => go_on(api, runtime, id).await,
+        "approve" | "reject" | "message" | "step" | "subscribe" => {
+            Err(Problem::new("not_built", "this version does not have it"))
+        }
+        other => Err(Problem::new("bad_request", format!("there is no frame `{other}`"))),
     }
 }
 

@@ -31,6 +31,11 @@ impl ModelSettings {
     pub fn provider(&self, name: &str) -> Option<&ProviderSettings> {
         self.providers.iter().find(|p| p.name == name)
     }
+
+    /// The providers that can be asked: there is an address, and a key.
+    pub fn configured(&self) -> impl Iterator<Item = &'static str> {
+        self.providers.iter().filter(|p| p.key.is_some() && p.base_url.is_some()).map(|p| p.name)
+    }
 }
 
 /// What is said of a provider.

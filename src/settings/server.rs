@@ -1,12 +1,14 @@
 //! `[http]`: where the front-end listens, and its bounds.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::Env;
+use super::rates::{self, RateSettings, RatesLayer};
 use crate::failure::Failure;
 
 /// How the front-end is served.
@@ -18,10 +20,18 @@ pub struct ServerSettings {
     pub max_connections: usize,
     /// Bytes of a JSON body.
     pub max_body_bytes: usize,
+    /// Bytes of a bundle.
+    pub max_bundle_bytes: usize,
     /// How long the head of a request may take, and a connection may say nothing.
     pub head_timeout: Duration,
     /// How long a body may pause.
     pub body_timeout: Duration,
+    /// How often somebody may ask.
+    pub rates: RateSettings,
+    /// The files of certificate and key, where connections are encrypted here.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Origins whose pages may read answers, beside this server's own.
+    pub origins: Vec<String>,
 }
 
 /// One layer of `[http]`.
@@ -31,8 +41,52 @@ pub(crate) struct ServerLayer {
     bind: Option<String>,
     max_connections: Option<usize>,
     max_body: Option<String>,
+    max_bundle: Option<String>,
     head_timeout: Option<String>,
     body_timeout: Option<String>,
+    rates: RatesLayer,
+    tls: TlsLayer,
+    cors: CorsLayer,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TlsLayer {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CorsLayer {
+    origins: Option<Vec<String>>,
+}
+
+fn tls(env: Env<'_>, file: &TlsLayer) -> Result<Option<(PathBuf, PathBuf)>, Failure> {
+    let path = |name: &str, file: &Option<PathBuf>| env(name).map(PathBuf::from).or_else(|| file.clone());
+    let certificate = path("COMMEDIA_HTTP__TLS__CERTIFICATE", &file.certificate).filter(|path| !path.as_os_str().is_empty());
+    let key = path("COMMEDIA_HTTP__TLS__KEY", &file.key).filter(|path| !path.as_os_str().is_empty());
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (None, None) => Ok(None),
+        _ => Err(Failure::usage("http.tls wants both, a certificate and its key")),
+    }
+}
+
+fn origins(env: Env<'_>, file: &CorsLayer) -> Result<Vec<String>, Failure> {
+    let listed = |text: String| text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect();
+    let origins: Vec<String> =
+        env("COMMEDIA_HTTP__CORS__ORIGINS").map(listed).or_else(|| file.origins.clone()).unwrap_or_default();
+    let is_one = |text: &str| {
+        let place = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        place.is_some_and(|place| !place.is_empty() && place.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b)))
+    };
+    match origins.iter().find(|text| !is_one(text)) {
+        Some(text) => {
+            Err(Failure::usage(format!("http.cors.origins names origins such as `https://app.example.com`, not `{text}`")))
+        }
+        None => Ok(origins),
+    }
 }
 
 /// What the layers say together.
@@ -56,10 +110,13 @@ pub(crate) fn layered(env: Env<'_>, file: &ServerLayer, reference: &ServerLayer)
     let connections = connections.filter(|n| *n > 0);
     let most = word("COMMEDIA_HTTP__MAX_BODY", &file.max_body, &reference.max_body);
     let most = super::size("http.max_body", &most)?;
+    let bundle = word("COMMEDIA_HTTP__MAX_BUNDLE", &file.max_bundle, &reference.max_bundle);
+    let bundle = super::size("http.max_bundle", &bundle)?;
     Ok(ServerSettings {
         bind,
         max_connections: connections.ok_or_else(|| Failure::usage("http.max_connections is a whole number above 0"))?,
         max_body_bytes: usize::try_from(most).unwrap_or(usize::MAX),
+        max_bundle_bytes: usize::try_from(bundle).unwrap_or(usize::MAX),
         head_timeout: span(
             "http.head_timeout",
             &word("COMMEDIA_HTTP__HEAD_TIMEOUT", &file.head_timeout, &reference.head_timeout),
@@ -68,17 +125,30 @@ pub(crate) fn layered(env: Env<'_>, file: &ServerLayer, reference: &ServerLayer)
             "http.body_timeout",
             &word("COMMEDIA_HTTP__BODY_TIMEOUT", &file.body_timeout, &reference.body_timeout),
         )?,
+        rates: rates::layered(env, &file.rates, &reference.rates)?,
+        tls: tls(env, &file.tls)?,
+        origins: origins(env, &file.cors)?,
     })
 }
 
 /// The keys with their meaning.
 pub(crate) fn json_schema() -> Json {
+    let section = |about: &str, properties: Json| json!({"type": "object", "description": about, "additionalProperties": false, "properties": properties});
     json!({
         "bind": {"type": "string", "default": "127.0.0.1:7140", "description": "Where `commedia serve` listens"},
         "max_connections": {"type": "integer", "minimum": 1, "default": 16384, "description": "Connections at once; one more is told to come again"},
         "max_body": {"type": "string", "default": "2 MiB", "description": "How large a JSON body may be"},
+        "max_bundle": {"type": "string", "default": "16 MiB", "description": "How large a tar.gz of a scenario and its files may be"},
         "head_timeout": {"type": "string", "default": "10s", "description": "How long the head of a request may take, and a connection may say nothing"},
         "body_timeout": {"type": "string", "default": "30s", "description": "How long a body may pause"},
+        "rates": section("How often somebody may ask a server with users: 100/s, 60/m, 10/h or off", rates::json_schema()),
+        "tls": section("Files of PEM; where both are named, connections are encrypted", json!({
+            "certificate": {"type": "string", "default": "", "description": "The certificate, and those that vouch for it"},
+            "key": {"type": "string", "default": "", "description": "Its key"},
+        })),
+        "cors": section("Pages of other origins", json!({
+            "origins": {"type": "array", "items": {"type": "string"}, "default": [], "description": "Origins whose pages may read answers, such as https://app.example.com"},
+        })),
     })
 }
 
@@ -92,8 +162,10 @@ mod tests {
             bind: Some("127.0.0.1:1".into()),
             max_connections: Some(5),
             max_body: Some("2 MiB".into()),
+            max_bundle: Some("16 MiB".into()),
             head_timeout: Some("10s".into()),
             body_timeout: Some("30s".into()),
+            ..ServerLayer::default()
         };
         let file = ServerLayer { max_body: Some("1 KiB".into()), ..ServerLayer::default() };
         let with = |name: &'static str, value: &'static str| {
@@ -108,6 +180,13 @@ mod tests {
             ("COMMEDIA_HTTP__MAX_CONNECTIONS", "0", "http.max_connections is a whole number above 0"),
             ("COMMEDIA_HTTP__MAX_BODY", "big", "`http.max_body` is a size, and `big` is none"),
             ("COMMEDIA_HTTP__HEAD_TIMEOUT", "soon", "http.head_timeout is a span such as `10s`, not `soon`"),
+            (
+                "COMMEDIA_HTTP__RATES__LOG_IN",
+                "often",
+                "http.rates.log_in is a rate such as `100/s`, `60/m` or `off`, not `often`",
+            ),
+            ("COMMEDIA_HTTP__TLS__KEY", "key.pem", "http.tls wants both, a certificate and its key"),
+            ("COMMEDIA_HTTP__CORS__ORIGINS", "*", "http.cors.origins names origins such as `https://app.example.com`, not `*`"),
         ] {
             assert!(with(name, value).expect_err(name).message.contains(words), "{name}");
         }

@@ -4,9 +4,11 @@ mod ask;
 mod backup;
 mod budgets;
 mod home;
+mod identity;
 #[cfg(not(feature = "failpoints"))]
 mod points;
 mod recordings;
+mod remote;
 mod run;
 mod serve;
 mod store;

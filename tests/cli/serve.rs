@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
@@ -17,9 +17,9 @@ use crate::home::{Home, signal};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server in a home; killed when it is dropped.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Drop for Server {
@@ -31,10 +31,10 @@ impl Drop for Server {
 }
 
 /// An answer.
-struct Reply {
-    status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     head: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Reply {
@@ -64,23 +64,26 @@ impl Reply {
         Reply { status, head, body: String::from_utf8(body).expect("text") }
     }
 
-    fn json(&self) -> Json {
+    pub(crate) fn json(&self) -> Json {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|l| l.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name))).map(|(_, v)| v.trim())
     }
 }
 
 impl Server {
     fn start(home: &Home, env: &[(&str, &str)]) -> Server {
-        let mut command = home.command(&["serve", "--auth", "none", "--bind", "127.0.0.1:0", "--quiet"]);
-        command.envs(env.iter().copied()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("starts");
+        Server::of(home.command(&["serve", "--auth", "none", "--bind", "127.0.0.1:0", "--quiet"]).envs(env.iter().copied()))
+    }
+
+    /// The server that a command is.
+    pub(crate) fn of(command: &mut Command) -> Server {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("its address");
-        let address = line.trim().strip_prefix("http://").unwrap_or_else(|| panic!("no address: {line}")).to_owned();
+        let address = line.trim().split_once("://").unwrap_or_else(|| panic!("no address: {line}")).1.to_owned();
         Server { child, address }
     }
 
@@ -91,13 +94,13 @@ impl Server {
     }
 
     /// Bytes as they are, and what is answered.
-    fn say(&self, bytes: &[u8]) -> Reply {
+    pub(crate) fn say(&self, bytes: &[u8]) -> Reply {
         let mut stream = self.connect();
         stream.write_all(bytes).expect("written");
         Reply::read(&mut stream)
     }
 
-    fn ask(&self, method: &str, path: &str, headers: &[&str], body: Option<&Json>) -> Reply {
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[&str], body: Option<&Json>) -> Reply {
         let body = body.map(Json::to_string);
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
         headers.iter().for_each(|header| request.push_str(&format!("{header}\r\n")));
@@ -276,7 +279,8 @@ fn what_is_wrong_is_told_with_its_place() {
     assert_eq!(allow.as_deref(), Some("GET, HEAD, POST"));
     let raw = |kind: &str, body: &str| {
         let length = body.len();
-        let head = format!("POST /api/runs HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
+        let head =
+            format!("POST /api/runs HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
         let reply = server.say(format!("{head}{body}").as_bytes());
         (reply.status, reply.json()["code"].as_str().unwrap_or_default().to_owned())
     };
@@ -447,7 +451,8 @@ fn odd_clients_are_bounded() {
         ("COMMEDIA_HTTP__MAX_CONNECTIONS", "24"),
     ];
     let server = Server::start(&home, &bounds);
-    let head = |more: &str| format!("POST /api/runs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{more}\r\n\r\n");
+    let head =
+        |more: &str| format!("POST /api/runs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{more}\r\n\r\n");
 
     // Silent, and with half a head: closed, without a request's answer.
     let (mut silent, mut half) = (server.connect(), server.connect());
@@ -478,7 +483,7 @@ fn odd_clients_are_bounded() {
     let begun = Instant::now();
     let live = || {
         let mut stream = server.connect();
-        let asked = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let asked = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         asked.is_ok() && Reply::read(&mut stream).status == 200
     };
     while !live() {
@@ -510,7 +515,7 @@ fn a_server_that_is_asked_to_end_ends_its_streams_and_leaves_its_runs_in_place()
     let mut server = Server::start(&home, &[]);
     let id = server.begin(&json!({"scenario": "waiting"}));
     let mut stream = server.connect();
-    let asked = format!("GET /api/runs/{id}/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n");
+    let asked = format!("GET /api/runs/{id}/events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n");
     stream.write_all(asked.as_bytes()).expect("written");
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
@@ -558,12 +563,22 @@ fn the_lines_of_the_readme_work() {
 fn who_may_reach_it_must_be_said() {
     let home = Home::new();
     for (arguments, words) in [
-        (&["serve"][..], "this version knows no users yet"),
-        (&["serve", "--auth", "required"], "this version knows no users yet"),
-        (&["serve", "--auth", "none", "--bind", "0.0.0.0:0"], "only this machine's own addresses are served"),
+        (&["serve", "--auth", "none", "--bind", "0.0.0.0:0"][..], "only this machine's own addresses are served"),
+        (&["serve", "--workspace", "w_00000000000000000000000000"], "there is no workspace `w_0000"),
     ] {
         let said = home.run(arguments).exits(2);
         assert!(said.err.contains(words) && said.err.contains("help:"), "{}", said.err);
     }
-    assert!(!home.data().exists(), "nothing was created");
+}
+
+/// One process owns a folder, and one a port.
+#[test]
+fn a_second_server_is_told_who_is_there() {
+    let (home, other) = (Home::new(), Home::new());
+    let server = Server::start(&home, &[]);
+    let folder = home.run(&["serve", "--auth", "none", "--bind", "127.0.0.1:0"]).exits(8);
+    assert!(folder.err.contains(&server.child.id().to_string()), "{}", folder.err);
+    let port = other.run(&["serve", "--auth", "none", "--bind", &server.address]).exits(2);
+    assert!(port.err.contains("cannot be listened on"), "{}", port.err);
+    assert_eq!(server.get("/livez").status, 200);
 }

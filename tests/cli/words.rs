@@ -35,7 +35,6 @@ fn what_is_not_there_is_a_usage_error() {
         let said = home.run(arguments).exits(2);
         assert!(said.err.contains(words) && said.out.is_empty(), "{arguments:?}: {}", said.err);
     };
-    check(&["up"], "unrecognized subcommand");
     check(&["sweep", "coin-shop", "x"], "unrecognized subcommand");
     check(&["help", "fork"], "there is no command `fork`");
     check(&["bench", "--latency", "5"], "`--latency` means nothing to the workload `handoff-4-rules`");
@@ -45,12 +44,13 @@ fn what_is_not_there_is_a_usage_error() {
     check(&["run", "coin-shop", "--runs", "0"], "1..=");
     check(&["run", "coin-shop", "--today", "yesterday"], "yesterday");
     check(&["run", "coin-shop", "--memory", "--data", "x"], "cannot be used with");
-    check(&["ls", "--server", "http://localhost"], "--server");
+    check(&["ls", "--server", "localhost:1"], "`localhost:1` is no server's URL");
+    check(&["ls", "--server", "http://localhost", "--memory"], "cannot be used with");
     check(&["show", "@1"], "there is no run `@1`");
     check(&["show", "r_00000000000000000000000000"], "there is no run");
     check(&["ls", "--store", "mysql://x"], "`mysql://x` is no store");
     check(&["run", "coin-shop", "--record", "x"], "`--record` has nothing to record");
-    check(&["run", "coin-shop", "--detach"], "`--detach` is not part of this version");
+    check(&["run", "coin-shop", "--detach"], "`--detach` needs a server");
     assert!(!home.data().exists(), "nothing was created");
 }
 
@@ -62,7 +62,8 @@ fn the_environment_is_checked_too() {
         let said = crate::home::Said::from(output).exits(code);
         assert!(said.err.contains(words), "{}", said.err);
     };
-    check("COMMEDIA_SERVER", "http://localhost:7117", 2, "local data only");
+    check("COMMEDIA_SERVER", "http://127.0.0.1:1", 7, "cannot be reached");
+    check("COMMEDIA_WORKSPACE", "mine", 2, "`mine` is no id of a workspace");
     check("COMMEDIA_STORE__URI", "memory:", 2, "`COMMEDIA_STORE__URI` means nothing");
     check("COMMEDIA_STORE__DURABILITY", "maybe", 2, "not `maybe`");
     check("COMMEDIA_STORE__URL", "memory:", 0, "no runs here");

@@ -161,7 +161,8 @@ impl State {
         let more = if short.is_nothing() {
             Amount::default()
         } else {
-            self.shared.day_budget.grant(now, short).await.map_err(|e| format!("the workspace's budget of the day: {e}"))?
+            let granted = self.shared.day_budget.grant(self.live.id.workspace(), now, short).await;
+            granted.map_err(|e| format!("the workspace's budget of the day: {e}"))?
         };
         if another_day || !more.is_nothing() {
             let events = self.run.decide(Command::Granted { day, more })?;
@@ -176,7 +177,8 @@ impl State {
         if amount.is_nothing() || self.run.state().status.ended().is_none() {
             return;
         }
-        if let Err(e) = self.shared.day_budget.give_back(self.shared.clock.now_ms(), day, amount).await {
+        let (workspace, now) = (self.live.id.workspace(), self.shared.clock.now_ms());
+        if let Err(e) = self.shared.day_budget.give_back(workspace, now, day, amount).await {
             tracing::warn!(error = %e, "what a run left of the workspace's budget was not given back; it is missing today");
         }
     }

@@ -23,8 +23,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Writes go on so soon after the disk takes them again, and the time that opening takes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// So many writes in a group say that more are coming: it, or the one behind it, waits for them as long as they come. A write
-/// without company never waits.
+/// So many writes in a group say that more are coming: it, and the one behind it, waits for them as long as they come. A write
+/// without company waits for one pause at most, and only behind such a group.
 const COMPANY: usize = 4;
 /// How long such a group waits for the next of them.
 const PAUSE: Duration = Duration::from_micros(500);
@@ -211,18 +211,19 @@ impl State {
     fn broke(&mut self, why: String, myself: &ActorRef<StoreMsg>) {
         tracing::error!("the store takes no writes until it is open again: {why}");
         self.shared.writable.send_replace(false);
-        self.mode = Mode::Broken(why);
+        let before = std::mem::replace(&mut self.mode, Mode::Broken(why));
         self.shared.reader.enter(Stage::Broken);
-        self.reopen(0, myself);
+        self.reopen(0, Some(before), myself);
     }
 
-    /// Opens the engine again beside the mailbox; the outcome comes back as a message.
-    fn reopen(&mut self, attempt: u32, myself: &ActorRef<StoreMsg>) {
+    /// Opens the engine again beside the mailbox, once whoever wrote `before` has ended; the outcome comes back as a message.
+    fn reopen(&mut self, attempt: u32, before: Option<Mode>, myself: &ActorRef<StoreMsg>) {
         if !matches!(self.mode, Mode::Broken(_)) {
             return;
         }
         let (home, shared, myself) = (self.home.clone(), self.shared.clone(), myself.clone());
         tokio::task::spawn_blocking(move || {
+            drop(before);
             // Else nobody would ever try again.
             let claimed = catch_unwind(AssertUnwindSafe(|| home.reopen(&shared.reader)))
                 .unwrap_or_else(|_| Err(OpenError::Failed("opening the engine panicked".into())));
@@ -354,7 +355,7 @@ impl Actor for StoreActor {
                     state.broke("the engine cannot be read".into(), &myself);
                 }
             }
-            StoreMsg::Reopen(attempt) => state.reopen(attempt, &myself),
+            StoreMsg::Reopen(attempt) => state.reopen(attempt, None, &myself),
             StoreMsg::Reopened(attempt, claimed) => state.reopened(attempt, claimed, &myself),
             StoreMsg::Swap(copy, reply) => state.swap(*copy, reply, &myself),
             StoreMsg::HasSwapped(outcome, reply) => state.has_swapped(*outcome, reply, &myself),

@@ -1,11 +1,13 @@
 //! Bodies beside the log: blobs named by their content, and snapshots. How both become rows, and are read back.
 //!
-//! A blob's name is keyed per workspace, so that no workspace can tell what another holds. A snapshot is a cache of a
+//! A blob's row is kept per workspace, so that no workspace can tell what another holds. A snapshot is a cache of a
 //! state, never an authority: one that cannot be read is passed over.
 
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use commedia_domain::id::Hash32;
+use commedia_domain::run::state::WORKSPACE;
 
 use super::engine::{Batch, Engine, EngineError, Order, ROW_LIMIT};
 use super::error::{Damage, ReadError};
@@ -31,9 +33,9 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// Names a body for a workspace.
-    pub fn new(workspace: &str, bytes: Vec<u8>) -> Blob {
-        Blob { name: blob_name(workspace, &bytes), bytes }
+    /// Names a body.
+    pub fn new(bytes: Vec<u8>) -> Blob {
+        Blob { name: blob_name(&bytes), bytes }
     }
 
     /// Its name, which events refer to it by.
@@ -47,10 +49,11 @@ impl Blob {
     }
 }
 
-/// The name of a body in a workspace: BLAKE3 under the workspace's key.
-pub fn blob_name(workspace: &str, bytes: &[u8]) -> Hash32 {
-    let key = blake3::derive_key(KEY_CONTEXT, workspace.as_bytes());
-    Hash32(*blake3::keyed_hash(&key, bytes).as_bytes())
+/// The name of a body: BLAKE3 under a key of its own, the same in every workspace. It counts for the digest, which must not
+/// depend on where a run plays.
+pub fn blob_name(bytes: &[u8]) -> Hash32 {
+    static KEY: LazyLock<[u8; 32]> = LazyLock::new(|| blake3::derive_key(KEY_CONTEXT, WORKSPACE.as_bytes()));
+    Hash32(*blake3::keyed_hash(&KEY, bytes).as_bytes())
 }
 
 /// Writes a blob unless it is there already.
@@ -88,7 +91,7 @@ pub(crate) fn read_blob(engine: &dyn Engine, workspace: &str, name: &Hash32) -> 
     let Some(stored) = stored else { return Ok(None) };
     let Some((head, bytes)) = stored.split_first_chunk::<5>() else { return Err(damaged("it is cut off")) };
     let len = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
-    if head[0] != PRESENT || u32::try_from(bytes.len()) != Ok(len) || blob_name(workspace, bytes) != *name {
+    if head[0] != PRESENT || u32::try_from(bytes.len()) != Ok(len) || blob_name(bytes) != *name {
         return Err(damaged("its bytes are not those it is named by"));
     }
     Ok(Some(bytes.to_vec()))

@@ -126,7 +126,7 @@ pub(crate) struct Compaction {
     disk: Disk,
     now_ms: i64,
     batch: Batch,
-    /// Names of blobs that frames name: the first half of a hash. One too many keeps a blob too many.
+    /// Blobs that frames name, each in its workspace: half of a hash. One too many keeps a blob too many.
     named: HashSet<u128>,
     /// The stream of the frame that was looked at last, and whether it is there.
     stream: (Vec<u8>, bool),
@@ -196,14 +196,15 @@ impl Compaction {
             CompactError::Read(ReadError::Damaged(damage))
         };
         let frame = Frame::decode(bytes).map_err(damaged)?;
-        self.named.extend(frame.header.blobs.iter().map(|name| half(&name.0)));
+        let Some(stream) = &stream else { return Ok(()) };
+        self.named.extend(frame.header.blobs.iter().map(|name| half(stream.workspace().as_bytes(), &name.0)));
         Ok(())
     }
 
     fn keeps(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<bool, CompactError> {
         Ok(match space {
             Space::Frames | Space::Snapshots => self.has_stream(key)?,
-            Space::Blobs => key::blob_name(key).is_none_or(|name| self.named.contains(&half(name))),
+            Space::Blobs => key::blob_name(key).is_none_or(|(workspace, name)| self.named.contains(&half(workspace, name))),
             Space::Tombstones => {
                 let buried = value.try_into().map_or(i64::MAX, i64::from_be_bytes);
                 buried > self.now_ms.saturating_sub(TOMBSTONE_MS)
@@ -283,7 +284,7 @@ impl Compaction {
     }
 
     fn blob(&mut self, workspace: &str, name: &[u8; 32]) -> Result<(), CompactError> {
-        if !self.named.insert(half(name)) {
+        if !self.named.insert(half(workspace.as_bytes(), name)) {
             return Ok(());
         }
         let (mut from, mut to) = (Vec::new(), Vec::new());
@@ -309,8 +310,9 @@ impl Compaction {
     }
 }
 
-fn half(name: &[u8; 32]) -> u128 {
-    name.first_chunk().map_or(0, |half| u128::from_be_bytes(*half))
+fn half(workspace: &[u8], name: &[u8; 32]) -> u128 {
+    let first = |bytes: &[u8; 32]| bytes.first_chunk().map_or(0, |half| u128::from_be_bytes(*half));
+    first(blake3::hash(workspace).as_bytes()) ^ first(name)
 }
 
 fn note(hash: &mut blake3::Hasher, key: &[u8], value: &[u8]) {

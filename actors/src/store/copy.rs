@@ -254,7 +254,7 @@ impl Stream {
             if new {
                 let missing = || ReadError::Damaged(Damage::of_stream(stream, seq, format!("blob {name} is missing")));
                 let bytes = self.source.blob(stream.workspace(), *name).await?.ok_or_else(missing)?;
-                blobs.push(Blob::new(stream.workspace(), bytes));
+                blobs.push(Blob::new(bytes));
             }
         }
         Ok(blobs)

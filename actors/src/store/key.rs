@@ -137,11 +137,22 @@ pub(crate) fn live(stream: &StreamId, key: &mut Vec<u8>) {
     key[0] = LIVE;
 }
 
-/// The live rows of a kind in a workspace; what follows the range's beginning in a key is the id and a zero.
-pub(crate) fn lives(workspace: &str, kind: StreamKind) -> Range {
-    let mut range = indexes(Some((workspace, kind)));
-    (range.from[0], range.to[0]) = (LIVE, LIVE);
-    range
+/// All live rows.
+pub(crate) fn lives() -> Range {
+    Range { from: vec![LIVE], to: vec![LIVE + 1] }
+}
+
+/// Workspace, kind and id in the key of a live row.
+pub(crate) fn listed_live(key: &[u8]) -> Option<(&str, StreamKind, &str)> {
+    parts(LIVE, key)
+}
+
+/// The index rows behind all those of a workspace.
+pub(crate) fn indexes_behind(workspace: &str) -> Range {
+    let mut from = vec![INDEX];
+    from.extend_from_slice(workspace.as_bytes());
+    from.push(1);
+    Range { from, to: vec![INDEX + 1] }
 }
 
 /// A deleted stream's tombstone: `t ‖ workspace ‖ 0 ‖ kind ‖ id ‖ 0`. Since format 2.
@@ -177,11 +188,15 @@ pub(crate) fn left(key: &[u8]) -> Option<StreamId> {
 }
 
 fn named(space: u8, key: &[u8]) -> Option<StreamId> {
+    let (workspace, kind, id) = parts(space, key)?;
+    StreamId::new(workspace, kind, id).ok()
+}
+
+fn parts(space: u8, key: &[u8]) -> Option<(&str, StreamKind, &str)> {
     let rest = key.strip_prefix(&[space])?.strip_suffix(&[0])?;
     let zero = rest.iter().position(|b| *b == 0)?;
     let kind = StreamKind::ALL.into_iter().find(|k| Some(&k.code()) == rest.get(zero + 1))?;
-    let text = |bytes| std::str::from_utf8(bytes).ok();
-    StreamId::new(text(&rest[..zero])?, kind, text(rest.get(zero + 2..)?)?).ok()
+    Some((std::str::from_utf8(&rest[..zero]).ok()?, kind, std::str::from_utf8(rest.get(zero + 2..)?).ok()?))
 }
 
 /// A part of a blob: `b ‖ workspace ‖ 0 ‖ name ‖ part`.
@@ -194,9 +209,10 @@ pub(crate) fn blob(workspace: &str, name: &Hash32, part: u16, key: &mut Vec<u8>)
     key.extend_from_slice(&part.to_be_bytes());
 }
 
-/// The name in a blob's key.
-pub(crate) fn blob_name(key: &[u8]) -> Option<&[u8; 32]> {
-    key.split_last_chunk::<2>()?.0.last_chunk()
+/// Workspace and name in a blob's key.
+pub(crate) fn blob_name(key: &[u8]) -> Option<(&[u8], &[u8; 32])> {
+    let (workspace, name) = key.split_last_chunk::<2>()?.0.split_last_chunk()?;
+    Some((workspace.strip_prefix(&[BLOB])?.strip_suffix(&[0])?, name))
 }
 
 /// The stream of a frame's key without its part.

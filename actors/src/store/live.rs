@@ -83,18 +83,16 @@ pub(crate) fn row(engine: &dyn Engine, stream: &StreamId) -> Result<Option<Vec<u
     engine.get(&key).map_err(ReadError::of_stream(stream, None))
 }
 
-/// Visits the rows of a kind in a workspace in order of ids: the id and the bytes.
-pub(crate) fn visit(
-    engine: &dyn Engine,
-    workspace: &str,
-    kind: StreamKind,
-    visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
-) -> Result<(), ReadError> {
-    let range = key::lives(workspace, kind);
-    let before = range.from.len();
+/// Visits the rows of a kind in order of workspaces and ids: workspace, id and bytes.
+pub(crate) fn visit(engine: &dyn Engine, kind: StreamKind, visit: &mut dyn FnMut(&str, &str, &[u8])) -> Result<(), ReadError> {
+    let range = key::lives();
     let read = engine.scan(&range.from, &range.to, Order::Ascending, &mut |key, bytes| {
-        let id = key.get(before..key.len().saturating_sub(1)).and_then(|id| std::str::from_utf8(id).ok());
-        id.map_or(ControlFlow::Continue(()), |id| visit(id, bytes))
+        if let Some((workspace, of, id)) = key::listed_live(key)
+            && of == kind
+        {
+            visit(workspace, id, bytes);
+        }
+        ControlFlow::Continue(())
     });
     read.map_err(|e| match e {
         EngineError::Damaged(what) => ReadError::Damaged(Damage::of_store(format!("the live index cannot be read: {what}"))),

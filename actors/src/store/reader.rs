@@ -252,6 +252,11 @@ impl Reader {
         self.listed(&opened, rows)
     }
 
+    /// The workspaces that hold anything, in order.
+    pub(crate) fn workspaces(&self) -> Result<Vec<String>, ReadError> {
+        self.opened().workspaces()
+    }
+
     /// The streams of a kind in a workspace from the last one back, or those before a given one, that are wanted.
     pub(crate) fn newest(
         &self,
@@ -422,6 +427,10 @@ impl Opened {
             from.push(0);
             range.from = range.from.max(from);
         }
+        self.index_rows(&range, limit)
+    }
+
+    fn index_rows(&self, range: &key::Range, limit: usize) -> Result<Vec<Indexed>, ReadError> {
         let mut rows = Vec::new();
         if limit == 0 {
             return Ok(rows);
@@ -431,11 +440,21 @@ impl Opened {
             if rows.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         match (self.engine.scan(&range.from, &range.to, Order::Ascending, visit), &self.high_water) {
-            (Ok(()), Some(path)) if self.lost => self.index_by_name(&range, limit, path),
+            (Ok(()), Some(path)) if self.lost => self.index_by_name(range, limit, path),
             (Ok(()), _) => Ok(rows),
-            (Err(EngineError::Damaged(_)), Some(path)) => self.index_by_name(&range, limit, path),
+            (Err(EngineError::Damaged(_)), Some(path)) => self.index_by_name(range, limit, path),
             (Err(e), _) => Err(ReadError::of_store(e)),
         }
+    }
+
+    /// The workspaces that index rows name, in order.
+    fn workspaces(&self) -> Result<Vec<String>, ReadError> {
+        let (mut found, mut range) = (Vec::new(), key::indexes(None));
+        while let Some((stream, _)) = self.index_rows(&range, 1)?.pop() {
+            range = key::indexes_behind(stream.workspace());
+            found.push(stream.workspace().to_owned());
+        }
+        Ok(found)
     }
 
     /// Index rows from the last one back, or from before a given stream, that are wanted: stream and row.

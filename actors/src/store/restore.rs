@@ -191,7 +191,7 @@ impl Filling<'_> {
                 }
                 Record::Blob(name, bytes) => {
                     let open = self.open.as_mut().ok_or_else(|| wrong("a blob of no stream"))?;
-                    let blob = Blob::new(open.entry.stream.workspace(), bytes);
+                    let blob = Blob::new(bytes);
                     if blob.name() != name {
                         return Err(wrong("a blob is not what it is named by"));
                     }

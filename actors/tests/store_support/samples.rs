@@ -22,7 +22,7 @@ pub async fn sample(engine: &str, dir: &Path, runs: u64) -> BTreeMap<StreamId, H
     let mut heads = BTreeMap::new();
     for n in 0..runs {
         let stream = run(&format!("r{n}"));
-        let blob = Blob::new("default", vec![n as u8; 9000]);
+        let blob = Blob::new(vec![n as u8; 9000]);
         let request = Append {
             frame: frame_with(&stream, &Head::START, 3, std::slice::from_ref(&blob)),
             blobs: vec![blob],

@@ -98,6 +98,13 @@ pub fn micro_usd(usd: f64) -> u64 {
     micros
 }
 
+/// Millionths as what they are of.
+pub fn usd(micro_usd: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "sums of money stay far below 2^53 millionths")]
+    let micros = micro_usd as f64;
+    micros / 1e6
+}
+
 /// A bound in millionths, rounded down: no budget is a little larger than it was said to be.
 pub fn bound_micro_usd(usd: f64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded below, and a saturating cast")]

@@ -250,7 +250,7 @@ impl State {
         }
     }
 
-    /// Names of blobs. One workspace is known to a run: its own.
+    /// Names of blobs, the same wherever a run plays.
     pub fn blobs(&self) -> BlobKey {
         blob_key()
     }
@@ -279,7 +279,7 @@ impl State {
     }
 }
 
-/// The names of blobs in the workspace of a local data folder; derived once.
+/// The names of blobs, in every workspace: they count for the digest. Derived once.
 pub fn blob_key() -> BlobKey {
     static KEY: LazyLock<BlobKey> = LazyLock::new(|| BlobKey::of_workspace(WORKSPACE));
     *KEY

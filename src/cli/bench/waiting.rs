@@ -161,7 +161,7 @@ pub(super) async fn hold(app: &App, args: &BenchArgs, hold: Hold) -> Result<Exit
         answer["runs"] = (standings.waiting() + standings.interrupted.len()).into();
         answer["rss_bytes"] = rss_bytes().into();
     }
-    let wakes = wake_some(&runtime, standings.waiting_ids(), standings.waiting()).await?;
+    let wakes = wake_some(&runtime, standings.waiting_ids().map(|run| run.id().clone()), standings.waiting()).await?;
     answer["wake_p50_ms"] = percentile(&wakes, 0.5).into();
     answer["wake_p95_ms"] = percentile(&wakes, 0.95).into();
     answer["peak_rss_bytes"] = peak_rss_bytes().into();

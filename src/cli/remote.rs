@@ -1,0 +1,264 @@
+//! The verbs on a server (`--server URL`, or `COMMEDIA_SERVER`): the same words, options and objects as on the local data folder.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::Command;
+use super::run::RunArgs;
+use crate::app::App;
+use crate::failure::{Exit, Failure};
+use crate::output::Format;
+use crate::packs;
+use crate::progress::Mode;
+use crate::remote::Remote;
+use crate::report::columns;
+
+/// Runs that a word is looked for among.
+const PAGE: usize = 500;
+/// How often a stream may break off without a word in between, and the pause before it is asked for again.
+const BREAKS: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Carries a verb out on a server.
+pub(super) async fn perform(app: &App, remote: &Remote, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(args) => run(app, remote, &args).await,
+        Command::Ls(args) => ls(app, remote, &args.query()).await,
+        Command::Show(args) => show(app, remote, &find(remote, &args.id).await?).await,
+        Command::Tail(args) => tail(app, remote, &find(remote, &args.id).await?, args.from, args.stored).await,
+        Command::Resume(args) => {
+            let word = args
+                .id
+                .as_deref()
+                .ok_or_else(|| Failure::usage("say which run goes on: a server resumes what was interrupted by itself"))?;
+            done(app, remote, word, "resume", json!({}), "goes on").await
+        }
+        Command::Cancel(args) => done(app, remote, &args.id, "cancel", json!({"reason": args.reason()}), "is cancelled").await,
+        Command::Pause(args) => done(app, remote, &args.id, "pause", json!({"reason": args.reason()}), "stands still").await,
+        Command::Release(args) => done(app, remote, &args.id, "release", json!({"to": args.word()}), "is released").await,
+        Command::Ask(args) => {
+            if args.model.is_some() || args.offline {
+                return Err(Failure::usage(
+                    "a server reads with its own models: `--model` and `--offline` are for the data folder",
+                ));
+            }
+            let body = json!({"scenario": args.scenario, "text": args.text()?, "today": args.today.map(|day| day.to_string())});
+            let found = remote.post("/api/parameters/extract", &without_null(body)).await?;
+            app.console.document(&found, || pretty(&found));
+            Ok(Exit::Ok)
+        }
+        Command::User(args) => super::people::user_at(app, remote, &args).await,
+        Command::Workspace(args) => super::people::workspace_at(app, remote, &args).await,
+        Command::Key(args) => super::people::key_at(app, remote, &args).await,
+        other => Err(Failure::usage(format!("`{}` does not act on a server in this version", other.word()))
+            .help("leave --server out (or unset COMMEDIA_SERVER): it acts on the local data folder then")),
+    }
+}
+
+fn pretty(json: &Json) -> String {
+    serde_json::to_string_pretty(json).map_or_else(|_| String::new(), |text| text + "\n")
+}
+
+fn without_null(mut body: Json) -> Json {
+    if let Some(fields) = body.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    body
+}
+
+fn text<'j>(json: &'j Json, field: &str) -> &'j str {
+    json[field].as_str().unwrap_or_default()
+}
+
+/// A run's id, from an id, `@1` for the newest, or an id's unique beginning.
+async fn find(remote: &Remote, word: &str) -> Result<String, Failure> {
+    let none = || Failure::usage(format!("there is no run `{word}` there")).help("`commedia ls` lists them");
+    if word.starts_with("r_") && word.len() == 28 {
+        return Ok(word.to_owned());
+    }
+    let listed = remote.get(&format!("/api/runs?limit={PAGE}")).await?;
+    let ids: Vec<&str> = listed["data"].as_array().into_iter().flatten().map(|run| text(run, "run_id")).collect();
+    let found: Vec<&str> = match word.strip_prefix('@').map(str::parse::<usize>) {
+        Some(n) => n.ok().and_then(|n| ids.get(n.checked_sub(1)?).copied()).into_iter().collect(),
+        None if word.starts_with("r_") && word.len() >= 6 => ids.into_iter().filter(|id| id.starts_with(word)).collect(),
+        None => Vec::new(),
+    };
+    match found.as_slice() {
+        [id] => Ok((*id).to_owned()),
+        [] => Err(none()),
+        several => Err(Failure::usage(format!("`{word}` begins the ids of {} runs there: say more of it", several.len()))),
+    }
+}
+
+async fn done(app: &App, remote: &Remote, word: &str, verb: &str, body: Json, words: &str) -> Result<Exit, Failure> {
+    let id = find(remote, word).await?;
+    let answer = remote.post(&format!("/api/runs/{id}/{verb}"), &body).await?;
+    let mut json = json!({"schema": "commedia.done/v1"});
+    answer.as_object().into_iter().flatten().for_each(|(name, value)| json[name] = value.clone());
+    app.console.document(&json, || format!("run {id} {words}\n"));
+    Ok(Exit::Ok)
+}
+
+async fn ls(app: &App, remote: &Remote, query: &str) -> Result<Exit, Failure> {
+    let listed = remote.get(&format!("/api/runs?{query}")).await?;
+    let rows = listed["data"].as_array().cloned().unwrap_or_default();
+    let json = json!({"schema": "commedia.list/v1", "runs": rows, "next": listed["next"]});
+    app.console.list(&json, &rows, || {
+        let head = ["run", "scenario", "status", "seed", "events", "started"].map(str::to_owned).to_vec();
+        let row = |run: &Json| {
+            let number = |field: &str| run[field].to_string();
+            vec![
+                text(run, "run_id").into(),
+                text(run, "scenario").into(),
+                text(run, "status").into(),
+                number("seed"),
+                number("events"),
+                text(run, "started_at").into(),
+            ]
+        };
+        if rows.is_empty() { String::new() } else { columns(std::iter::once(head).chain(rows.iter().map(row)).collect()) }
+    });
+    if let Some(last) = listed["next"].as_str() {
+        app.console.note(&format!("older ones: commedia ls --after {last} --server {}", remote.url()));
+    }
+    Ok(Exit::Ok)
+}
+
+/// What came of a run that has ended; of another one, how it stands.
+async fn show(app: &App, remote: &Remote, id: &str) -> Result<Exit, Failure> {
+    let run = remote.get(&format!("/api/runs/{id}")).await?;
+    if run["ended_at"].is_null() {
+        app.console.document(&run, || {
+            format!("run {id}  {}  {}  {} events\n", text(&run, "scenario"), text(&run, "status"), run["events"])
+        });
+        return Ok(Exit::Ok);
+    }
+    let result = remote.get(&format!("/api/runs/{id}/result")).await?;
+    app.console.document(&result, || told(&result));
+    Ok(Exit::Ok)
+}
+
+/// What came of a run, for people.
+fn told(result: &Json) -> String {
+    let (id, scenario, status) = (text(result, "run_id"), text(result, "scenario"), text(result, "status"));
+    let mut out = format!("run {id}  {scenario}  {status}  {} events  seed {}\n", result["events"], result["seed"]);
+    for (name, value) in result["metrics"].as_object().into_iter().flatten() {
+        out.push_str(&format!("  {name}  {value}\n"));
+    }
+    for check in result["checks"].as_array().into_iter().flatten() {
+        let mark = if check["passed"] == Json::Bool(true) { "✓" } else { "✗" };
+        out.push_str(&format!("  {mark} {}\n", text(check, "name")));
+    }
+    if let Some(words) = result["result"].as_str() {
+        out.push_str(&format!("{words}\n"));
+    }
+    out.push_str(&format!("digest {}\n", text(result, "digest")));
+    out
+}
+
+async fn tail(app: &App, remote: &Remote, id: &str, from: u64, stored: bool) -> Result<Exit, Failure> {
+    let mut whole = Vec::new();
+    let path = format!("/api/runs/{id}/events?after={}", from.saturating_sub(1));
+    let each = |event: Json| {
+        if stored && !event["part"].is_null() {
+            return Ok(true);
+        }
+        match app.console.format {
+            Format::Jsonl => app.console.line(&event.to_string()),
+            Format::Table => app.console.line(&format!(
+                "{:>6}  {:<20} {}",
+                event["seq"].to_string(),
+                text(&event, "type"),
+                text(&event, "agent")
+            )),
+            Format::Json | Format::Yaml => whole.push(event),
+        }
+        Ok(!app.console.gone())
+    };
+    remote.lines(&path, each).await?;
+    if matches!(app.console.format, Format::Json | Format::Yaml) {
+        app.console.document(&json!({"schema": "commedia.events/v1", "events": whole}), String::new);
+    }
+    Ok(Exit::Ok)
+}
+
+/// A run on a server: a file is kept there under its name first, so that its version is there for good.
+async fn run(app: &App, remote: &Remote, args: &RunArgs) -> Result<Exit, Failure> {
+    args.refuse_local_flags()?;
+    let scenario = super::run::load(app, &args.scenario, None, Mode::None)?;
+    let word = if packs::find(&args.scenario).is_some() && !std::path::Path::new(&args.scenario).is_file() {
+        args.scenario.clone()
+    } else {
+        let packed = crate::bundle::write(&scenario.name, &scenario.bundle).map_err(|e| Failure::new(Exit::Internal, e))?;
+        let kept = remote.put(&format!("/api/scenarios/{}", scenario.name), "application/gzip", packed).await?;
+        format!("{}@{}", scenario.name, kept["version"])
+    };
+    let body = without_null(json!({
+        "scenario": word,
+        "parameters": args.given_as_json(&scenario)?,
+        "seed": args.seed,
+        "model": if args.offline { Some("offline") } else { args.model.as_deref() },
+        "today": args.today.map(|day| day.to_string()),
+    }));
+    let started = remote.post("/api/runs", &body).await?;
+    let id = text(&started, "run_id").to_owned();
+    if args.detach {
+        app.console
+            .document(&json!({"schema": "commedia.run/v1", "run_id": id, "status": started["status"]}), || format!("{id}\n"));
+        return Ok(Exit::Ok);
+    }
+    app.console.note(&format!("run {id} is on {}; `commedia cancel {id}` ends it", remote.url()));
+    let mode = args.mode(app);
+    let mut stop = std::pin::pin!(crate::app::interrupted());
+    let (mut over, mut stands) = (false, false);
+    let mut cursor = 0;
+    let mut breaks = 0;
+    while !over && !stands {
+        let path = format!("/api/runs/{id}/events?after={cursor}");
+        let each = |event: Json| {
+            if mode == Mode::Json {
+                let line =
+                    json!({"run_id": id, "seq": event["seq"], "type": event["type"], "agent": event["agent"], "at": event["at"]});
+                crate::output::say(&line.to_string());
+            }
+            // Events that share a seq come again with it, if the stream breaks between them.
+            (cursor, breaks) = (event["seq"].as_u64().unwrap_or(1).saturating_sub(1).max(cursor), 0);
+            let kind = text(&event, "type");
+            over = matches!(kind, "run.completed" | "run.failed" | "run.timed_out" | "run.over_budget" | "run.cancelled");
+            stands = matches!(kind, "run.paused" | "run.quarantined");
+            Ok(!over && !stands)
+        };
+        let followed = tokio::select! {
+            followed = remote.lines(&path, each) => followed,
+            () = &mut stop => {
+                app.console.note(&format!("it goes on there; follow it:\n  commedia tail {id} --server {}", remote.url()));
+                return Ok(Exit::Interrupted);
+            }
+        };
+        if over || stands {
+            break;
+        }
+        // The stream has ended, or broke off: the server may have been started again.
+        breaks += 1;
+        match followed {
+            Err(failure) if failure.exit != Exit::Server || breaks > BREAKS => return Err(failure),
+            _ => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    let run = remote.get(&format!("/api/runs/{id}")).await?;
+    let exit = match text(&run, "status") {
+        "completed" => Exit::Ok,
+        "over_budget" | "timed_out" | "waiting" | "paused" => Exit::Limit,
+        "cancelled" => Exit::Cancelled,
+        _ => Exit::Failed,
+    };
+    if !over {
+        app.console.document(&run, || format!("run {id} is {}\n", text(&run, "status")));
+        return Ok(exit);
+    }
+    let result = remote.get(&format!("/api/runs/{id}/result")).await?;
+    app.console.document(&result, || told(&result));
+    let failed = |list: &str| result[list].as_array().into_iter().flatten().any(|c| c["passed"] == Json::Bool(false));
+    Ok(if exit == Exit::Ok && (failed("checks") || failed("thresholds")) { Exit::Missed } else { exit })
+}

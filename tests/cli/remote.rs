@@ -1,0 +1,172 @@
+//! The same verbs on a server, and scenarios that it keeps by name.
+
+use serde_json::{Value as Json, json};
+
+use crate::home::{Home, Said};
+use crate::serve::Server;
+
+const HELLO: &str = "name: hello\nstart: {agent: greeter, message: Begin}\nparameters:\n  who: {type: string, default: you}\nagents:\n  greeter:\n    kind: rules\n    rules: \
+                     [{otherwise: true, emit: [{finish: \"'hello ' + params.who\"}]}]\n";
+
+fn text(json: &Json) -> &str {
+    json.as_str().unwrap_or_else(|| panic!("{json} is no text"))
+}
+
+fn on(home: &Home, server: &Server, arguments: &[&str]) -> Said {
+    let url = format!("http://{}", server.address);
+    let mut all = arguments.to_vec();
+    all.extend(["--server", &url]);
+    home.run(&all)
+}
+
+#[test]
+fn the_verbs_act_on_a_server() {
+    let (home, there) = (Home::new(), Home::new());
+    let server = Server::of(&mut there.command(&["serve", "--auth", "none", "--bind", "127.0.0.1:0", "--quiet"]));
+    let local = home.run(&["run", "coin-shop", "--seed", "7", "--output", "json"]).exits(0).json();
+    let run = on(&home, &server, &["run", "coin-shop", "--seed", "7", "--output", "json"]).exits(0).json();
+    assert_eq!((&run["schema"], &run["digest"], &run["metrics"]), (&local["schema"], &local["digest"], &local["metrics"]));
+    assert_eq!(crate::home::keys(&run), crate::home::keys(&local), "the same object");
+    let id = text(&run["run_id"]).to_owned();
+    let listed = on(&home, &server, &["ls", "--output", "jsonl"]).exits(0).lines();
+    assert_eq!((listed.len(), text(&listed[0]["run_id"])), (1, id.as_str()));
+    for word in [id.as_str(), "@1", &id[..20]] {
+        let shown = on(&home, &server, &["show", word, "--output", "json"]).exits(0).json();
+        assert_eq!(shown["digest"], run["digest"], "{word}");
+    }
+    let told = on(&home, &server, &["tail", "@1", "--output", "jsonl"]).exits(0).lines();
+    assert_eq!((text(&told[0]["type"]), told.last().map(|event| text(&event["type"]))), ("run.created", Some("run.completed")));
+
+    // A file of one's own is kept there, and run.
+    let file = home.file("hello.scenario.yaml", HELLO);
+    let run = on(&home, &server, &["run", &file, "--set", "who=Ann", "--output", "json"]).exits(0).json();
+    assert_eq!(run["result"], "hello Ann");
+    let detached = on(&home, &server, &["run", "waiting", "--detach", "--output", "json"]).exits(0).json();
+    let waiting = text(&detached["run_id"]);
+    on(&home, &server, &["pause", waiting]).exits(0);
+    assert_eq!(on(&home, &server, &["show", waiting, "--output", "json"]).exits(0).json()["status"], "paused");
+    on(&home, &server, &["resume", waiting]).exits(0);
+    on(&home, &server, &["cancel", waiting, "--reason", "enough"]).exits(0);
+    assert_eq!(on(&home, &server, &["show", waiting, "--output", "json"]).exits(0).json()["status"], "cancelled");
+
+    for (arguments, code, words) in [
+        (&["show", "@99"][..], 2, "there is no run `@99` there"),
+        (&["show", "r_00000000000000000000000000"], 2, "there is no run"),
+        (&["run", "no-such-thing"], 3, "no-such-thing"),
+        (&["run", "retail-season", "--set", "forecast_horizon_weeks=99"], 3, "forecast_horizon_weeks"),
+        (&["run", "coin-shop", "--runs", "3"], 2, "`--runs` does not go with a server"),
+        (&["replay", "@1"], 2, "`replay` does not act on a server"),
+        (&["user", "ls"], 2, "this server has no users"),
+    ] {
+        let said = on(&home, &server, arguments).exits(code);
+        assert!(said.err.contains(words), "{arguments:?}: {}", said.err);
+    }
+    drop(server);
+    let gone = home.run(&["ls", "--server", "http://127.0.0.1:1"]).exits(7);
+    assert!(gone.err.contains("cannot be reached"), "{}", gone.err);
+    assert_eq!(home.run(&["ls", "--output", "jsonl"]).exits(0).lines().len(), 1, "nothing of that was done here");
+}
+
+#[test]
+fn a_server_with_users_wants_to_know_who_asks() {
+    let (home, there) = (Home::new(), Home::new());
+    let key = there.run(&["key", "create", "--name", "ci", "--role", "admin", "--output", "json"]).exits(0).json();
+    let server = Server::of(&mut there.command(&["serve", "--bind", "127.0.0.1:0", "--quiet"]));
+    let refused = on(&home, &server, &["ls"]).exits(7);
+    assert!(refused.err.contains("COMMEDIA_TOKEN"), "{}", refused.err);
+    let url = format!("http://{}", server.address);
+    let ask = |arguments: &[&str]| {
+        let mut command = home.command(arguments);
+        let done = command
+            .args(["--output", "json"])
+            .env("COMMEDIA_SERVER", &url)
+            .env("COMMEDIA_TOKEN", text(&key["key"]))
+            .output()
+            .expect("runs");
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        serde_json::from_slice::<Json>(&done.stdout).expect("JSON")
+    };
+    let user = ask(&["user", "create", "--email", "bob@x.org", "--role", "viewer"]);
+    assert!(text(&user["password"]).len() > 20);
+    assert_eq!(ask(&["user", "ls"])["data"][0]["email"], "bob@x.org");
+    ask(&["user", "revoke", "bob@x.org"]);
+    assert_eq!(ask(&["key", "ls"])["data"][0]["key_id"], key["key_id"]);
+    assert_eq!(ask(&["workspace", "ls"])["data"][0]["workspace_id"], "default");
+    assert_eq!(ask(&["run", "coin-shop"])["status"], "completed");
+}
+
+#[test]
+fn scenarios_are_kept_by_name_with_their_versions() {
+    let home = Home::new();
+    let mut server = Server::of(&mut home.command(&["serve", "--auth", "none", "--bind", "127.0.0.1:0", "--quiet"]));
+    let put = |server: &Server, method: &str, path: &str, headers: &str, body: &str| {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: application/yaml\r\n",
+            server.address
+        );
+        let reply = server.say(format!("{head}{headers}content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+        (reply.status, reply.header("etag").unwrap_or_default().to_owned(), reply.json())
+    };
+    let get = |server: &Server, path: &str| server.ask("GET", path, &[], None).json();
+    let (status, tag, view) = put(&server, "POST", "/api/scenarios", "", HELLO);
+    assert_eq!(
+        (status, &view["name"], &view["version"], &view["source"]),
+        (201, &json!("hello"), &json!(1), &json!("workspace"))
+    );
+    assert_eq!(put(&server, "POST", "/api/scenarios", "", HELLO).0, 200, "the same is no new version");
+    let other = HELLO.replace("'hello '", "'good day '");
+    let (status, _, view) = put(&server, "PUT", "/api/scenarios/hello", &format!("if-match: {tag}\r\n"), &other);
+    assert_eq!((status, &view["version"]), (201, &json!(2)));
+    let stale = put(&server, "PUT", "/api/scenarios/hello", &format!("if-match: {tag}\r\n"), HELLO);
+    assert_eq!((stale.0, &stale.2["code"]), (412, &json!("precondition_failed")));
+    assert_eq!(put(&server, "PUT", "/api/scenarios/bye", "", HELLO).0, 409, "the document has another name");
+    let broken = put(&server, "POST", "/api/scenarios", "", "name: x\nagents:\n  a: {kind: nothing}\n");
+    assert_eq!((broken.0, &broken.2["code"]), (409, &json!("uncompiled")));
+    assert!(text(&broken.2["errors"][0]["pointer"]).starts_with("document.scenario.yaml:3:"), "{}", broken.2);
+    let built_in = put(&server, "POST", "/api/scenarios", "", &HELLO.replace("name: hello", "name: coin-shop"));
+    assert_eq!((built_in.0, &built_in.2["code"]), (409, &json!("conflict")));
+    let run = |server: &Server, scenario: &str| {
+        let body = json!({"scenario": scenario, "parameters": {"who": "Bob"}});
+        let run = server.ask("POST", "/api/runs", &["prefer: wait=20"], Some(&body)).json();
+        get(server, &format!("/api/runs/{}/result", text(&run["run_id"])))["result"].clone()
+    };
+    for (scenario, result) in [("hello", "good day Bob"), ("hello@1", "hello Bob"), ("hello@2", "good day Bob")] {
+        assert_eq!(run(&server, scenario), result, "{scenario}");
+    }
+    let versions = get(&server, "/api/scenarios/hello/versions");
+    assert_eq!((&versions["data"][0]["version"], &versions["data"][1]["version"]), (&json!(2), &json!(1)));
+    let document = get(&server, "/api/scenarios/hello/openapi.json");
+    assert_eq!(document["components"]["schemas"]["NewRun"]["properties"]["scenario"]["const"], "hello");
+    let names = |server: &Server| {
+        get(server, "/api/scenarios")["data"].as_array().expect("a list").iter().filter(|s| s["source"] == "workspace").count()
+    };
+    assert_eq!(names(&server), 1);
+    drop(server);
+    server = Server::of(&mut home.command(&["serve", "--auth", "none", "--bind", "127.0.0.1:0", "--quiet"]));
+    assert_eq!(run(&server, "hello"), "good day Bob", "it is kept");
+    assert_eq!(server.ask("DELETE", "/api/scenarios/hello", &[], None).status, 204);
+    assert_eq!((names(&server), server.ask("GET", "/api/scenarios/hello", &[], None).status), (0, 404));
+    let (status, _, view) = put(&server, "POST", "/api/scenarios", "", HELLO);
+    assert_eq!((status, &view["version"]), (201, &json!(3)), "numbers are not used twice");
+}
+
+#[test]
+fn settings_and_surroundings_are_told() {
+    let home = Home::new();
+    let shown = home.command(&["config", "show", "--output", "json"]).env("OPENAI_API_KEY", "sk-planted").output().expect("runs");
+    let words = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(words.contains("\"http.bind\"") && words.contains("OPENAI_API_KEY") && !words.contains("sk-planted"), "{words}");
+    let found = home.run(&["doctor", "--output", "json"]).exits(0).json();
+    let checks: Vec<&str> = found["checks"].as_array().expect("checks").iter().map(|c| text(&c["check"])).collect();
+    assert_eq!(checks, ["store", "disk", "files", "address", "models", "tls"]);
+    assert_eq!(home.run(&["openapi"]).exits(0).json()["openapi"], "3.1.0");
+    let server = Server::of(&mut home.command(&["up", "--bind", "127.0.0.1:0", "--quiet"]));
+    let runs = server.ask("GET", "/api/runs", &[], None).json();
+    assert_eq!((&runs["data"][0]["status"], &runs["data"][0]["scenario"]), (&json!("completed"), &json!("retail-season")));
+    let id = text(&runs["data"][0]["run_id"]);
+    let transcript = server.ask("GET", &format!("/api/runs/{id}/transcript"), &[], None).json();
+    assert!(transcript["data"].as_array().expect("lines").iter().any(|line| line["kind"] == "handoff.made"), "{transcript}");
+    let (models, tools) = (server.ask("GET", "/api/models", &[], None).json(), server.ask("GET", "/api/tools", &[], None).json());
+    assert_eq!((&models["data"][0]["provider"], &tools["data"][3]["name"]), (&json!("openai"), &json!("forecast")));
+    assert!(!home.data().exists(), "nothing is left behind");
+}
