@@ -3,6 +3,7 @@
 //! Pure work needs no barrier: events wait in one frame until something leaves the process (an answer somebody waits for, a
 //! follower's tick, the end), the frame is full, or 20 ms of its own work have passed. Nothing is visible before it is durable.
 
+mod depth;
 mod hands;
 mod models;
 mod outside;
@@ -24,6 +25,7 @@ use commedia_domain::run::{Command, Effect, Refusal, Run};
 use commedia_domain::scenario::ToolRef;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
+use self::depth::Depth;
 use crate::agent::{AgentMsg, AgentReport, ToolOrder};
 use crate::live::{Live, LoadedRun, Shared};
 use crate::log::{LogWriter, cause};
@@ -147,6 +149,8 @@ pub(crate) struct State {
     /// The moment for which a timer is set while steps are open.
     woken: Option<i64>,
     wait: Option<rest::Wait>,
+    /// What the gauge of mailboxes was told.
+    depth: Depth,
     /// Spans of what it does, where somebody wants them.
     trace: Option<Box<Trace>>,
 }
@@ -282,6 +286,7 @@ impl State {
         let run = run.with_builtins(shared.builtins.clone());
         let told = shared.telemetry.clone();
         let trace = told.map(|told| Box::new(Trace::new(told, live.id.id().clone(), meta.started_ms, now)));
+        let depth = Depth::new(shared.metrics.clone(), run.scenario().clone(), Instant::now());
         let mut state = State {
             live,
             shared,
@@ -306,6 +311,7 @@ impl State {
             opening: false,
             woken: None,
             wait: None,
+            depth,
             trace,
         };
         if fresh {
@@ -488,6 +494,7 @@ impl State {
             self.snapshot(SNAPSHOT_EVERY);
         }
         self.appended = Instant::now();
+        self.depth.look(&self.run, !self.steps.is_empty(), self.appended);
         self.busy = Duration::ZERO;
         let why = cause("advance", &self.principal, &[], self.shared.clock.now_ms());
         self.log.set_cause(why);

@@ -273,3 +273,42 @@ async fn lists_come_in_pages_newest_first() {
     let third = runtime.runs_page(None, 1, |run| run.seed == 2).await.expect("lists");
     assert_eq!(third.runs.iter().map(|r| r.seed).collect::<Vec<_>>(), [2]);
 }
+
+/// Two messages for each of three carriers, an hour from now.
+const POST: &str = r"
+name: post
+clock: {mode: real}
+start: {agent: office, message: Begin}
+agents:
+  office: {kind: rules, rules: [{otherwise: true, emit: [{tell: carrier, delay: PT1H}, {tell: carrier, replica: 1, delay: PT1H}]}]}
+  carrier: {kind: rules, replicas: 3, rules: [{otherwise: true, emit: [{say: Here.}]}]}
+";
+
+#[tokio::test(start_paused = true)]
+async fn what_lies_in_mailboxes_is_told_while_the_run_is_live() {
+    let runtime = Runtime::open(options(None)).await.expect("opens");
+    let loaded = load("post.yaml", POST.as_bytes(), &NoFiles);
+    let scenario = Arc::new(loaded.unwrap_or_else(|faults| panic!("{}", faults[0])).scenario);
+    let depth = async |expect: i64| {
+        let gauge = runtime.metrics().mailbox_depth.with_label_values(&["post", "carrier"]);
+        for _ in 0..10_000 {
+            if gauge.get() == expect {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("{}, not {expect}", gauge.get());
+    };
+    let mut handles = Vec::new();
+    for seed in 1..=2 {
+        let input = RunInput { params: Vec::new(), seed, now: START_MS, models: vec![ModelBinding::Offline] };
+        handles.push(runtime.start_run(scenario.clone(), input, StartOptions::default()).await.expect("starts"));
+    }
+    depth(8).await;
+    runtime.cancel(&handles[0].id, "enough").await.expect("cancels");
+    depth(4).await;
+    let ended = handles.pop().expect("the other").done().await.expect("ends");
+    assert_eq!(*ended.status_word(), *"completed");
+    depth(0).await;
+    runtime.shutdown().await.expect("closes");
+}

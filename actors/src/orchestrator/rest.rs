@@ -37,6 +37,7 @@ impl State {
         self.go_on();
         self.wait = Some(Wait { at, idle_at: i64::MAX, since: Instant::now() });
         self.flush().await?;
+        self.depth.tell(&self.run, Instant::now());
         self.relist().await?;
         std::mem::take(&mut self.agents).into_values().for_each(|actor| actor.stop(None));
         self.doing = std::collections::HashMap::new();

@@ -86,6 +86,23 @@ impl Mailboxes {
         self.queues.get(&seat).map_or(0, VecDeque::len) + usize::from(self.told(seat).is_some())
     }
 
+    /// How many mailboxes hold messages of their own.
+    pub fn boxes(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// How many messages the mailboxes of each block hold together.
+    pub fn held(&self) -> BTreeMap<AgentIx, usize> {
+        let mut held: BTreeMap<AgentIx, usize> = BTreeMap::new();
+        for (seat, queue) in &self.queues {
+            *held.entry(seat.agent).or_default() += queue.len();
+        }
+        for (agent, cast) in &self.casts {
+            *held.entry(*agent).or_default() += cast.left.count();
+        }
+        held
+    }
+
     /// The first message of a mailbox.
     pub fn front(&self, seat: Seat) -> Option<&Arc<Message>> {
         self.told(seat).or_else(|| self.queues.get(&seat).and_then(VecDeque::front))

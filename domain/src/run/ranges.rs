@@ -24,6 +24,11 @@ impl Ranges {
         self.0.iter().map(|(first, end)| (*first, *end))
     }
 
+    /// How many numbers are in them.
+    pub fn count(&self) -> usize {
+        self.iter().map(|(first, end)| (end - first) as usize).sum()
+    }
+
     /// The end of the range a replica lies in.
     pub fn reach(&self, replica: u32) -> Option<u32> {
         self.0.range(..=replica).next_back().map(|(_, end)| *end).filter(|end| replica < *end)
