@@ -39,5 +39,6 @@ pub mod telemetry;
 mod timers;
 pub mod tool;
 mod transport;
+mod turns;
 mod upkeep;
 pub mod verify;

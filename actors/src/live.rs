@@ -33,6 +33,7 @@ use crate::telemetry::Telemetry;
 use crate::timers::Timers;
 use crate::tool::http::HttpTools;
 use crate::tool::mcp::McpServers;
+use crate::turns::Turns;
 
 /// What all actors of a runtime share.
 pub(crate) struct Shared {
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) feeds: Feeds,
     /// Scenarios by name.
     pub(crate) catalogue: Catalogue,
+    /// Keys of requests that are being answered.
+    pub(crate) keys: Turns<Hash32>,
     /// Commands that are not answered yet.
     pub(crate) commands: Commands,
     /// Whether many runs want to begin at once.

@@ -1,11 +1,11 @@
-//! A run that is started once, however often a client asks with the same key.
+//! What is done once, however often a client asks with the same key: a run is started, an answer is given.
 //!
 //! ```text
-//! no receipt ──receipt durable: run id, payload──▶ receipt, no run ──started──▶ receipt and run
-//! asked again: with the payload, whichever of the two comes next; with another payload, refused
+//! a run:      no receipt ──receipt durable: run id, payload──▶ receipt, no run ──started──▶ receipt and run
+//! an answer:  no receipt ──done──▶ done, no receipt ──receipt durable: answer, payload──▶ receipt
+//! asked again: with the payload, whichever of these comes next; with another payload, refused
 //! ```
-//! A crash between the two leaves a receipt without a run: whoever asks again starts it, with the id of the receipt. After a day
-//! a key means something new.
+//! Receipts are streams named by day and key; those of the days before yesterday are deleted, and their names never come again.
 
 use std::sync::Arc;
 
@@ -13,21 +13,26 @@ use commedia_domain::event::ENGINE;
 use commedia_domain::id::Hash32;
 use commedia_domain::run::RunInput;
 use commedia_domain::scenario::Scenario;
+use serde::{Deserialize, Serialize};
 
 use crate::log::LoadError;
 use crate::meta::run_stream;
 use crate::run_id::{RunId, RunKey};
-use crate::runtime::{RunHandle, Runtime, StartError, StartOptions};
+use crate::runtime::{DeleteError, RunHandle, Runtime, StartError, StartOptions};
 use crate::store::frame::{Cause, FrameBuilder, Lane};
 use crate::store::live::LiveRow;
-use crate::store::{Append, AppendError, Head, StreamId, StreamKind};
+use crate::store::{Append, Head, StreamId, StreamKind};
+use crate::turns::Turn;
 
-/// How long a key means the same, milliseconds.
-const KEPT_MS: i64 = 24 * 60 * 60 * 1000;
-/// How often a receipt is looked at that others write, too.
-const ATTEMPTS: usize = 3;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// How long a key means the same, milliseconds; then it means something new.
+const KEPT_MS: i64 = DAY_MS;
 /// Bytes of a stream of receipts that are read; the last one counts.
-const PAGE_BYTES: usize = 64 * 1024;
+const PAGE_BYTES: usize = 512 * 1024;
+/// Receipts that are deleted at once.
+const PAGE: usize = 1000;
+/// How their streams' names begin.
+const MARK: &str = "once-";
 
 /// A client's key, in the place where it holds, and what it was used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +51,7 @@ pub enum Started {
     Known(RunId),
 }
 
-/// Why it was not started.
+/// Why it was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum OnceError {
     /// The key was used for something else.
@@ -63,15 +68,49 @@ impl From<LoadError> for OnceError {
     }
 }
 
+/// What is kept under a key.
 struct Receipt {
-    run: RunId,
+    bytes: Vec<u8>,
     payload: Hash32,
     wall_ms: i64,
 }
 
+/// An answer as it is kept. The order of the fields is frozen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
+    /// What it said; `None` where that was for one pair of eyes.
+    pub body: Option<Vec<u8>>,
+}
+
+/// The right to answer what is asked with a key; whoever asks with it meanwhile waits. After a crash between what was done and
+/// its receipt, whoever asks again does it again.
+pub struct Answering<'r> {
+    runtime: &'r Runtime,
+    once: Once,
+    /// What was answered before.
+    pub answered: Option<Kept>,
+    _turn: Turn<'r, Hash32>,
+}
+
+impl Answering<'_> {
+    /// The answer is durable from then on, for whoever asks again.
+    pub async fn keep(&self, answer: &Kept) -> Result<(), LoadError> {
+        let bytes = postcard::to_stdvec(answer).map_err(|e| LoadError::Stopped(e.to_string()))?;
+        self.runtime.keep_receipt(&self.once, &bytes).await
+    }
+}
+
+fn day_of(wall_ms: i64) -> i64 {
+    wall_ms.div_euclid(DAY_MS)
+}
+
 impl Runtime {
     /// Starts a run, unless the same was asked before with the same key. Nothing is kept of a request that is refused for what it
-    /// says.
+    /// says. After a crash between receipt and run, whoever asks again starts the run under the receipt's id.
     pub async fn start_once(
         &self,
         once: Once,
@@ -80,14 +119,21 @@ impl Runtime {
         start: StartOptions,
     ) -> Result<Started, OnceError> {
         let created = self.admitted(&scenario, &input)?;
-        let receipt = self.receipt(once).await?;
-        if receipt.payload != once.payload {
-            return Err(OnceError::Another);
-        }
-        let id = receipt.run;
         // Whoever asks at the same moment waits until the run is durable.
+        let _turn = self.shared.keys.alone(&once.key).await;
+        let id = match self.receipt(&once).await? {
+            Some(receipt) => {
+                let run =
+                    RunKey::try_from(receipt.as_slice()).map_err(|_| LoadError::Stopped("a receipt names no run".into()))?;
+                RunId::of_key(run)
+            }
+            None => {
+                let id = RunId::new();
+                self.keep_receipt(&once, &id.key()).await?;
+                id
+            }
+        };
         let scoped = self.scoped(&id);
-        let _load = self.loads.alone(&scoped).await;
         let stream = run_stream(&scoped).map_err(|_| LoadError::Unknown(id.to_string()))?;
         if self.shared.store.head(&stream).await.map_err(LoadError::from)? != Head::START {
             return Ok(Started::Known(id));
@@ -99,39 +145,69 @@ impl Runtime {
         Ok(Started::New(self.start_as(id, scenario, created, start).await?))
     }
 
-    /// The receipt of a key: one that is there, or a new one, durable.
-    async fn receipt(&self, once: Once) -> Result<Receipt, LoadError> {
-        let (store, now) = (&self.shared.store, self.shared.clock.now_ms());
-        let stream = StreamId::new(self.workspace.as_str(), StreamKind::Identity, &format!("once-{}", once.key));
-        let stream = stream.map_err(|e| LoadError::Stopped(e.to_string()))?;
-        for _ in 0..ATTEMPTS {
-            let frames = store.read(&stream, 1, PAGE_BYTES).await?;
-            let head = frames.last().map_or(Head::START, |frame| frame.head());
-            let read = frames.last().and_then(|frame| {
-                let run = RunKey::try_from(frame.records.last()?.bytes.as_slice()).ok()?;
+    /// The turn to answer what is asked with a key, and what was answered before.
+    pub async fn answer_once(&self, once: Once) -> Result<Answering<'_>, OnceError> {
+        let turn = self.shared.keys.alone(&once.key).await;
+        let kept = self.receipt(&once).await?;
+        let answered = kept.map(|bytes| postcard::from_bytes(&bytes)).transpose();
+        let answered = answered.map_err(|e| LoadError::Stopped(format!("a receipt cannot be read: {e}")))?;
+        Ok(Answering { runtime: self, once, answered, _turn: turn })
+    }
+
+    fn receipts(&self, day: i64, key: &Hash32) -> Result<StreamId, LoadError> {
+        let stream = StreamId::new(self.workspace.as_str(), StreamKind::Identity, &format!("{MARK}{day:06}-{key}"));
+        stream.map_err(|e| LoadError::Stopped(e.to_string()))
+    }
+
+    /// What is kept under a key, if that was asked with the same payload.
+    async fn receipt(&self, once: &Once) -> Result<Option<Vec<u8>>, OnceError> {
+        let now = self.shared.clock.now_ms();
+        for day in [day_of(now), day_of(now) - 1] {
+            let frames = self.shared.store.read(&self.receipts(day, &once.key)?, 1, PAGE_BYTES).await.map_err(LoadError::from)?;
+            let receipt = frames.last().and_then(|frame| {
                 let cause = &frame.header.cause;
-                Some(Receipt { run: RunId::of_key(run), payload: cause.payload_hash, wall_ms: cause.wall_ms })
+                let bytes = frame.records.last()?.bytes.to_vec();
+                Some(Receipt { bytes, payload: cause.payload_hash, wall_ms: cause.wall_ms })
             });
-            if let Some(receipt) = read.filter(|receipt| now.saturating_sub(receipt.wall_ms) < KEPT_MS) {
-                return Ok(receipt);
-            }
-            let receipt = Receipt { run: RunId::new(), payload: once.payload, wall_ms: now };
-            let principal = self.principal.clone();
-            let cause = Cause { kind: "once".into(), id: once.key, payload_hash: once.payload, principal, wall_ms: now };
-            let lease = store.lease(&stream);
-            let mut frame = FrameBuilder::new(ENGINE, &head, lease.epoch, cause);
-            let full = |_| LoadError::Stopped("a receipt does not fit into a frame".into());
-            frame.push(Lane::Operational, &receipt.run.key()).map_err(full)?;
-            let Some(frame) = frame.encode() else { continue };
-            let stream = stream.clone();
-            let append = Append { stream, expected: head, lease, frame, blobs: Vec::new(), meta: None, live: LiveRow::Keep };
-            match store.append(append).await {
-                Ok(_) => return Ok(receipt),
-                // Another request with the same key was quicker.
-                Err(AppendError::Conflict { .. }) => {}
-                Err(e) => return Err(e.into()),
+            match receipt.filter(|receipt| now.saturating_sub(receipt.wall_ms) < KEPT_MS) {
+                Some(receipt) if receipt.payload != once.payload => return Err(OnceError::Another),
+                Some(receipt) => return Ok(Some(receipt.bytes)),
+                None => {}
             }
         }
-        Err(LoadError::Append(AppendError::Unavailable("a receipt is written by many at once".into())))
+        Ok(None)
+    }
+
+    async fn keep_receipt(&self, once: &Once, bytes: &[u8]) -> Result<(), LoadError> {
+        let (store, now) = (&self.shared.store, self.shared.clock.now_ms());
+        let stream = self.receipts(day_of(now), &once.key)?;
+        let (head, lease, principal) = (store.head(&stream).await?, store.lease(&stream), self.principal.clone());
+        let cause = Cause { kind: "once".into(), id: once.key, payload_hash: once.payload, principal, wall_ms: now };
+        let mut frame = FrameBuilder::new(ENGINE, &head, lease.epoch, cause);
+        let full = || LoadError::Stopped("a receipt does not fit into a frame".into());
+        frame.push(Lane::Operational, bytes).map_err(|_| full())?;
+        let frame = frame.encode().ok_or_else(full)?;
+        let append = Append { stream, expected: head, lease, frame, blobs: Vec::new(), meta: None, live: LiveRow::Keep };
+        store.append(append).await?;
+        Ok(())
+    }
+
+    /// Deletes the receipts of all workspaces whose keys mean something new by now; how many.
+    pub async fn forget_receipts(&self) -> Result<usize, DeleteError> {
+        let now = self.shared.clock.now_ms();
+        let oldest = format!("{MARK}{:06}-", day_of(now) - 1);
+        let mut deleted = 0;
+        for workspace in self.workspaces().await? {
+            let mut after = None;
+            loop {
+                let page = self.shared.store.streams(workspace.as_str(), StreamKind::Identity, after.as_ref(), PAGE).await?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.stream.clone());
+                let over = |id: &str| id.starts_with(MARK) && id < oldest.as_str();
+                let over = page.into_iter().filter(|listed| over(listed.stream.id()));
+                deleted += self.shared.store.delete_listed(over, now).await?;
+            }
+        }
+        Ok(deleted)
     }
 }

@@ -1,7 +1,7 @@
 //! Runs without an orchestrator: how one comes back when its timer is due or a command comes, and where it stands until
 //! then. One load for each run at a time, few at once; which of two orchestrators lives is decided by the registry.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use crate::store::live::LiveRow;
 use crate::store::{AppendError, CheckReport, Damage, ReadError, StreamCheck, StreamId, StreamKind};
 use crate::supervisor::SupervisorMsg;
 use crate::timers::{TimerKey, key_of, run_of};
+use crate::turns::{Turn, Turns};
 
 /// Runs read from the store at once.
 const LOADS: usize = 64;
@@ -147,37 +148,20 @@ impl Rush {
 
 /// Which runs are being read from the store.
 pub(crate) struct Loads {
-    runs: Mutex<HashSet<ScopedRun>>,
-    done: Notify,
+    runs: Turns<ScopedRun>,
     at_once: Semaphore,
 }
 
 impl Default for Loads {
     fn default() -> Loads {
-        Loads { runs: Mutex::default(), done: Notify::new(), at_once: Semaphore::new(LOADS) }
-    }
-}
-
-/// The right to load a run.
-pub(crate) struct Load<'l>(&'l Loads, ScopedRun);
-
-impl Drop for Load<'_> {
-    fn drop(&mut self) {
-        self.0.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
-        self.0.done.notify_waiters();
+        Loads { runs: Turns::default(), at_once: Semaphore::new(LOADS) }
     }
 }
 
 impl Loads {
     /// Waits until nobody else loads the run.
-    pub(crate) async fn alone(&self, run: &ScopedRun) -> Load<'_> {
-        loop {
-            let done = self.done.notified();
-            if self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(run.clone()) {
-                return Load(self, run.clone());
-            }
-            done.await;
-        }
+    pub(crate) async fn alone(&self, run: &ScopedRun) -> Turn<'_, ScopedRun> {
+        self.runs.alone(run).await
     }
 }
 

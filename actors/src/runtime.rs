@@ -43,6 +43,7 @@ use crate::timers::Timers;
 use crate::tool::address::Allowed;
 use crate::tool::http::{HttpTools, NoSecrets, Secrets};
 use crate::tool::mcp::{McpOptions, McpServers};
+use crate::turns::Turns;
 pub use crate::upkeep::{DeleteError, Keep};
 use crate::verify::{Verified, verify};
 
@@ -281,6 +282,7 @@ impl Runtime {
             memory: Ceiling::new(options.max_memory_bytes),
             feeds: Feeds::default(),
             catalogue: Catalogue::default(),
+            keys: Turns::default(),
             commands: Commands::default(),
             rush: Rush::default(),
             first_legs: Arc::new(Semaphore::new(FIRST_LEGS * tokio::runtime::Handle::current().metrics().num_workers())),

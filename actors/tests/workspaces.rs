@@ -4,10 +4,12 @@
 mod store_support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Waker};
 
 use commedia_actors::clock::WallClock;
 use commedia_actors::identity::{Identity, IdentityError, RefreshError};
-use commedia_actors::once::{Once, Started};
+use commedia_actors::once::{Kept, Once, Started};
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{Runtime, RuntimeOptions, StartOptions};
 use commedia_actors::scope::WorkspaceId;
@@ -168,6 +170,59 @@ async fn the_directory_and_the_sessions_outlive_the_process() {
         assert!(identity.sessions().get(&other.id).await.expect("reads").is_some(), "another session goes on");
         identity.change(vec![Change::KeyRevoked { key: key.key_id }], "user:ann").await.expect("revokes");
         assert_eq!(identity.key(&key.key), None);
+        runtime.shutdown().await.expect("closes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_is_answered_again_for_a_day_and_forgotten_after_two() {
+    const DAY: i64 = 86_400_000;
+    static HANDS: AtomicI64 = AtomicI64::new(0);
+    for place in [Place::memory(), Place::sled(), Place::fjall()] {
+        // An hour before a day ends: the key goes on into the next.
+        HANDS.store(20_000 * DAY - 3_600_000, Ordering::Relaxed);
+        let options = RuntimeOptions { clock: WallClock::staged(&HANDS), ..RuntimeOptions::default() };
+        let runtime = Runtime::open_on(place.open().await, options).await.expect("opens");
+        let bob = runtime.within(WorkspaceId::new(), "bob");
+        let identity = Identity::open(&runtime).await.expect("opens");
+        let ann = identity.set_up("ann@x.org", "hash".into(), "set-up").await.expect("is the first");
+        let session = identity.sessions().open(&ann, "default").await.expect("opens");
+        let ended = identity.sessions().open(&ann, "default").await.expect("opens");
+        identity.sessions().revoke(&ended.id, "logged out").await.expect("ends");
+        let kept = |body: &[u8]| Kept { status: 200, headers: Vec::new(), body: Some(body.to_vec()) };
+        let once = |payload: u8| Once { key: Hash32([1; 32]), payload: Hash32([payload; 32]) };
+        let answered = async |payload: u8| match bob.answer_once(once(payload)).await {
+            Ok(answering) => answering.answered.and_then(|kept| kept.body),
+            Err(e) => Some(e.to_string().into_bytes()),
+        };
+        {
+            let first = bob.answer_once(once(1)).await.expect("its turn");
+            assert_eq!(first.answered, None);
+            // Whoever comes meanwhile waits for what the first is answered.
+            let second = bob.answer_once(once(1));
+            let mut second = std::pin::pin!(second);
+            assert!(second.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            first.keep(&kept(b"done")).await.expect("keeps");
+            drop(first);
+            assert_eq!(second.await.expect("its turn").answered, Some(kept(b"done")));
+        }
+        let another = b"this key was used for another request within a day";
+        let check = async |days: i64, payload: u8, expect: Option<&[u8]>, receipts: usize, sessions: usize| {
+            HANDS.fetch_add(days * DAY, Ordering::Relaxed);
+            assert_eq!(answered(payload).await.as_deref(), expect, "{days} days on");
+            assert_eq!(runtime.forget_receipts().await.expect("forgets"), receipts, "{days} days on");
+            assert_eq!(identity.sessions().forget_over().await.expect("forgets"), sessions, "{days} days on");
+        };
+        check(0, 1, Some(b"done"), 0, 1).await;
+        HANDS.fetch_add(2 * 3_600_000, Ordering::Relaxed);
+        check(0, 1, Some(b"done"), 0, 0).await;
+        check(0, 2, Some(another), 0, 0).await;
+        check(1, 2, None, 1, 0).await;
+        bob.answer_once(once(2)).await.expect("its turn").keep(&kept(b"new")).await.expect("keeps");
+        check(0, 2, Some(b"new"), 0, 0).await;
+        assert!(identity.sessions().get(&session.id).await.expect("reads").is_some());
+        check(30, 2, None, 1, 1).await;
+        assert!(identity.sessions().get(&session.id).await.expect("reads").is_none());
         runtime.shutdown().await.expect("closes");
     }
 }

@@ -14,13 +14,13 @@ use commedia_domain::id::Hash32;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{IdentityError, chance, instance_stream, is_same, secret};
+use super::{INSTANCE, IdentityError, chance, instance_stream, is_same, secret};
 use crate::clock::WallClock;
 use crate::log::{LoadError, cause};
 use crate::run_id::Digits;
 use crate::store::frame::{FrameBuilder, Lane};
 use crate::store::live::LiveRow;
-use crate::store::{Append, AppendError, Head, Store};
+use crate::store::{Append, AppendError, Head, Store, StreamId, StreamKind};
 
 /// How long a session may rest between refreshes: 30 days.
 const REST_MS: i64 = 30 * 86_400_000;
@@ -30,6 +30,10 @@ const LAST_MS: i64 = 90 * 86_400_000;
 const KEPT: usize = 100_000;
 /// Bytes of a session's stream that are read at once.
 const PAGE_BYTES: usize = 64 * 1024;
+/// Sessions that are looked through at once for those that are over.
+const PAGE: usize = 1000;
+/// The names of their streams begin so.
+const STREAM: &str = "session-";
 /// A token that refreshes begins so.
 const MARK: &str = "cr_";
 
@@ -179,17 +183,24 @@ impl Sessions {
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
             return Ok(Some(known.clone()));
         }
-        let stream = instance_stream(&format!("session-{id}"))?;
+        let found = self.read(&instance_stream(&format!("{STREAM}{id}"))?).await?;
+        if let Some(session) = &found {
+            self.keep(id, session);
+        }
+        Ok(found)
+    }
+
+    async fn read(&self, stream: &StreamId) -> Result<Option<Session>, IdentityError> {
         let (mut found, mut head): (Option<Session>, Head) = (None, Head::START);
         loop {
-            let frames = self.store.read_after(&stream, &head, PAGE_BYTES).await.map_err(LoadError::from)?;
+            let frames = self.store.read_after(stream, &head, PAGE_BYTES).await.map_err(LoadError::from)?;
             let Some(last) = frames.last() else { break };
             head = last.head();
             for frame in &frames {
                 let at = frame.header.cause.wall_ms;
                 for (seq, record) in frame.events() {
                     let event = postcard::from_bytes(&record.bytes);
-                    match (event.map_err(|e| LoadError::damaged(&stream, seq, e.to_string()))?, &mut found) {
+                    match (event.map_err(|e| LoadError::damaged(stream, seq, e.to_string()))?, &mut found) {
                         (SessionEvent::Opened { user, workspace, token }, found) => {
                             let (opened_ms, rotated_ms) = (at, at);
                             *found = Some(Session { user, workspace, opened_ms, rotated_ms, token, revoked: false, head });
@@ -203,15 +214,30 @@ impl Sessions {
                 }
             }
         }
-        if let Some(session) = &mut found {
-            session.head = head;
-            self.keep(id, session);
+        Ok(found.map(|session| Session { head, ..session }))
+    }
+
+    /// Deletes the sessions that are over for good; how many.
+    pub async fn forget_over(&self) -> Result<usize, IdentityError> {
+        let (now, mut after, mut deleted) = (self.clock.now_ms(), None, 0);
+        loop {
+            let page = self.store.streams(INSTANCE, StreamKind::Identity, after.as_ref(), PAGE).await.map_err(LoadError::from)?;
+            let Some(last) = page.last() else { return Ok(deleted) };
+            after = Some(last.stream.clone());
+            let mut over = Vec::new();
+            for listed in page {
+                let Some(id) = listed.stream.id().strip_prefix(STREAM) else { continue };
+                if self.read(&listed.stream).await?.is_some_and(|session| !session.is_open(now)) {
+                    self.forget(id);
+                    over.push(listed);
+                }
+            }
+            deleted += self.store.delete_listed(over.into_iter(), now).await?;
         }
-        Ok(found)
     }
 
     async fn append(&self, id: &str, expected: Head, event: &SessionEvent, user: &str) -> Result<Head, IdentityError> {
-        let stream = instance_stream(&format!("session-{id}"))?;
+        let stream = instance_stream(&format!("{STREAM}{id}"))?;
         let lease = self.store.lease(&stream);
         let why = cause("session", &super::principal("user", user), &[], self.clock.now_ms());
         let mut frame = FrameBuilder::new(ENGINE, &expected, lease.epoch, why);

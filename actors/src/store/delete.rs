@@ -12,6 +12,7 @@ use super::commit::Work;
 use super::engine::{Batch, Engine, EngineError, Order};
 use super::error::{AppendError, ReadError};
 use super::key;
+use super::reader::Listed;
 use super::stream::{Head, Lease, StreamId};
 use super::{DELETING_FORMAT, Store};
 
@@ -113,6 +114,16 @@ impl Store {
                 Some(Err(_)) => return Err(AppendError::Unknown),
             }
         }
+    }
+
+    /// Deletes streams as a list has them; how many. One that is damaged, or is written meanwhile, is left.
+    pub(crate) async fn delete_listed(&self, listed: impl Iterator<Item = Listed>, wall_ms: i64) -> Result<usize, AppendError> {
+        let streams = listed.filter_map(|Listed { stream, head, .. }| {
+            Some(Delete { expected: head.ok()?, lease: self.lease(&stream), stream, wall_ms })
+        });
+        let streams: Vec<Delete> = streams.collect();
+        let asked = streams.len();
+        Ok(if asked == 0 { 0 } else { asked - self.delete(streams).await?.len() })
     }
 
     async fn delete_one(&self, delete: Delete) -> Result<(), AppendError> {
