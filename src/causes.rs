@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use commedia_actors::log::StoredEvent;
+use commedia_actors::run_id::RunId;
 use commedia_domain::event::{Completed, Event};
 use commedia_domain::message::{Message, MessageKind, Seat, StepId, TurnId};
 use commedia_domain::run::Run;
 use commedia_domain::scenario::{Scenario, TriggerOn};
+use serde_json::{Value as Json, json};
 
-use crate::events::{agent_name, seat_name};
+use crate::events::{Teller, Told, agent_name, seat_name};
 
 /// A step back: the earlier event, and how the later one came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,21 @@ pub fn chain(scenario: &Arc<Scenario>, events: &[StoredEvent], seq: u64) -> Opti
         links.push(because.clone());
     }
     Some(links)
+}
+
+/// The object that `commedia why --output json` prints: the chain, each event with its line for people. `None` as with [`chain`].
+pub fn told(id: &RunId, scenario: &Arc<Scenario>, events: &[StoredEvent], seq: u64) -> Option<Json> {
+    let links = chain(scenario, events, seq)?;
+    let mut teller = Teller::new(id.clone(), scenario.clone());
+    let told: Vec<Told> = events.iter().take_while(|e| e.seq <= seq).map(|e| teller.stored(e)).collect();
+    let steps = std::iter::once((seq, None)).chain(links.iter().map(|link| (link.seq, Some(link.how.as_str()))));
+    let row = |(seq, how): (u64, Option<&str>)| {
+        let event = told.iter().find(|t| t.seq == seq)?;
+        Some(json!({"because": how, "line": event.line(), "event": event.to_json()}))
+    };
+    Some(
+        json!({"schema": "commedia.why/v1", "run_id": id.as_str(), "seq": seq, "chain": steps.filter_map(row).collect::<Vec<_>>()}),
+    )
 }
 
 /// What must be known of the log so far.

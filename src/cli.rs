@@ -228,18 +228,6 @@ impl Command {
                 | Command::Help(_)
         )
     }
-
-    /// Its word, of those that do not act on a server.
-    fn word(&self) -> &'static str {
-        match self {
-            Command::Why(_) => "why",
-            Command::Tell(_) => "tell",
-            Command::Resolve(_) => "resolve",
-            Command::Replay(_) => "replay",
-            Command::Store(_) => "store",
-            _ => "this",
-        }
-    }
 }
 
 #[derive(Debug, Args)]

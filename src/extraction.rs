@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read};
 
 use commedia_actors::extraction::Reading;
-use commedia_domain::extraction::{Extracted, check_text, needs_confirmation};
+use commedia_domain::extraction::{By, Extracted, check_text, needs_confirmation};
 use commedia_domain::scenario::{OnMissing, Scenario};
 use commedia_domain::value::Value;
 use serde_json::{Map as JsonMap, Value as Json, json};
@@ -65,6 +65,33 @@ pub fn to_json(scenario: &Scenario, reading: &Reading) -> Json {
         "extraction_id": reading.id,
         "needs_confirmation": needs_confirmation(&scenario.extraction, &reading.parameters),
         "parameters": parameters,
+    })
+}
+
+/// A reading as a server told it, the other way round.
+pub fn of_json(scenario: &Scenario, told: &Json) -> Result<Vec<Extracted>, Failure> {
+    let one = |(name, json): (&String, &Json)| {
+        let by = if json["by"] == By::Model.word() { By::Model } else { By::Rules };
+        let parameter = scenario.parameters.iter().find(|p| *p.name == **name)?;
+        let (defaulted, ambiguous) = (json["defaulted"].as_bool()?, json["ambiguous"].as_bool()?);
+        // `null` is a value where it was said, or may be one.
+        let is_none = json["value"].is_null() && (defaulted || ambiguous) && parameter.default.is_none();
+        Some(Extracted {
+            name: parameter.name.clone(),
+            value: (!is_none).then(|| Value::from_json(&json["value"])),
+            default: None,
+            text: json["text"].as_str()?.to_owned(),
+            confidence: json["confidence"].as_f64()?,
+            defaulted,
+            ambiguous,
+            readings: json["readings"].as_array().into_iter().flatten().map(Value::from_json).collect(),
+            why: json["why"].as_str().map(str::to_owned),
+            by,
+        })
+    };
+    let found: Option<Vec<Extracted>> = told["parameters"].as_object().into_iter().flatten().map(one).collect();
+    found.filter(|found| found.len() == scenario.parameters.len()).ok_or_else(|| {
+        Failure::new(Exit::Server, "what the server read does not fit the scenario here").help("its version may be another one's")
     })
 }
 
@@ -272,6 +299,20 @@ mod tests {
         check("confirm: never, min_confidence: 0.99", "14 weeks", None, Err((Exit::Invalid, "below 0.99")));
         check("confirm: never, on_missing: fail", "14 weeks", None, Err((Exit::Invalid, "--set start=")));
         check("confirm: when_ambiguous, on_missing: ask", "14 weeks", None, Err((Exit::Invalid, "not confirmed")));
+    }
+
+    #[test]
+    fn what_a_server_told_is_read_as_it_was() {
+        let scenario = scenario("confirm: always");
+        for text in ["14 weeks from 2 March", "12 to 14 weeks", "soon"] {
+            let (parameters, id) = (found(&scenario, text), String::new());
+            let reading = Reading { id, parameters, fallback: None };
+            let again = of_json(&scenario, &to_json(&scenario, &reading)).expect("fits");
+            let without =
+                |found: &[Extracted]| found.iter().map(|e| Extracted { default: None, ..e.clone() }).collect::<Vec<_>>();
+            assert_eq!(again, without(&reading.parameters), "{text}");
+        }
+        assert_eq!(of_json(&scenario, &json!({"parameters": {"weeks": {}}})).map_err(|f| f.exit), Err(Exit::Server));
     }
 
     #[test]

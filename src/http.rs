@@ -7,8 +7,10 @@ mod exchange;
 mod feed;
 mod gate;
 mod listener;
+mod once;
 mod openapi;
 mod pages;
+mod peer;
 mod people;
 mod probes;
 mod problem;
@@ -36,7 +38,7 @@ use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -47,13 +49,13 @@ use self::gate::AuthContext;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::listener::listen;
 use self::rates::Rates;
-use self::route::{InQuery, Kind, Route, Routes};
+use self::route::{InQuery, Keyed, Kind, Route, Routes};
 use self::scenarios::Packs;
 use self::wire::{
     Document, Done, EventsPage, Extract, Grant, Health, KeyMade, KeyView, KeysPage, LogIn, Me, MemberRole, MemberView,
     MembersPage, ModelsPage, NewKey, NewMember, NewRun, NewUser, NewWorkspace, Object, Password, ProblemView, Reason, Refresh,
-    Release, RunView, RunsPage, ScenarioView, ScenariosPage, SetUp, StateView, Ticket, TokenError, Tokens, ToolsPage,
-    TranscriptPage, UsageView, UserView, UsersPage, Validated, VersionsPage, WorkspaceView, WorkspacesPage,
+    Release, Replay, Resolved, RunView, RunsPage, ScenarioView, ScenariosPage, SetUp, StateView, Ticket, TokenError, Tokens,
+    ToolsPage, TranscriptPage, UsageView, UserView, UsersPage, Validated, VersionsPage, Words, WorkspaceView, WorkspacesPage,
 };
 use crate::failure::{Exit, Failure};
 use crate::settings::Settings;
@@ -65,6 +67,8 @@ macro_rules! to {
     };
 }
 
+/// How often what is kept for a while is looked through.
+const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Interrupted runs that are read at once when the server starts.
 const AT_ONCE: usize = 64;
 const STATUSES: &[&str] = &[
@@ -149,20 +153,20 @@ pub(crate) fn table() -> Vec<Route> {
             .gives::<VersionsPage>(200, "All of them").fails(&["not_found"]),
         get("/api/scenarios/{name}/openapi.json", "get_scenario_openapi", to!(scenarios::document)).about("scenarios", "A document of the API in which runs are of this scenario")
             .gives::<Object>(200, "OpenAPI 3.1").fails(&["not_found"]),
-        post("/api/scenarios/validate", "validate_scenario", to!(scenarios::validate)).about("scenarios", "All that is wrong with a document")
+        post("/api/scenarios/validate", "validate_scenario", to!(scenarios::validate)).keyed(Keyed::No).about("scenarios", "All that is wrong with a document")
             .takes::<Document>(scenarios::document_example).gives::<Validated>(200, "What was found, with lines and columns"),
-        post("/api/parameters/extract", "extract_parameters", to!(scenarios::extract)).about("scenarios", "Parameters in a person's words; starts nothing")
+        post("/api/parameters/extract", "extract_parameters", to!(scenarios::extract)).keyed(Keyed::No).about("scenarios", "Parameters in a person's words; starts nothing")
             .takes::<Extract>(scenarios::extract_example).gives::<Object>(200, "Each parameter with the words it came from").fails(&["not_found"]),
 
         get("/api/runs", "list_runs", to!(runs::list)).about("runs", "Runs, newest first").query(IN_RUNS).gives::<RunsPage>(200, "A page"),
-        post("/api/runs", "create_run", to!(runs::create)).about("runs", "Start a run; it is durable when this answers").takes::<NewRun>(runs::example)
-            .content(201, "The run", vec![("application/json", Some(|g| g.subschema_for::<RunView>()))], &["Location", "Preference-Applied", "Idempotency-Replayed"])
+        post("/api/runs", "create_run", to!(runs::create)).keyed(Keyed::ByItself).about("runs", "Start a run; it is durable when this answers").takes::<NewRun>(runs::example)
+            .content(201, "The run", vec![("application/json", Some(|g| g.subschema_for::<RunView>()))], &["Location", "Preference-Applied"])
             .fails(&["not_found", "conflict", "busy", "not_built"]),
         get("/api/runs/{run_id}", "get_run", to!(runs::one)).about("runs", "A run as lists have it")
             .content(200, "The run", vec![("application/json", Some(|g| g.subschema_for::<RunView>()))], &["ETag"])
             .content(304, "It is as it was", vec![], &["ETag"]).fails(&["not_found"]),
         delete("/api/runs/{run_id}", "delete_run", to!(runs::delete)).about("runs", "Delete a run that has ended, for good")
-            .content(204, "It is gone", vec![], &[]).fails(&["not_found", "conflict"]),
+            .content(204, "It is gone", vec![], &[]).fails(&["not_found", "conflict", "precondition_failed"]),
         get("/api/runs/{run_id}/result", "get_result", to!(runs::result)).about("runs", "What came of a run that has ended")
             .gives::<Object>(200, "As `commedia run --output json` prints it").fails(&["not_found", "conflict"]),
         get("/api/runs/{run_id}/state", "get_state", to!(runs::state)).about("runs", "How a run stood after an event (the last one)").query(IN_STATE)
@@ -173,13 +177,21 @@ pub(crate) fn table() -> Vec<Route> {
         get("/api/runs/{run_id}/transcript", "get_transcript", to!(events::transcript)).about("runs", "What was said and done in a run, in order: a page").query(IN_EVENTS)
             .gives::<TranscriptPage>(200, "A page").fails(&["not_found"]),
         post("/api/runs/{run_id}/cancel", "cancel_run", to!(runs::cancel)).about("runs", "End a run").may_take::<Reason>(reason)
-            .gives::<Done>(200, "It ends").fails(&["not_found", "conflict", "busy"]),
+            .gives::<Done>(200, "It ends").fails(&["not_found", "conflict", "busy", "precondition_failed"]),
         post("/api/runs/{run_id}/pause", "pause_run", to!(runs::pause)).about("runs", "Let a run stand still").may_take::<Reason>(reason)
-            .gives::<Done>(200, "It stands still").fails(&["not_found", "conflict", "busy"]),
+            .gives::<Done>(200, "It stands still").fails(&["not_found", "conflict", "busy", "precondition_failed"]),
         post("/api/runs/{run_id}/resume", "resume_run", to!(runs::resume)).about("runs", "Go on with a run that stands still or was interrupted")
-            .gives::<Done>(200, "It goes on").fails(&["not_found", "conflict", "busy", "not_built", "invalid"]),
+            .gives::<Done>(200, "It goes on").fails(&["not_found", "conflict", "busy", "not_built", "invalid", "precondition_failed"]),
         post("/api/runs/{run_id}/release", "release_run", to!(runs::release)).about("runs", "Let a quarantined run go on, or end")
-            .takes::<Release>(|| json!({"to": "running"})).gives::<Done>(200, "So it is").fails(&["not_found", "conflict", "busy"]),
+            .takes::<Release>(|| json!({"to": "running"})).gives::<Done>(200, "So it is").fails(&["not_found", "conflict", "busy", "precondition_failed"]),
+        post("/api/runs/{run_id}/messages", "tell_agent", to!(runs::message)).about("runs", "Say something to an agent of a run, which is woken for it").takes::<Words>(|| json!({"agent": "clerk", "text": "Close early today."}))
+            .gives::<Done>(200, "It was heard").fails(&["not_found", "conflict", "busy", "precondition_failed"]),
+        post("/api/runs/{run_id}/steps/{step_id}/resolution", "resolve_step", to!(runs::resolve)).about("runs", "Say what became of a step of which nobody knows; the run goes on")
+            .takes::<Resolved>(|| json!({"outcome": "succeeded", "result": "paid"})).gives::<Done>(200, "It goes on").fails(&["not_found", "conflict", "busy", "precondition_failed"]),
+        post("/api/runs/{run_id}/replay", "replay_run", to!(runs::replay)).keyed(Keyed::No).needs(Viewer).about("runs", "Fold a run from its log; with `verify` decide everything anew: no calls")
+            .may_take::<Replay>(|| json!({"verify": true})).gives::<Object>(200, "As `commedia replay --output json` prints it").fails(&["not_found", "conflict"]),
+        get("/api/runs/{run_id}/events/{seq}/causes", "get_causes", to!(runs::why)).about("runs", "The chain of causes behind an event")
+            .gives::<Object>(200, "As `commedia why --output json` prints it").fails(&["not_found"]),
         get("/api/events", "follow_workspace", to!(feed::events)).about("runs", "What happens in all runs of the workspace, as it comes (Accept)").query(IN_FEED)
             .content(200, "Frames as a WebSocket has them, each with its `cursor`", vec![("text/event-stream", None), ("application/x-ndjson", None)], &[]),
         get("/ws/events", "follow_workspace_ws", to!(ws::workspace)).query(IN_FEED_WS).undocumented(),
@@ -195,11 +207,11 @@ pub(crate) fn table() -> Vec<Route> {
             .takes::<Refresh>(|| json!({"refresh_token": "cr_…"})).gives::<Tokens>(200, "The next tokens").fails(&["unauthorized", "conflict", "busy"]),
         post("/api/auth/token", "token", to!(auth::token)).about("auth", "OAuth 2.0 tokens (RFC 6749): password, refresh_token, client_credentials").open()
             .form().takes::<Grant>(auth::grant_example).gives::<Tokens>(200, "Tokens").content(400, "None, and why", vec![("application/json", Some(|g| g.subschema_for::<TokenError>())), ("application/problem+json", Some(|g| g.subschema_for::<ProblemView>()))], &[]).fails(&["conflict", "busy"]),
-        post("/api/auth/logout", "log_out", to!(auth::log_out)).about("auth", "End the session, for whoever has its tokens").needs(Viewer)
+        post("/api/auth/logout", "log_out", to!(auth::log_out)).keyed(Keyed::No).about("auth", "End the session, for whoever has its tokens").needs(Viewer)
             .content(204, "It has ended", vec![], &[]),
-        post("/api/auth/ws-ticket", "ws_ticket", to!(auth::ws_ticket)).about("auth", "A ticket that opens one WebSocket within 30 s").needs(Viewer)
+        post("/api/auth/ws-ticket", "ws_ticket", to!(auth::ws_ticket)).keyed(Keyed::No).about("auth", "A ticket that opens one WebSocket within 30 s").needs(Viewer)
             .gives::<Ticket>(200, "The ticket").fails(&["conflict", "busy"]),
-        post("/api/auth/password", "set_password", to!(auth::password)).about("auth", "Set another password; every other session ends").needs(Viewer)
+        post("/api/auth/password", "set_password", to!(auth::password)).keyed(Keyed::No).about("auth", "Set another password; every other session ends").needs(Viewer)
             .takes::<Password>(|| json!({"current": "correct horse battery", "new": "a staple for the battery"}))
             .gives::<Tokens>(200, "Tokens of a new session").fails(&["conflict", "busy"]),
         get("/api/auth/me", "me", to!(auth::me)).about("auth", "Who you are, where, and what you may do").gives::<Me>(200, "You"),
@@ -216,9 +228,9 @@ pub(crate) fn table() -> Vec<Route> {
         post("/api/workspaces", "create_workspace", to!(people::add_workspace)).about("workspaces", "A new workspace, which you own").needs(Admin)
             .takes::<NewWorkspace>(|| json!({"name": "Spring"})).gives::<WorkspaceView>(201, "The workspace").fails(&["conflict"]),
         get("/api/workspaces/{workspace_id}", "get_workspace", to!(people::workspace)).about("workspaces", "This workspace")
-            .gives::<WorkspaceView>(200, "The workspace").fails(&["not_found", "conflict"]),
+            .content(200, "The workspace", vec![("application/json", Some(|g| g.subschema_for::<WorkspaceView>()))], &["ETag"]).fails(&["not_found", "conflict"]),
         patch("/api/workspaces/{workspace_id}", "rename_workspace", to!(people::rename_workspace)).about("workspaces", "Call this workspace otherwise").needs(Owner)
-            .takes::<NewWorkspace>(|| json!({"name": "Summer"})).gives::<WorkspaceView>(200, "The workspace").fails(&["not_found", "conflict"]),
+            .takes::<NewWorkspace>(|| json!({"name": "Summer"})).content(200, "The workspace", vec![("application/json", Some(|g| g.subschema_for::<WorkspaceView>()))], &["ETag"]).fails(&["not_found", "conflict", "precondition_failed"]),
         get("/api/workspaces/{workspace_id}/usage", "get_usage", to!(people::usage)).about("workspaces", "What this workspace uses")
             .gives::<UsageView>(200, "So much").fails(&["not_found", "conflict"]),
         get("/api/workspaces/{workspace_id}/members", "list_members", to!(people::members)).about("workspaces", "Who works here").needs(Admin)
@@ -230,7 +242,7 @@ pub(crate) fn table() -> Vec<Route> {
         delete("/api/workspaces/{workspace_id}/members/{user_id}", "remove_member", to!(people::remove_member)).about("workspaces", "Let a member work here no longer").needs(Admin)
             .content(204, "Gone", vec![], &[]).fails(&["not_found", "conflict"]),
         get("/api/keys", "list_keys", to!(people::keys)).about("keys", "Keys to this workspace").needs(Admin).gives::<KeysPage>(200, "All of them").fails(&["conflict"]),
-        post("/api/keys", "create_key", to!(people::add_key)).about("keys", "A new key; its text is told once").needs(Admin).takes::<NewKey>(people::key_example)
+        post("/api/keys", "create_key", to!(people::add_key)).keyed(Keyed::Secret).about("keys", "A new key; its text is told once").needs(Admin).takes::<NewKey>(people::key_example)
             .gives::<KeyMade>(201, "The key").fails(&["not_found", "conflict"]),
         get("/api/keys/{key_id}", "get_key", to!(people::key)).about("keys", "A key").needs(Admin).gives::<KeyView>(200, "The key").fails(&["not_found", "conflict"]),
         delete("/api/keys/{key_id}", "revoke_key", to!(people::revoke_key)).about("keys", "Let a key open nothing any more").needs(Admin)
@@ -325,6 +337,32 @@ async fn go_on_with_all(api: Arc<Api>) {
     }
 }
 
+/// Deletes what means nothing any more: answers kept for keys of requests, and sessions that are over.
+async fn forget_what_is_over(api: Arc<Api>) {
+    let mut hour = tokio::time::interval(FORGET_EVERY);
+    loop {
+        hour.tick().await;
+        let receipts = match api.instance.forget_receipts().await {
+            Ok(deleted) => deleted,
+            Err(why) => {
+                tracing::warn!(%why, "answers kept for keys of requests are not deleted");
+                0
+            }
+        };
+        let sessions = match api.gate.users() {
+            Ok(users) => users.identity.sessions().forget_over().await,
+            Err(_) => Ok(0),
+        };
+        let sessions = sessions.unwrap_or_else(|why| {
+            tracing::warn!(%why, "sessions that are over are not deleted");
+            0
+        });
+        if receipts + sessions > 0 {
+            tracing::info!(receipts, sessions, "what means nothing any more was deleted");
+        }
+    }
+}
+
 /// Comes back when the server ends.
 pub(crate) async fn ends(closing: &mut watch::Receiver<bool>) {
     // The sender is the front-end's state, which whoever waits holds.
@@ -380,8 +418,10 @@ pub(crate) async fn serve(
     let api = Arc::new(Api::new(runtime, gate, settings, model)?);
     let going_on = tokio::spawn(go_on_with_all(api.clone()));
     let forgetting = tokio::spawn(api.rates.clone().forget());
+    let deleting = tokio::spawn(forget_what_is_over(api.clone()));
     let limits = listener::Limits { connections: bounds.max_connections, head: bounds.head_timeout };
-    let tls = bounds.tls.as_ref().map(|(certificate, key)| tls::acceptor(certificate, key)).transpose()?;
+    let tls = bounds.tls.clone().map(|(certificate, key)| tls::Tls::open(certificate, key)).transpose()?.map(Arc::new);
+    let looking = tls.clone().map(|tls| tokio::spawn(tls.keep()));
     let service = Compression::new(warp::service(api.clone().filter())).compress_when(compressed());
     let stopping = async {
         stop.await;
@@ -393,6 +433,8 @@ pub(crate) async fn serve(
     }
     going_on.abort();
     forgetting.abort();
+    deleting.abort();
+    looking.iter().for_each(JoinHandle::abort);
     // Streams and WebSockets say that it ends.
     if tokio::time::timeout(drain, api.closing.closed()).await.is_err() {
         tracing::warn!("streams were cut: they had not ended within {} s", drain.as_secs_f64());

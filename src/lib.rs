@@ -36,3 +36,4 @@ pub mod source;
 pub mod statistics;
 pub mod storm;
 pub mod tape;
+pub mod words;

@@ -1,6 +1,7 @@
 //! What came out of runs: the JSON object that is promised, verdicts over many runs, and (in `text`) the summary people read.
 //! Reads, never decides.
 
+mod replayed;
 mod text;
 
 use commedia_actors::live::LoadedRun;
@@ -20,6 +21,7 @@ use crate::failure::Exit;
 use crate::statistics::Summary;
 use crate::storm;
 
+pub use replayed::{replayed_json, replayed_text};
 pub use text::{columns, moment, number, run_text, runs_text, took};
 
 /// A threshold's verdict.

@@ -218,15 +218,38 @@ fn an_operator_is_told_what_to_say_and_what_he_cannot() {
         (&["resolve", &id, "t1.0.1"], "--outcome succeeded, failed or retry"),
         (&["resolve", &id, "t1.0.1", "--outcome", "maybe"], "possible values: succeeded, failed, retry"),
         (&["resolve", &id, "t1.0.1", "--outcome", "succeeded", "--result", "{paid"], "--result is no JSON"),
-        (&["resolve", &id, "t1.0.1", "--outcome", "retry", "--result", "1"], "leave --result out"),
+        (&["resolve", &id, "t1.0.1", "--outcome", "retry", "--result", "1"], "leave it out"),
         (&["resolve", &id, "t1.0.1", "--outcome", "failed", "--result", "1"], "is the reason"),
         (&["resolve", "r_00000000000000000000000000", "t1.0.1", "--outcome", "retry"], "there is no run"),
     ] {
         let said = text(arguments, 2);
         assert!(said.contains(words), "{arguments:?}: {said}");
     }
-    let (code, ended) = said(&data, &["resolve", &id, "t1.0.1", "--outcome", "failed", "--result", "\"no funds\""]);
-    assert_eq!((code, &ended["status"]), (0, &"completed".into()));
+    // The same on a server.
+    let mut serving = commedia(&data, &["serve", "--auth", "none", "--bind", "127.0.0.1:0", "--quiet"]).spawn().expect("starts");
+    let url = BufReader::new(serving.stdout.take().expect("piped")).lines().next().expect("a line").expect("a URL");
+    let there = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_commedia"));
+        let output = command.args(arguments).args(["--server", &url, "--output", "json"]).output().expect("starts");
+        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    };
+    for (arguments, code, words) in [
+        (&["resolve", &id][..], 2, "which step?"),
+        (&["resolve", &id], 2, "it waits for t1.0.1 (pay)"),
+        (&["resolve", &id, "t9.9.9", "--outcome", "retry"], 2, "no step `t9.9.9`"),
+        (&["resolve", &id, "t1.0.1", "--outcome", "retry", "--result", "1"], 2, "leave it out"),
+        (&["resolve", &id, "t1.0.1", "--outcome", "failed", "--result", "\"no funds\""], 0, "\"run_id\""),
+        (&["resolve", &id, "t1.0.1", "--outcome", "retry"], 2, "no step `t1.0.1`"),
+    ] {
+        let (exit, said) = there(arguments);
+        assert!(exit == Some(code) && said.contains(words), "{arguments:?}: {exit:?} {said}");
+    }
+    let mut ended = Json::Null;
+    while ended["status"] != "completed" {
+        ended = serde_json::from_str(&there(&["show", &id]).1).expect("JSON");
+        assert!(ended["status"] == "completed" || ended["status"] == "running", "{ended}");
+    }
+    kill(serving);
     assert!(text(&["resolve", &id, "t1.0.1", "--outcome", "retry"], 2).contains("has ended (completed)"));
     let log = text(&["tail", &id], 0);
     assert!(log.contains("failed, says the operator") && log.contains("no funds"), "{log}");

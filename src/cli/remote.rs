@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::Command;
+use super::resolve::ResolveArgs;
 use super::run::RunArgs;
 use crate::app::App;
 use crate::failure::{Exit, Failure};
@@ -12,7 +13,7 @@ use crate::output::Format;
 use crate::packs;
 use crate::progress::Mode;
 use crate::remote::Remote;
-use crate::report::columns;
+use crate::report::{self, columns};
 
 /// Runs that a word is looked for among.
 const PAGE: usize = 500;
@@ -37,6 +38,21 @@ pub(super) async fn perform(app: &App, remote: &Remote, command: Command) -> Res
         Command::Cancel(args) => done(app, remote, &args.id, "cancel", json!({"reason": args.reason()}), "is cancelled").await,
         Command::Pause(args) => done(app, remote, &args.id, "pause", json!({"reason": args.reason()}), "stands still").await,
         Command::Release(args) => done(app, remote, &args.id, "release", json!({"to": args.word()}), "is released").await,
+        Command::Tell(args) => {
+            done(app, remote, &args.id, "messages", json!({"agent": args.agent, "text": args.text}), "was told").await
+        }
+        Command::Resolve(args) => resolve(app, remote, &args).await,
+        Command::Replay(args) => {
+            let id = find(remote, &args.id).await?;
+            let replayed = remote.post(&format!("/api/runs/{id}/replay"), &json!({"verify": args.verify})).await?;
+            app.console.document(&replayed, || report::replayed_text(&replayed));
+            Ok(if replayed["equal"] == Json::Bool(false) { Exit::Failed } else { Exit::Ok })
+        }
+        Command::Why(args) => {
+            let id = find(remote, &args.id).await?;
+            super::why::tell(app, &remote.get(&format!("/api/runs/{id}/events/{}/causes", args.seq)).await?);
+            Ok(Exit::Ok)
+        }
         Command::Ask(args) => {
             if args.model.is_some() || args.offline {
                 return Err(Failure::usage(
@@ -51,8 +67,9 @@ pub(super) async fn perform(app: &App, remote: &Remote, command: Command) -> Res
         Command::User(args) => super::people::user_at(app, remote, &args).await,
         Command::Workspace(args) => super::people::workspace_at(app, remote, &args).await,
         Command::Key(args) => super::people::key_at(app, remote, &args).await,
-        other => Err(Failure::usage(format!("`{}` does not act on a server in this version", other.word()))
-            .help("leave --server out (or unset COMMEDIA_SERVER): it acts on the local data folder then")),
+        // What is local never comes here.
+        _ => Err(Failure::usage("`store` looks after a data folder, not after a server")
+            .help("say it where the server runs, while it is down; with `runtime.keep_ended` a running one compacts by itself")),
     }
 }
 
@@ -98,6 +115,25 @@ async fn done(app: &App, remote: &Remote, word: &str, verb: &str, body: Json, wo
     answer.as_object().into_iter().flatten().for_each(|(name, value)| json[name] = value.clone());
     app.console.document(&json, || format!("run {id} {words}\n"));
     Ok(Exit::Ok)
+}
+
+/// What became of a step; without its name those that wait for that are named.
+async fn resolve(app: &App, remote: &Remote, args: &ResolveArgs) -> Result<Exit, Failure> {
+    let result = super::resolve::result(args)?;
+    let id = find(remote, &args.id).await?;
+    let (Some(step), Some(outcome)) = (&args.step, args.outcome) else {
+        let state = remote.get(&format!("/api/runs/{id}/state")).await?;
+        let open = state["unknown_steps"].as_array().into_iter().flatten();
+        let open: Vec<String> = open.map(|step| format!("{} ({})", text(step, "step"), text(step, "tool"))).collect();
+        if open.is_empty() {
+            return Err(Failure::usage(format!("run `{id}` does not wait for a resolution")));
+        }
+        let what = if args.step.is_some() { "what became of it?" } else { "which step?" };
+        let help = format!("it waits for {}; --outcome succeeded, failed or retry", open.join(", "));
+        return Err(Failure::usage(what).help(help));
+    };
+    let body = without_null(json!({"outcome": outcome.word(), "result": result}));
+    done(app, remote, &id, &format!("steps/{step}/resolution"), body, "goes on").await
 }
 
 async fn ls(app: &App, remote: &Remote, query: &str) -> Result<Exit, Failure> {
@@ -194,12 +230,20 @@ async fn run(app: &App, remote: &Remote, args: &RunArgs) -> Result<Exit, Failure
         let kept = remote.put(&format!("/api/scenarios/{}", scenario.name), "application/gzip", packed).await?;
         format!("{}@{}", scenario.name, kept["version"])
     };
+    let today = args.today.map(|day| day.to_string());
+    let read = match args.words()? {
+        Some(text) => {
+            let body = without_null(json!({"scenario": word, "text": text, "today": today}));
+            Some(remote.post("/api/parameters/extract", &body).await?)
+        }
+        None => None,
+    };
     let body = without_null(json!({
         "scenario": word,
-        "parameters": args.given_as_json(&scenario)?,
+        "parameters": args.parameters_as_json(app, &scenario, read.as_ref())?,
         "seed": args.seed,
         "model": if args.offline { Some("offline") } else { args.model.as_deref() },
-        "today": args.today.map(|day| day.to_string()),
+        "today": today,
     }));
     let started = remote.post("/api/runs", &body).await?;
     let id = text(&started, "run_id").to_owned();

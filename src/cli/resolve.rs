@@ -1,6 +1,6 @@
 //! `commedia resolve`: an operator says what became of a step that left the process and of which nobody knows; the run goes on.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use commedia_actors::live::LoadedRun;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{Runtime, StartOptions};
@@ -9,38 +9,30 @@ use commedia_domain::message::StepId;
 use commedia_domain::run::{Command, Run, UnknownStep};
 use commedia_domain::step::Resolution;
 use commedia_domain::value::Value;
+use serde_json::Value as Json;
 
 use super::drive::{Watch, say_resume};
 use super::run::sum_up;
 use crate::app::{App, close, command_failure, interrupted, load_failure};
 use crate::failure::{Exit, Failure};
 use crate::progress::Mode;
+use crate::words::{self, OutcomeWord};
 
 #[derive(Debug, Args)]
 pub(super) struct ResolveArgs {
     /// A run: its id, or @1 for the newest
-    id: String,
+    pub(super) id: String,
     /// The step, as `show` names it; without one they are named
-    step: Option<String>,
+    pub(super) step: Option<String>,
     /// What became of it
     #[arg(long, value_name = "OUTCOME")]
-    outcome: Option<OutcomeWord>,
+    pub(super) outcome: Option<OutcomeWord>,
     /// What it gave, as JSON; of a failed one its reason, as a JSON string
     #[arg(long, value_name = "JSON")]
     result: Option<String>,
     /// How progress is shown [default: bars on a terminal, else a line per 10 %]
     #[arg(long, value_name = "HOW")]
     progress: Option<Mode>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum OutcomeWord {
-    /// It happened
-    Succeeded,
-    /// It did not happen, and is not to be tried again
-    Failed,
-    /// It did not happen, and is to be performed again, with the same key
-    Retry,
 }
 
 pub(super) async fn resolve(app: &App, args: &ResolveArgs) -> Result<Exit, Failure> {
@@ -62,26 +54,15 @@ pub(super) async fn resolve(app: &App, args: &ResolveArgs) -> Result<Exit, Failu
 
 /// What the arguments say became of the step; `None` where they do not.
 fn resolution(args: &ResolveArgs) -> Result<Option<Resolution>, Failure> {
-    let result = match &args.result {
-        None => None,
-        Some(text) => {
-            let value = Value::from_json_text(text).map_err(|e| Failure::usage(format!("--result is no JSON: {e}")));
-            Some(value.map_err(|f| f.help("a text is written in quotes: --result '\"paid\"'"))?)
-        }
-    };
-    match (args.outcome, result) {
-        (None, _) => Ok(None),
-        (Some(OutcomeWord::Succeeded), result) => Ok(Some(Resolution::Succeeded(result.unwrap_or(Value::Null)))),
-        (Some(OutcomeWord::Failed), None) => Ok(Some(Resolution::Failed("it failed, says the operator".into()))),
-        (Some(OutcomeWord::Failed), Some(Value::Text(reason))) => Ok(Some(Resolution::Failed(reason))),
-        (Some(OutcomeWord::Failed), Some(_)) => {
-            Err(Failure::usage("with --outcome failed, --result is the reason").help("a JSON string: --result '\"no funds\"'"))
-        }
-        (Some(OutcomeWord::Retry), None) => Ok(Some(Resolution::Retry)),
-        (Some(OutcomeWord::Retry), Some(_)) => {
-            Err(Failure::usage("with --outcome retry there is no result yet").help("leave --result out"))
-        }
-    }
+    let result = result(args)?.map(|json| Value::from_json(&json));
+    args.outcome.map(|outcome| words::resolution(outcome, result)).transpose()
+}
+
+/// What the step gave.
+pub(super) fn result(args: &ResolveArgs) -> Result<Option<Json>, Failure> {
+    let parsed = args.result.as_deref().map(serde_json::from_str).transpose();
+    parsed
+        .map_err(|e| Failure::usage(format!("--result is no JSON: {e}")).help("a text is written in quotes: --result '\"paid\"'"))
 }
 
 /// The run once it has taken the words and ends, waits again or stands still.

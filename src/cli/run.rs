@@ -11,6 +11,7 @@ use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::Runtime;
 use commedia_domain::diagnostic::Diagnostic;
 use commedia_domain::event::{ModelBinding, tool_name};
+use commedia_domain::extraction::Extracted;
 use commedia_domain::run::{RunInput, Status};
 use commedia_domain::scenario::{AgentKind, ModelTarget, Scenario};
 use commedia_domain::tool::mcp::Server;
@@ -112,7 +113,6 @@ impl RunArgs {
     pub(super) fn refuse_local_flags(&self) -> Result<(), Failure> {
         let given = [
             ("--runs", self.runs.is_some()),
-            ("--ask", self.ask.is_some()),
             ("--faults", self.faults.is_some()),
             ("--record", self.record.is_some()),
             ("--cassette", self.cassette.is_some()),
@@ -124,10 +124,37 @@ impl RunArgs {
         }
     }
 
-    /// The parameters of the file and of the command line, as a server wants them.
-    pub(super) fn given_as_json(&self, scenario: &Scenario) -> Result<Json, Failure> {
+    /// What is asked for in words, if anything is.
+    pub(super) fn words(&self) -> Result<Option<String>, Failure> {
+        self.ask.as_deref().map(|given| extraction::text(given, &mut std::io::stdin().lock())).transpose()
+    }
+
+    /// The parameters that were read out of words, once they are confirmed, of the file and of the command line, as a server
+    /// wants them.
+    pub(super) fn parameters_as_json(&self, app: &App, scenario: &Scenario, read: Option<&Json>) -> Result<Json, Failure> {
         let given = given(scenario, self)?;
-        Ok(Json::Object(given.into_iter().map(|(name, value)| (name, value.to_json())).collect()))
+        let found = read.map(|read| self.confirmed(app, scenario, extraction::of_json(scenario, read)?, &given)).transpose()?;
+        let all = found.map_or_else(Vec::new, |found| extraction::values(&found)).into_iter().chain(given);
+        Ok(Json::Object(all.map(|(name, value)| (name, value.to_json())).collect()))
+    }
+
+    /// What was read, with what is given by name in its place, once it is confirmed.
+    fn confirmed(
+        &self,
+        app: &App,
+        scenario: &Scenario,
+        mut found: Vec<Extracted>,
+        given: &[(String, Value)],
+    ) -> Result<Vec<Extracted>, Failure> {
+        extraction::overrule(&mut found, given);
+        let terminal = app.console.terminal && std::io::stdin().is_terminal() && self.ask.as_deref() != Some("-");
+        let mut input = std::io::stdin().lock();
+        let person = match () {
+            () if self.yes => Person::SaidYes,
+            () if terminal => Person::There(&mut input, &say),
+            () => Person::Nobody,
+        };
+        extraction::confirm(scenario, found, person)
     }
 }
 
@@ -193,16 +220,8 @@ async fn asked(
 ) -> Result<Vec<(String, Value)>, Failure> {
     let given = given(scenario, args)?;
     let Some(text) = &args.ask else { return Ok(given) };
-    let mut found = reading(app, scenario, text, args.today, reader(app, scenario, bound, tape)?.as_ref()).await?.parameters;
-    extraction::overrule(&mut found, &given);
-    let terminal = app.console.terminal && std::io::stdin().is_terminal() && text != "-";
-    let mut input = std::io::stdin().lock();
-    let person = match () {
-        () if args.yes => Person::SaidYes,
-        () if terminal => Person::There(&mut input, &say),
-        () => Person::Nobody,
-    };
-    let found = extraction::confirm(scenario, found, person)?;
+    let found = reading(app, scenario, text, args.today, reader(app, scenario, bound, tape)?.as_ref()).await?.parameters;
+    let found = args.confirmed(app, scenario, found, &given)?;
     Ok(extraction::values(&found).into_iter().chain(given).collect())
 }
 

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use commedia_actors::once::Once;
 use commedia_actors::runtime::Runtime;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
@@ -32,6 +33,8 @@ pub(crate) struct Asked {
     pub(crate) peer: Option<IpAddr>,
     /// Who asks.
     pub(crate) context: AuthContext,
+    /// The client's key, where the route does what is asked once by itself.
+    pub(crate) once: Option<Once>,
     /// The runtime from within the asker's workspace.
     pub(crate) runtime: Runtime,
 }
@@ -57,14 +60,18 @@ impl Asked {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// Refuses what is asked of something that is not as `If-Match` says, where that is said; `tag` is of how it is.
+    pub(crate) fn if_match(&self, tag: Option<&str>) -> Result<(), Problem> {
+        let is_as = |tags: &str| tag.is_some_and(|tag| tags == "*" || tags.split(',').any(|known| known.trim() == tag));
+        match self.header("if-match").map(str::trim) {
+            Some(tags) if !is_as(tags) => Err(Problem::new("precondition_failed", "it is not what `If-Match` says any more")),
+            _ => Ok(()),
+        }
+    }
+
     /// The body as its type.
     pub(crate) fn body<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
         serde_json::from_value(self.body.take()).map_err(|e| Problem::invalid_at("", e))
-    }
-
-    /// The body as text, for what stands for it.
-    pub(crate) fn body_text(&self) -> String {
-        self.body.to_string()
     }
 
     /// The place of a type among what the client accepts, the first of those offered it likes best.

@@ -18,8 +18,9 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
+
+use super::tls::Tls;
 
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -61,7 +62,7 @@ pub(crate) fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
 pub(crate) async fn serve<S, B>(
     listener: TcpListener,
     service: S,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     limits: Limits,
     stop: impl Future<Output = ()>,
     drain: Duration,
@@ -100,7 +101,7 @@ pub(crate) async fn serve<S, B>(
             request.extensions_mut().insert(peer);
             service.clone().call(request)
         });
-        let (protocol, tls, ends) = (protocol.clone(), tls.clone(), ending.subscribe());
+        let (protocol, tls, ends) = (protocol.clone(), tls.as_ref().map(|tls| tls.acceptor()), ending.subscribe());
         tokio::spawn(async move {
             let _place = place;
             let ended = match tls {

@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value as Json, json};
 
 use super::problem::CODES;
-use super::route::{InQuery, Kind, Route, Takes};
+use super::route::{InQuery, Keyed, Kind, Route, Takes};
 use super::wire::{ProblemView, ScenarioView};
 use crate::packs;
 use crate::source::Source;
@@ -21,6 +21,8 @@ const RUN_ID: &str = "^r_[0-7][0-9a-hjkmnp-tv-z]{25}$";
 /// What a path's places hold.
 const PLACES: &[(&str, &str, &str)] = &[
     ("run_id", RUN_ID, "A run's id, as its creation answered it."),
+    ("step_id", "^t[0-9]{1,10}\\.[0-9]{1,10}\\.[0-9]{1,10}$", "A step, as `unknown_steps` of the run's state names it."),
+    ("seq", "^[1-9][0-9]{0,15}$", "The seq of an event."),
     ("name", "^[a-z0-9][a-z0-9._-]{0,99}(@[0-9]{1,9})?$", "A scenario's name; with `@` and a number an older version."),
     ("user_id", "^u_[0-9a-hjkmnp-tv-z]{26}$", "A user's id."),
     ("workspace_id", "^(default|w_[0-9a-hjkmnp-tv-z]{26})$", "The id of the workspace that you are in."),
@@ -186,9 +188,6 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, has_users: bool) ->
     if has_users && route.needs.is_none() {
         operation["security"] = json!([]);
     }
-    if !parameters.is_empty() {
-        operation["parameters"] = Json::Array(parameters);
-    }
     if !route.raw.is_empty() {
         // What a scenario must be is more than a schema of JSON can say, so JSON is told of in words.
         let told = route.raw.iter().filter(|kind| **kind != "application/json");
@@ -209,13 +208,30 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, has_users: bool) ->
         operation["responses"]["201"]["links"] = Json::Object(links);
         let waits = json!({"name": "Prefer", "in": "header", "required": false, "schema": {"type": "string"},
             "description": "`wait=10` answers when the run has ended, or after so many seconds (RFC 7240)"});
-        operation["parameters"] = json!([waits]);
-        operation["description"] = json!(
-            "With the header `Idempotency-Key` (1 to 255 characters) the same body starts one run within a day, however often it is asked, and \
-             is answered with `Idempotency-Replayed: true` from the second time on; another body is refused with 422."
-        );
+        parameters.push(waits);
+    }
+    if route.keyed != Keyed::No {
+        operation["description"] = told_once(route.keyed).into();
+    }
+    if !parameters.is_empty() {
+        operation["parameters"] = Json::Array(parameters);
     }
     operation
+}
+
+/// What the header `Idempotency-Key` means to a route. It is told in words: as a parameter, clients that make up values would
+/// use one key for many requests, and each but the first is refused.
+fn told_once(keyed: Keyed) -> String {
+    let again = match keyed {
+        Keyed::Secret => "from the second time on the answer is a 409 that names what was made",
+        Keyed::No | Keyed::ByItself | Keyed::Answer => {
+            "from the second time on the answer is the same, with `Idempotency-Replayed: true`"
+        }
+    };
+    format!(
+        "With the header `Idempotency-Key` (1 to 255 characters) the same request is done once within a day, however often it is asked: \
+         {again}. Another request with the same key is refused with 422."
+    )
 }
 
 fn place(name: &str) -> Json {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use commedia_domain::id::Hash32;
 use commedia_domain::identity::{Change, Directory, Key, Role, Workspace};
 use commedia_domain::run::budget::usd;
 use commedia_domain::value::{timestamp_ms, timestamp_text};
@@ -104,6 +105,11 @@ fn workspace_view(id: &str, workspace: &Workspace, role: Role) -> WorkspaceView 
     }
 }
 
+/// Of what a request can change of it.
+fn workspace_tag(workspace: &Workspace) -> String {
+    format!("\"{}\"", &Hash32::of(workspace.name.as_bytes()).to_string()[..16])
+}
+
 /// Those in which a user has a role; of a key, its own.
 pub(crate) async fn workspaces(api: Arc<Api>, asked: Asked) -> Handled {
     let directory = api.gate.users()?.identity.directory();
@@ -134,18 +140,21 @@ pub(crate) async fn add_workspace(api: Arc<Api>, mut asked: Asked) -> Handled {
 pub(crate) async fn workspace(api: Arc<Api>, asked: Asked) -> Handled {
     let directory = api.gate.users()?.identity.directory();
     let workspace = workspace_of(&directory, &asked)?;
-    Ok(Answer::json(&workspace_view(asked.place(0), workspace, asked.context.role)))
+    let answer = Answer::json(&workspace_view(asked.place(0), workspace, asked.context.role));
+    Ok(answer.with(header::ETAG, &workspace_tag(workspace)))
 }
 
 pub(crate) async fn rename_workspace(api: Arc<Api>, mut asked: Asked) -> Handled {
     let wanted: NewWorkspace = asked.body()?;
     let users = api.gate.users()?;
-    workspace_of(&users.identity.directory(), &asked)?;
+    asked.if_match(Some(&workspace_tag(workspace_of(&users.identity.directory(), &asked)?)))?;
     let id = asked.place(0).to_owned();
     let renamed = Change::WorkspaceRenamed { workspace: id.clone(), name: wanted.name };
     users.identity.change(vec![renamed], &asked.context.principal()).await?;
     let directory = users.identity.directory();
-    Ok(Answer::json(&workspace_view(&id, workspace_of(&directory, &asked)?, asked.context.role)))
+    let workspace = workspace_of(&directory, &asked)?;
+    let answer = Answer::json(&workspace_view(&id, workspace, asked.context.role));
+    Ok(answer.with(header::ETAG, &workspace_tag(workspace)))
 }
 
 pub(crate) async fn members(api: Arc<Api>, asked: Asked) -> Handled {

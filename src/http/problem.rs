@@ -90,6 +90,14 @@ impl Problem {
         Problem { errors: invalid.errors, ..Problem::new("uncompiled", invalid.detail) }
     }
 
+    /// What a field says does not fit the run, which no schema can tell.
+    pub(crate) fn unfit(pointer: &str, failure: &Failure) -> Problem {
+        let message =
+            [Some(failure.message.as_str()), failure.help.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let errors = vec![Fault { pointer: pointer.into(), message: message.clone() }];
+        Problem { errors, ..Problem::new("conflict", message) }
+    }
+
     /// One thing is wrong, at one place; an empty pointer is the whole of what was asked.
     pub(crate) fn invalid_at(pointer: &str, message: impl Display) -> Problem {
         Problem::invalid(vec![Fault { pointer: pointer.into(), message: message.to_string() }])

@@ -23,6 +23,8 @@ use super::Api;
 use super::exchange::{Answer, Asked, Content, Handled};
 use super::gate::{AuthContext, Bearer};
 use super::listener::Peer;
+use super::once;
+use super::peer;
 use super::problem::{Fault, Problem};
 use super::rates::Left;
 
@@ -76,6 +78,19 @@ pub(crate) struct Gives {
     pub(crate) headers: &'static [&'static str],
 }
 
+/// What an `Idempotency-Key` means to a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keyed {
+    /// Nothing: it changes nothing, or its answers let somebody in.
+    No,
+    /// Its handler sees to it.
+    ByItself,
+    /// Its answer is kept.
+    Answer,
+    /// Only that it was answered is kept.
+    Secret,
+}
+
 /// A line of the table.
 #[derive(Clone)]
 pub(crate) struct Route {
@@ -100,11 +115,12 @@ pub(crate) struct Route {
     pub(crate) form: bool,
     /// Types of a body that is taken as it comes.
     pub(crate) raw: &'static [&'static str],
+    pub(crate) keyed: Keyed,
 }
 
 impl Route {
     pub(crate) fn new(method: Method, path: &'static str, id: &'static str, handler: Handler) -> Route {
-        let needs = Some(if method == Method::GET { Role::Viewer } else { Role::Operator });
+        let (needs, keyed) = if method == Method::GET { (Role::Viewer, Keyed::No) } else { (Role::Operator, Keyed::Answer) };
         Route {
             method,
             path,
@@ -117,15 +133,20 @@ impl Route {
             gives: Vec::new(),
             fails: &[],
             documented: true,
-            needs,
+            needs: Some(needs),
             form: false,
             raw: &[],
+            keyed,
         }
     }
 
     /// Anybody may ask.
     pub(crate) fn open(self) -> Route {
-        Route { needs: None, ..self }
+        Route { needs: None, keyed: Keyed::No, ..self }
+    }
+
+    pub(crate) fn keyed(self, keyed: Keyed) -> Route {
+        Route { keyed, ..self }
     }
 
     /// Only somebody with a role, or with one that may do more.
@@ -341,7 +362,8 @@ impl Api {
             .and(warp::ext::optional::<Peer>())
             .and(warp::body::stream())
             .then(move |method, path: warp::path::FullPath, query, headers, upgrade, peer: Option<Peer>, body| {
-                let (path, peer) = (path.as_str().to_owned(), peer.map(|Peer(address)| address));
+                let peer = peer.map(|Peer(address)| peer::client(address, &headers, &self.settings.http.proxies));
+                let path = path.as_str().to_owned();
                 let envelope = Envelope { peer, method, path, query, headers, upgrade };
                 self.clone().answer(envelope, body)
             })
@@ -454,8 +476,8 @@ impl Api {
         };
         let Envelope { headers, upgrade, peer, .. } = envelope;
         let runtime = self.instance.within(context.workspace.clone(), context.principal());
-        let asked = Asked { places, query, headers, body, raw, upgrade, peer, context, runtime };
-        (ready.route.handler)(self.clone(), asked).await
+        let asked = Asked { places, query, headers, body, raw, upgrade, peer, context, once: None, runtime };
+        once::handled(self.clone(), &ready.route, asked).await
     }
 }
 

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use commedia_actors::once::{Once, Started};
+use commedia_actors::once::Started;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{RunSummary, Runtime, StartOptions};
-use commedia_domain::id::Hash32;
 use commedia_domain::run::RunInput;
 use commedia_domain::value::Value;
 use http::{HeaderName, StatusCode, header};
@@ -16,15 +15,15 @@ use super::Api;
 use super::exchange::{Answer, Asked, Handled};
 use super::problem::{Fault, Problem};
 use super::scenarios::{find, the_day};
-use super::wire::{Done, NewRun, Object, Reason, Release, ReleaseTo, RunView, RunsPage, StateView};
+use super::wire::{Done, NewRun, Object, Reason, Release, ReleaseTo, Replay, Resolved, RunView, RunsPage, StateView, Words};
+use crate::causes;
 use crate::day;
 use crate::models::{self, Wanted};
 use crate::report;
+use crate::words;
 
 /// Runs on a page that says nothing else.
 const PAGE: u64 = 50;
-/// Bytes of an idempotency key.
-const KEY_LIMIT: usize = 255;
 /// Seconds that `Prefer: wait` waits at most.
 const LONGEST_WAIT: u64 = 60;
 
@@ -35,7 +34,7 @@ pub(crate) fn run_id(asked: &Asked) -> Result<RunId, Problem> {
 }
 
 pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
-    let once = once(&asked, "POST /api/runs")?;
+    let once = asked.once;
     if once.is_none() {
         // A refusal is cheap. With a key the run may be there already.
         asked.runtime.room().map_err(Problem::busy)?;
@@ -81,17 +80,6 @@ pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
     Ok(answer)
 }
 
-/// The client's key for what it asks, if it brought one.
-fn once(asked: &Asked, route: &str) -> Result<Option<Once>, Problem> {
-    let Some(key) = asked.headers.get("idempotency-key") else { return Ok(None) };
-    let fit = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= KEY_LIMIT);
-    let wrong = || Problem::header("Idempotency-Key", format!("must be 1 to {KEY_LIMIT} characters of ASCII"));
-    let key = fit.ok_or_else(wrong)?;
-    let principal = asked.context.principal();
-    let place = [asked.context.workspace.as_str(), &principal, route, key].join("\0");
-    Ok(Some(Once { key: Hash32::of(place.as_bytes()), payload: Hash32::of(asked.body_text().as_bytes()) }))
-}
-
 /// The seconds of `Prefer: wait=N`.
 fn prefers_wait(asked: &Asked) -> Option<u64> {
     let wait = asked.header("prefer")?.split([',', ';']).find_map(|p| p.trim().strip_prefix("wait="))?;
@@ -115,9 +103,22 @@ pub(crate) async fn list(_: Arc<Api>, asked: Asked) -> Handled {
     })
 }
 
+fn tag(run: &RunSummary) -> String {
+    format!("\"{}\"", run.events)
+}
+
+/// The run that a path names, if it still is as `If-Match` says, where that is said.
+async fn unchanged(asked: &Asked) -> Result<RunId, Problem> {
+    let id = run_id(asked)?;
+    if asked.headers.contains_key(header::IF_MATCH) {
+        asked.if_match(Some(&tag(&asked.runtime.summary(&id).await?)))?;
+    }
+    Ok(id)
+}
+
 pub(crate) async fn one(_: Arc<Api>, asked: Asked) -> Handled {
     let run = asked.runtime.summary(&run_id(&asked)?).await?;
-    let tag = format!("\"{}\"", run.events);
+    let tag = tag(&run);
     if asked.header("if-none-match").is_some_and(|known| known.split(',').any(|known| known.trim() == tag)) {
         return Ok(Answer::empty(StatusCode::NOT_MODIFIED).with(header::ETAG, &tag));
     }
@@ -125,7 +126,7 @@ pub(crate) async fn one(_: Arc<Api>, asked: Asked) -> Handled {
 }
 
 pub(crate) async fn delete(_: Arc<Api>, asked: Asked) -> Handled {
-    asked.runtime.delete_run(&run_id(&asked)?).await?;
+    asked.runtime.delete_run(&unchanged(&asked).await?).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
 
@@ -162,34 +163,89 @@ fn done(id: &RunId, seq: u64) -> Answer {
 }
 
 pub(crate) async fn cancel(_: Arc<Api>, mut asked: Asked) -> Handled {
-    let (id, reason) = (run_id(&asked)?, reason(&mut asked, "cancelled over HTTP")?);
+    let (id, reason) = (unchanged(&asked).await?, reason(&mut asked, "cancelled over HTTP")?);
     Ok(done(&id, asked.runtime.cancel(&id, &reason).await?))
 }
 
 pub(crate) async fn pause(_: Arc<Api>, mut asked: Asked) -> Handled {
-    let (id, reason) = (run_id(&asked)?, reason(&mut asked, "paused over HTTP")?);
+    let (id, reason) = (unchanged(&asked).await?, reason(&mut asked, "paused over HTTP")?);
     Ok(done(&id, asked.runtime.pause(&id, &reason).await?))
 }
 
 pub(crate) async fn resume(api: Arc<Api>, asked: Asked) -> Handled {
-    let id = run_id(&asked)?;
+    let id = unchanged(&asked).await?;
     Ok(done(&id, go_on(&api, &asked.runtime, &id).await?))
 }
 
-/// A run goes on, if its models can be reached as things are: else it would only fail. The seq of its last event comes back.
-pub(crate) async fn go_on(api: &Api, runtime: &Runtime, id: &RunId) -> Result<u64, Problem> {
+/// Whether a run's models can be reached as things are: without them it would only fail.
+async fn reached(api: &Api, runtime: &Runtime, id: &RunId) -> Result<(), Problem> {
     let (created, scenario, _) = runtime.beginning(id).await?;
     let reached = models::check(&scenario, &created.models, &api.settings.models);
-    reached.map_err(|failure| Problem::from(failure).into_conflict())?;
+    reached.map_err(|failure| Problem::from(failure).into_conflict())
+}
+
+/// A run goes on, if its models can be reached. The seq of its last event comes back.
+pub(crate) async fn go_on(api: &Api, runtime: &Runtime, id: &RunId) -> Result<u64, Problem> {
+    reached(api, runtime, id).await?;
     runtime.resume(id, StartOptions::default()).await?;
     Ok(runtime.summary(id).await?.events)
 }
 
 pub(crate) async fn release(api: Arc<Api>, mut asked: Asked) -> Handled {
-    let (id, release) = (run_id(&asked)?, asked.body::<Release>()?);
+    let (id, release) = (unchanged(&asked).await?, asked.body::<Release>()?);
     let loaded = asked.runtime.release(&id, release.to == ReleaseTo::Failed).await?;
     let seq = if release.to == ReleaseTo::Running { go_on(&api, &asked.runtime, &id).await? } else { loaded.head.seq };
     Ok(done(&id, seq))
+}
+
+/// A person's words to an agent, which is woken for them.
+pub(crate) async fn message(api: Arc<Api>, mut asked: Asked) -> Handled {
+    let (id, words) = (unchanged(&asked).await?, asked.body::<Words>()?);
+    Ok(done(&id, tell(&api, &asked.runtime, &id, &words.agent, &words.text).await?))
+}
+
+/// The agent hears the words; the seq that they led to.
+pub(crate) async fn tell(api: &Api, runtime: &Runtime, id: &RunId, agent: &str, text: &str) -> Result<u64, Problem> {
+    let loaded = runtime.load(id).await?;
+    let seat = words::seat(&loaded.run, agent).map_err(|failure| Problem::unfit("/agent", &failure))?;
+    reached(api, runtime, id).await?;
+    Ok(runtime.tell(id, seat, text, Value::Null).await?)
+}
+
+/// Somebody says what became of a step of which nobody knew.
+pub(crate) async fn resolve(api: Arc<Api>, mut asked: Asked) -> Handled {
+    let (id, resolved) = (unchanged(&asked).await?, asked.body::<Resolved>()?);
+    let loaded = asked.runtime.load(&id).await?;
+    let open = loaded.run.unknown_steps();
+    let step = open.iter().map(|open| open.step).find(|step| step.to_string() == asked.place(1));
+    let none =
+        || Problem::not_found(format!("no step `{}` of the run waits for somebody to say what became of it", asked.place(1)));
+    let step = step.ok_or_else(none)?;
+    let resolution = words::resolution(resolved.outcome.into(), resolved.result.as_ref().map(Value::from_json));
+    let resolution = resolution.map_err(|failure| Problem::unfit("/result", &failure))?;
+    reached(&api, &asked.runtime, &id).await?;
+    Ok(done(&id, asked.runtime.resolve(&id, step, resolution).await?))
+}
+
+/// A run folded from its log; with `verify` decided anew, too.
+pub(crate) async fn replay(_: Arc<Api>, mut asked: Asked) -> Handled {
+    let (id, replay) = (run_id(&asked)?, asked.body::<Replay>()?);
+    let verified = if replay.verify { Some(asked.runtime.verify(&id).await?) } else { None };
+    let loaded = asked.runtime.load(&id).await?;
+    if verified.as_ref().is_some_and(|verified| verified.events != loaded.head.seq) {
+        return Err(Problem::new("conflict", "the run goes on while it is compared: wait for its end, or pause it"));
+    }
+    Ok(Answer::json(&Object::of(report::replayed_json(&loaded, verified.as_ref()))))
+}
+
+/// The chain of causes behind an event.
+pub(crate) async fn why(_: Arc<Api>, asked: Asked) -> Handled {
+    let (id, seq) = (run_id(&asked)?, asked.place(1).parse::<u64>().ok());
+    let loaded = asked.runtime.load(&id).await?;
+    let events = asked.runtime.events(&id, 1).await?;
+    let told = seq.and_then(|seq| causes::told(&id, loaded.run.scenario(), &events, seq));
+    let told = told.ok_or_else(|| Problem::not_found(format!("the run has no event {}", asked.place(1))))?;
+    Ok(Answer::json(&Object::of(told)))
 }
 
 /// An example of a run to be started.

@@ -132,11 +132,7 @@ async fn put(asked: &Asked, scenario: &Arc<Scenario>, about: &str) -> Handled {
         let words = format!("`{}` is built in: give the scenario a `name` of its own", scenario.name);
         return Err(Problem::new("conflict", words));
     }
-    let may = |newest: Option<&Version>| match (asked.header("if-match").map(str::trim), newest) {
-        (None, _) | (Some("*"), Some(_)) => true,
-        (Some(tags), Some(version)) => tags.split(',').any(|known| known.trim() == tag(&version.hash.to_string())),
-        (Some(_), None) => false,
-    };
+    let may = |newest: Option<&Version>| asked.if_match(newest.map(|version| tag(&version.hash.to_string())).as_deref()).is_ok();
     let (version, is_new) = asked.runtime.put_scenario(scenario, about, may).await?;
     let view = view(about, scenario, Some(version.number));
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };

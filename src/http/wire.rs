@@ -6,15 +6,20 @@ use std::collections::BTreeMap;
 
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::RunSummary;
+use commedia_domain::event::tool_name;
 use commedia_domain::id::{AgentIx, CollectionIx, StateIx};
 use commedia_domain::message::Seat;
-use commedia_domain::run::Run;
 use commedia_domain::run::state::MetricState;
+use commedia_domain::run::{Run, UnknownStep};
+use commedia_domain::step::idempotency_key;
 use commedia_domain::value::timestamp_text;
 use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
+
+use crate::events::seat_name;
+use crate::words::OutcomeWord;
 
 pub(crate) use self::identity::*;
 
@@ -128,6 +133,25 @@ pub(crate) struct StateView {
     pub(crate) agents: Vec<AgentView>,
     /// The latest value of each metric that has one.
     pub(crate) metrics: BTreeMap<String, f64>,
+    /// Steps of which nobody knows what became of them.
+    pub(crate) unknown_steps: Vec<UnknownStepView>,
+}
+
+/// A step that left the process and of which nobody knows what became of it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct UnknownStepView {
+    /// The step, as its resolution names it.
+    pub(crate) step: String,
+    /// Whose.
+    pub(crate) agent: String,
+    /// The tool that was called.
+    pub(crate) tool: String,
+    /// Which attempt it was, from 1.
+    pub(crate) attempt: u32,
+    /// The key that was sent along.
+    pub(crate) idempotency_key: String,
+    /// Why nobody knows.
+    pub(crate) reason: String,
 }
 
 /// An agent in a run.
@@ -167,6 +191,14 @@ impl StateView {
         let records =
             |n: usize| (scenario.collections[n].shape.name.to_string(), state.world.collection(CollectionIx::from(n)).len());
         let metric = |(n, metric): (usize, &MetricState)| Some((names(n), metric.last?));
+        let unknown = |s: &UnknownStep| UnknownStepView {
+            step: s.step.to_string(),
+            agent: seat_name(scenario, s.seat),
+            tool: tool_name(scenario, s.tool).to_string(),
+            attempt: s.attempt,
+            idempotency_key: idempotency_key(id.as_str(), s.step),
+            reason: s.reason.to_string(),
+        };
         StateView {
             run_id: id.to_string(),
             seq,
@@ -177,8 +209,63 @@ impl StateView {
             collections: (0..scenario.collections.len()).map(records).collect(),
             agents: (0..scenario.agents.len()).map(agent).collect(),
             metrics: state.metrics.iter().enumerate().filter_map(metric).collect(),
+            unknown_steps: run.unknown_steps().iter().map(unknown).collect(),
         }
     }
+}
+
+/// A person's words to an agent.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Words {
+    /// The agent; of several alike one by its number, such as `customer/3`.
+    #[schemars(length(min = 1, max = 200))]
+    pub(crate) agent: String,
+    /// The words.
+    #[schemars(length(min = 1, max = 100_000))]
+    pub(crate) text: String,
+}
+
+/// What became of a step of which nobody knew.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Resolved {
+    /// Whether it happened.
+    pub(crate) outcome: ResolvedAs,
+    /// What it gave; of a failed one its reason, as text; of one to be tried again nothing.
+    #[serde(default)]
+    pub(crate) result: Option<Json>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ResolvedAs {
+    /// It happened.
+    Succeeded,
+    /// It did not happen, and is not to be tried again.
+    Failed,
+    /// It did not happen, and is to be performed again, with the same key.
+    Retry,
+}
+
+impl From<ResolvedAs> for OutcomeWord {
+    fn from(outcome: ResolvedAs) -> OutcomeWord {
+        match outcome {
+            ResolvedAs::Succeeded => OutcomeWord::Succeeded,
+            ResolvedAs::Failed => OutcomeWord::Failed,
+            ResolvedAs::Retry => OutcomeWord::Retry,
+        }
+    }
+}
+
+/// How a run is replayed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Replay {
+    /// Decide everything anew and compare each canonical event, byte for byte.
+    #[serde(default)]
+    pub(crate) verify: bool,
 }
 
 /// A page of runs, newest first.

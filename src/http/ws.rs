@@ -32,7 +32,7 @@ use super::feed::Reader;
 use super::gate::{AuthContext, Bearer};
 use super::problem::Problem;
 use super::route::is_own_origin;
-use super::runs::{go_on, run_id};
+use super::runs::{go_on, run_id, tell};
 use super::wire::RunView;
 use super::{Api, ends};
 use crate::events::Told;
@@ -61,6 +61,12 @@ struct Frame {
     kind: String,
     #[serde(default)]
     reason: Option<String>,
+    /// Of `message`: to whom.
+    #[serde(default)]
+    agent: Option<String>,
+    /// Of `message`: the words.
+    #[serde(default)]
+    text: Option<String>,
     /// Of `auth`: what goes on.
     #[serde(default)]
     token: Option<String>,
@@ -394,15 +400,17 @@ async fn commanded(api: &Api, runtime: &Runtime, role: Role, run: Option<&RunId>
     let id = run.ok_or_else(elsewhere)?;
     let reason = frame.reason.unwrap_or_else(|| format!("{} over WebSocket", frame.kind));
     match frame.kind.as_str() {
-        "cancel" | "pause" | "resume" if role < Role::Operator => {
+        "cancel" | "pause" | "resume" | "message" if role < Role::Operator => {
             Err(Problem::new("forbidden", format!("this needs the role operator, and you are {role}")))
         }
         "cancel" => Ok(runtime.cancel(id, &reason).await?),
         "pause" => Ok(runtime.pause(id, &reason).await?),
         "resume" => go_on(api, runtime, id).await,
-        "approve" | "reject" | "message" | "step" | "subscribe" => {
-            Err(Problem::new("not_built", "this version does not have it"))
-        }
+        "message" => match (frame.agent, frame.text) {
+            (Some(agent), Some(text)) => tell(api, runtime, id, &agent, &text).await,
+            _ => Err(Problem::new("bad_request", "a `message` names its `agent` and says its `text`")),
+        },
+        "approve" | "reject" | "step" | "subscribe" => Err(Problem::new("not_built", "this version does not have it")),
         other => Err(Problem::new("bad_request", format!("there is no frame `{other}`"))),
     }
 }

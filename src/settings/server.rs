@@ -1,9 +1,10 @@
 //! `[http]`: where the front-end listens, and its bounds.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -32,6 +33,8 @@ pub struct ServerSettings {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Origins whose pages may read answers, beside this server's own.
     pub origins: Vec<String>,
+    /// Proxies whose word on where a request comes from is taken.
+    pub proxies: Vec<IpNet>,
 }
 
 /// One layer of `[http]`.
@@ -47,6 +50,7 @@ pub(crate) struct ServerLayer {
     rates: RatesLayer,
     tls: TlsLayer,
     cors: CorsLayer,
+    proxies: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -73,10 +77,21 @@ fn tls(env: Env<'_>, file: &TlsLayer) -> Result<Option<(PathBuf, PathBuf)>, Fail
     }
 }
 
+/// A list of the environment, with commas between, or of the file.
+fn listed(env: Env<'_>, name: &str, file: &Option<Vec<String>>) -> Vec<String> {
+    let split = |text: String| text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect();
+    env(name).map(split).or_else(|| file.clone()).unwrap_or_default()
+}
+
+fn proxies(env: Env<'_>, file: &Option<Vec<String>>) -> Result<Vec<IpNet>, Failure> {
+    let network = |text: &String| text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let wrong =
+        |text: &String| Failure::usage(format!("http.proxies names addresses and networks such as `10.0.0.0/8`, not `{text}`"));
+    listed(env, "COMMEDIA_HTTP__PROXIES", file).iter().map(|text| network(text).map_err(|_| wrong(text))).collect()
+}
+
 fn origins(env: Env<'_>, file: &CorsLayer) -> Result<Vec<String>, Failure> {
-    let listed = |text: String| text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect();
-    let origins: Vec<String> =
-        env("COMMEDIA_HTTP__CORS__ORIGINS").map(listed).or_else(|| file.origins.clone()).unwrap_or_default();
+    let origins = listed(env, "COMMEDIA_HTTP__CORS__ORIGINS", &file.origins);
     let is_one = |text: &str| {
         let place = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         place.is_some_and(|place| !place.is_empty() && place.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b)))
@@ -128,6 +143,7 @@ pub(crate) fn layered(env: Env<'_>, file: &ServerLayer, reference: &ServerLayer)
         rates: rates::layered(env, &file.rates, &reference.rates)?,
         tls: tls(env, &file.tls)?,
         origins: origins(env, &file.cors)?,
+        proxies: proxies(env, &file.proxies)?,
     })
 }
 
@@ -146,6 +162,7 @@ pub(crate) fn json_schema() -> Json {
             "certificate": {"type": "string", "default": "", "description": "The certificate, and those that vouch for it"},
             "key": {"type": "string", "default": "", "description": "Its key"},
         })),
+        "proxies": {"type": "array", "items": {"type": "string"}, "default": [], "description": "Addresses and networks of proxies in front, such as 10.0.0.0/8: the last address in X-Forwarded-For that is none of theirs is the client's"},
         "cors": section("Pages of other origins", json!({
             "origins": {"type": "array", "items": {"type": "string"}, "default": [], "description": "Origins whose pages may read answers, such as https://app.example.com"},
         })),
@@ -186,6 +203,11 @@ mod tests {
                 "http.rates.log_in is a rate such as `100/s`, `60/m` or `off`, not `often`",
             ),
             ("COMMEDIA_HTTP__TLS__KEY", "key.pem", "http.tls wants both, a certificate and its key"),
+            (
+                "COMMEDIA_HTTP__PROXIES",
+                "10.0.0.0/8, me",
+                "http.proxies names addresses and networks such as `10.0.0.0/8`, not `me`",
+            ),
             ("COMMEDIA_HTTP__CORS__ORIGINS", "*", "http.cors.origins names origins such as `https://app.example.com`, not `*`"),
         ] {
             assert!(with(name, value).expect_err(name).message.contains(words), "{name}");

@@ -37,6 +37,24 @@ fn the_verbs_act_on_a_server() {
     let told = on(&home, &server, &["tail", "@1", "--output", "jsonl"]).exits(0).lines();
     assert_eq!((text(&told[0]["type"]), told.last().map(|event| text(&event["type"]))), ("run.created", Some("run.completed")));
 
+    for arguments in [&["replay", "@1", "--verify"][..], &["why", "@1", "20"]] {
+        let (local, there) = (home.run(arguments).exits(0).out, on(&home, &server, arguments).exits(0).out);
+        assert_eq!(there, local, "{arguments:?}");
+    }
+    let words = [
+        "run",
+        "retail-season",
+        "--ask",
+        "12 weeks from 2 March, hold back a third, no markdown",
+        "--today",
+        "2026-02-25",
+        "--yes",
+        "--output",
+        "json",
+    ];
+    let (local, there) = (home.run(&words).exits(0).json(), on(&home, &server, &words).exits(0).json());
+    assert_eq!((&there["parameters"], &there["digest"]), (&local["parameters"], &local["digest"]));
+
     // A file of one's own is kept there, and run.
     let file = home.file("hello.scenario.yaml", HELLO);
     let run = on(&home, &server, &["run", &file, "--set", "who=Ann", "--output", "json"]).exits(0).json();
@@ -46,6 +64,13 @@ fn the_verbs_act_on_a_server() {
     on(&home, &server, &["pause", waiting]).exits(0);
     assert_eq!(on(&home, &server, &["show", waiting, "--output", "json"]).exits(0).json()["status"], "paused");
     on(&home, &server, &["resume", waiting]).exits(0);
+    let seq = on(&home, &server, &["tell", waiting, "sleeper", "Wake up."]).exits(0).err;
+    assert!(seq.is_empty(), "{seq}");
+    assert_eq!(
+        server.ask("GET", &format!("/api/runs/{waiting}/state"), &[], None).json()["state"]["heard"],
+        1,
+        "the words were heard, and served"
+    );
     on(&home, &server, &["cancel", waiting, "--reason", "enough"]).exits(0);
     assert_eq!(on(&home, &server, &["show", waiting, "--output", "json"]).exits(0).json()["status"], "cancelled");
 
@@ -55,7 +80,12 @@ fn the_verbs_act_on_a_server() {
         (&["run", "no-such-thing"], 3, "no-such-thing"),
         (&["run", "retail-season", "--set", "forecast_horizon_weeks=99"], 3, "forecast_horizon_weeks"),
         (&["run", "coin-shop", "--runs", "3"], 2, "`--runs` does not go with a server"),
-        (&["replay", "@1"], 2, "`replay` does not act on a server"),
+        (&["why", "@1", "99"], 2, "has no event 99"),
+        (&["tell", "@1", "sleeper", "Wake up."], 2, "has ended"),
+        (&["tell", "@1", "nobody", "Wake up."], 2, "has no agent `nobody`; it has `sleeper`"),
+        (&["resolve", "@1"], 2, "does not wait for a resolution"),
+        (&["run", "retail-season", "--ask", "12 to 14 weeks"], 3, "not confirmed"),
+        (&["store", "check"], 2, "looks after a data folder"),
         (&["user", "ls"], 2, "this server has no users"),
     ] {
         let said = on(&home, &server, arguments).exits(code);
@@ -64,7 +94,7 @@ fn the_verbs_act_on_a_server() {
     drop(server);
     let gone = home.run(&["ls", "--server", "http://127.0.0.1:1"]).exits(7);
     assert!(gone.err.contains("cannot be reached"), "{}", gone.err);
-    assert_eq!(home.run(&["ls", "--output", "jsonl"]).exits(0).lines().len(), 1, "nothing of that was done here");
+    assert_eq!(home.run(&["ls", "--output", "jsonl"]).exits(0).lines().len(), 2, "nothing of that was done here");
 }
 
 #[test]

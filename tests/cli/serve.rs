@@ -316,6 +316,26 @@ fn a_key_starts_one_run() {
     let empty = server.ask("POST", "/api/runs", &["idempotency-key:"], Some(&new));
     assert_eq!((empty.status, &empty.json()["errors"][0]["pointer"]), (400, &json!("Idempotency-Key")));
     assert_eq!(server.get("/api/runs").json()["data"].as_array().map(Vec::len), Some(2));
+
+    // What is said to a run is said once, too; a refusal is no answer to be kept.
+    let run = server.post("/api/runs", &json!({"scenario": "waiting"})).json()["run_id"].as_str().expect("an id").to_owned();
+    let tell = |server: &Server, text: &str| {
+        let body = json!({"agent": "sleeper", "text": text});
+        let reply = server.ask("POST", &format!("/api/runs/{run}/messages"), &["idempotency-key: 1"], Some(&body));
+        (reply.status, reply.header("idempotency-replayed").is_some(), reply.body)
+    };
+    let (status, replayed, first) = tell(&server, "Hello.");
+    assert_eq!((status, replayed), (200, false), "{first}");
+    signal(server.child.id(), "KILL");
+    server.child.wait().expect("it ends");
+    server = Server::start(&home, &[]);
+    assert_eq!(tell(&server, "Hello."), (200, true, first), "through a kill");
+    assert_eq!(tell(&server, "Hello again.").0, 422);
+    assert_eq!(server.get(&format!("/api/runs/{run}/state")).json()["state"]["heard"], 1);
+    let pause = |headers: &[&str]| server.ask("POST", &format!("/api/runs/{run}/pause"), headers, None).status;
+    assert_eq!((pause(&[]), pause(&["idempotency-key: 2"])), (200, 409), "it stands still already");
+    assert_eq!(server.ask("POST", &format!("/api/runs/{run}/resume"), &[], None).status, 200);
+    assert_eq!((pause(&["idempotency-key: 2"]), pause(&["idempotency-key: 2"])), (200, 200));
 }
 
 /// What the dashboard and the alerts ask for is what `/metrics` tells.

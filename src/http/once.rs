@@ -1,0 +1,79 @@
+//! What is done once, however often a client asks with the same `Idempotency-Key`: the answer is kept for a day, and given again.
+//!
+//! A refusal is not kept: nothing was done, and the same may go well later. Of an answer that carries a secret only that it was
+//! given is kept.
+
+use std::sync::Arc;
+
+use commedia_actors::once::{Kept, Once};
+use commedia_domain::id::Hash32;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use super::Api;
+use super::exchange::{Answer, Asked, Content, Handled};
+use super::problem::Problem;
+use super::route::{Keyed, Route};
+
+/// Bytes of an idempotency key.
+const KEY_LIMIT: usize = 255;
+
+fn kept(answer: &Answer, is_secret: bool) -> Option<Kept> {
+    let Content::Whole(body) = &answer.body else { return None };
+    let text = |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
+    let headers = answer.headers.iter().filter_map(text).collect();
+    Some(Kept { status: answer.status.as_u16(), headers, body: (!is_secret).then(|| body.to_vec()) })
+}
+
+fn again(kept: Kept) -> Handled {
+    let Some(body) = kept.body else {
+        let place = kept.headers.into_iter().find(|(name, _)| name == header::LOCATION.as_str());
+        let place = place.map_or_else(String::new, |(_, place)| format!(" ({place})"));
+        let what =
+            format!("this was done with the same key{place}, and is told once: remove what was made, and ask with another key");
+        return Err(Problem::new("conflict", what));
+    };
+    let mut answer = Answer::empty(StatusCode::from_u16(kept.status).map_err(Problem::internal)?);
+    answer.body = Content::Whole(body.into());
+    for (name, value) in &kept.headers {
+        answer = answer.with(HeaderName::try_from(name.as_str()).map_err(Problem::internal)?, value);
+    }
+    Ok(answer.with(HeaderName::from_static("idempotency-replayed"), "true"))
+}
+
+/// The client's key for what it asks of a route, if it brought one.
+pub(crate) fn key_of(asked: &Asked, route: &Route) -> Result<Option<Once>, Problem> {
+    let Some(key) = asked.headers.get("idempotency-key") else { return Ok(None) };
+    let fit = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= KEY_LIMIT);
+    let wrong = || Problem::header("Idempotency-Key", format!("must be 1 to {KEY_LIMIT} characters of ASCII"));
+    let (key, principal) = (fit.ok_or_else(wrong)?, asked.context.principal());
+    let place = [asked.context.workspace.as_str(), &principal, route.method.as_str(), route.path, key].join("\0");
+    let mut payload = [asked.places.join("\0"), asked.body.to_string()].join("\0").into_bytes();
+    if let Some((kind, bytes)) = &asked.raw {
+        payload.extend_from_slice(kind.as_bytes());
+        payload.extend_from_slice(bytes);
+    }
+    Ok(Some(Once { key: Hash32::of(place.as_bytes()), payload: Hash32::of(&payload) }))
+}
+
+/// What a route's handler answers, or has answered before.
+pub(crate) async fn handled(api: Arc<Api>, route: &Route, mut asked: Asked) -> Handled {
+    let once = if route.keyed == Keyed::No { None } else { key_of(&asked, route)? };
+    let Some(once) = once else { return (route.handler)(api, asked).await };
+    if route.keyed == Keyed::ByItself {
+        asked.once = Some(once);
+        return (route.handler)(api, asked).await;
+    }
+    let runtime = asked.runtime.clone();
+    let answering = runtime.answer_once(once).await?;
+    if let Some(kept) = &answering.answered {
+        return again(kept.clone());
+    }
+    let answer = (route.handler)(api, asked).await?;
+    // It is done: that it may be done again is told to whoever runs this server.
+    if let Some(kept) = kept(&answer, route.keyed == Keyed::Secret).filter(|_| answer.status.is_success())
+        && let Err(why) = answering.keep(&kept).await
+    {
+        tracing::warn!(%why, route = route.path, "an answer is not kept for its idempotency key");
+    }
+    Ok(answer)
+}

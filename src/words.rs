@@ -1,0 +1,72 @@
+//! What people say to runs, read: which agent they mean, and what became of a step.
+
+use clap::ValueEnum;
+use commedia_domain::expression::suggest;
+use commedia_domain::id::AgentIx;
+use commedia_domain::message::Seat;
+use commedia_domain::run::Run;
+use commedia_domain::step::Resolution;
+use commedia_domain::value::Value;
+
+use crate::failure::Failure;
+
+/// What became of a step of which nobody knew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutcomeWord {
+    /// It happened
+    Succeeded,
+    /// It did not happen, and is not to be tried again
+    Failed,
+    /// It did not happen, and is to be performed again, with the same key
+    Retry,
+}
+
+impl OutcomeWord {
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            OutcomeWord::Succeeded => "succeeded",
+            OutcomeWord::Failed => "failed",
+            OutcomeWord::Retry => "retry",
+        }
+    }
+}
+
+/// A resolution: an outcome, and what the step gave; of a failed one its reason.
+pub fn resolution(outcome: OutcomeWord, result: Option<Value>) -> Result<Resolution, Failure> {
+    match (outcome, result) {
+        (OutcomeWord::Succeeded, result) => Ok(Resolution::Succeeded(result.unwrap_or(Value::Null))),
+        (OutcomeWord::Failed, None) => Ok(Resolution::Failed("it failed, says the operator".into())),
+        (OutcomeWord::Failed, Some(Value::Text(reason))) => Ok(Resolution::Failed(reason)),
+        (OutcomeWord::Failed, Some(_)) => {
+            Err(Failure::usage("of a failed step, the result is the reason").help("a JSON string, such as \"no funds\""))
+        }
+        (OutcomeWord::Retry, None) => Ok(Resolution::Retry),
+        (OutcomeWord::Retry, Some(_)) => Err(Failure::usage("with `retry` there is no result yet").help("leave it out")),
+    }
+}
+
+/// The agent that a word means: `name`, or `name/3` where there are several.
+pub fn seat(run: &Run, word: &str) -> Result<Seat, Failure> {
+    let (name, number) = word.rsplit_once('/').map_or((word, None), |(name, number)| (name, Some(number)));
+    let scenario = run.scenario();
+    let Some(at) = scenario.agents.iter().position(|agent| *agent.name == *name) else {
+        let failure = Failure::usage(format!("scenario `{}` has no agent `{name}`", scenario.name));
+        let names: Vec<&str> = scenario.agents.iter().map(|agent| &*agent.name).collect();
+        return Err(failure.help(match suggest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it has `{}`", names.join("`, `")),
+        }));
+    };
+    let replicas = run.state().created.replicas.get(at).copied().unwrap_or(0);
+    let several = || format!("there are {replicas} of `{name}`, `{name}/0` to `{name}/{}`", replicas.saturating_sub(1));
+    let replica = match number {
+        None if replicas == 1 => 0,
+        None => return Err(Failure::usage(format!("which `{name}`?")).help(several())),
+        Some(number) => {
+            let found = number.parse::<u32>().ok().filter(|n| *n < replicas);
+            found.ok_or_else(|| Failure::usage(format!("there is no agent `{word}`")).help(several()))?
+        }
+    };
+    Ok(Seat { agent: AgentIx::from(at), replica })
+}
