@@ -122,6 +122,7 @@ pub(crate) fn table() -> Vec<Route> {
         get("/", "index", to!(pages::index)).undocumented().open(),
         get("/docs", "docs", to!(pages::docs)).undocumented().open(),
         get("/redoc", "redoc", to!(pages::redoc)).undocumented().open(),
+        get("/favicon.ico", "icon", to!(pages::icon)).undocumented().open(),
         get("/assets/{file}", "asset", to!(pages::assets)).undocumented().open(),
         get("/openapi.json", "openapi", to!(pages::openapi)).undocumented().open(),
         get("/schema/{kind}/v1.json", "schema", to!(pages::schema)).about("system", "The JSON Schema of a scenario, an event or the settings")

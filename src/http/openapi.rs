@@ -203,7 +203,20 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, has_users: bool) ->
     }
     if route.method == Method::POST && route.id == "create_run" {
         let link = |id: &str| json!({"operationId": id, "parameters": {"run_id": "$response.body#/run_id"}});
-        let linked = ["get_run", "get_events", "get_result", "cancel_run", "pause_run", "resume_run", "delete_run"];
+        let linked = [
+            "get_run",
+            "get_events",
+            "get_state",
+            "get_transcript",
+            "get_result",
+            "replay_run",
+            "tell_agent",
+            "cancel_run",
+            "pause_run",
+            "resume_run",
+            "release_run",
+            "delete_run",
+        ];
         let links: Map<String, Json> = linked.iter().map(|id| ((*id).to_owned(), link(id))).collect();
         operation["responses"]["201"]["links"] = Json::Object(links);
         let waits = json!({"name": "Prefer", "in": "header", "required": false, "schema": {"type": "string"},
@@ -244,7 +257,7 @@ fn in_query(query: &InQuery) -> Json {
         Kind::Whole(from, to) => json!({"type": "integer", "minimum": from, "maximum": to}),
         Kind::OneOf(words) => json!({"type": "string", "enum": words}),
         Kind::Run => json!({"type": "string", "pattern": RUN_ID}),
-        Kind::Text(most) => json!({"type": "string", "minLength": 1, "maxLength": most}),
+        Kind::Text(most) => json!({"type": "string", "minLength": 1, "maxLength": most, "pattern": r"^[^\u0000]*$"}),
     };
     json!({"name": query.name, "in": "query", "required": false, "description": query.about, "schema": schema})
 }

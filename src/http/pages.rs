@@ -89,6 +89,11 @@ pub(crate) async fn setup(_: Arc<Api>, _: Asked) -> Handled {
     ))
 }
 
+/// Browsers ask for an icon; there is none, and they need not ask again today.
+pub(crate) async fn icon(_: Arc<Api>, _: Asked) -> Handled {
+    Ok(Answer::empty(StatusCode::NO_CONTENT).with(header::CACHE_CONTROL, "max-age=86400"))
+}
+
 /// What the pages load.
 pub(crate) async fn assets(_: Arc<Api>, asked: Asked) -> Handled {
     match asked.places.first().map(String::as_str) {
