@@ -37,7 +37,7 @@ use commedia_domain::identity::Role::{Admin, Owner, Viewer};
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -67,6 +67,8 @@ macro_rules! to {
     };
 }
 
+/// Whole runs that are folded at once for somebody who asks: it takes a core each.
+const FOLDING: usize = 2;
 /// How often what is kept for a while is looked through.
 const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Interrupted runs that are read at once when the server starts.
@@ -273,6 +275,8 @@ pub(crate) struct Api {
     pub(crate) routes: Routes,
     /// The API's document and its tag.
     pub(crate) document: (Bytes, String),
+    /// Whole runs that are folded at once for somebody who asks.
+    pub(crate) folding: Semaphore,
     /// Whether the server ends: streams end then.
     pub(crate) closing: watch::Sender<bool>,
     /// Requests so far, and what tells this process from others.
@@ -293,10 +297,25 @@ impl Api {
         let process = RandomState::new().hash_one(std::process::id());
         let closing = watch::Sender::new(false);
         let (packs, feeds) = (Packs::default(), Feeds::default());
-        let (document, requests) = ((document.into(), tag), AtomicU64::new(0));
+        let (document, requests, folding) = ((document.into(), tag), AtomicU64::new(0), Semaphore::new(FOLDING));
         let rates = Arc::new(if gate.has_users() { Rates::new(&settings.http.rates) } else { Rates::none() });
         let gate = Box::new(gate);
-        Ok(Api { instance, gate, rates, settings, model, packs, feeds, limits, routes, document, closing, requests, process })
+        Ok(Api {
+            instance,
+            gate,
+            rates,
+            settings,
+            model,
+            packs,
+            feeds,
+            limits,
+            routes,
+            document,
+            folding,
+            closing,
+            requests,
+            process,
+        })
     }
 
     /// How long somebody is let in yet, where that ends.

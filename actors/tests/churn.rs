@@ -21,8 +21,12 @@ fn on_disk(dir: &std::path::Path) -> u64 {
     store_support::files(dir).iter().map(|path| std::fs::metadata(path).map_or(0, |about| about.blocks() * 512)).sum()
 }
 
+/// What a process holds is looked at: one after the other.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test(flavor = "multi_thread")]
 async fn room_comes_back() {
+    let _alone = ALONE.lock().await;
     for engine in ENGINES {
         let dir = tempfile::tempdir().unwrap();
         let options =
@@ -111,6 +115,7 @@ fn held(dir: &std::path::Path) -> Option<Held> {
 /// `COMMEDIA_CHURN_SECONDS`: how long on each engine (3).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_grows_while_runs_come_and_go() {
+    let _alone = ALONE.lock().await;
     // Crashes that were asked for are not told, thousands of times.
     std::panic::set_hook(Box::new(|info| {
         if !info.payload_as_str().is_some_and(|words| words.starts_with(commedia_actors::agent::INJECTED)) {

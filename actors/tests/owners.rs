@@ -234,10 +234,13 @@ async fn a_stop_does_not_wait_for_a_model() {
 async fn a_stop_waits_for_a_stuck_store_as_long_as_it_may() {
     let engine = Faulty::new();
     let store = engine.open(Options::default()).await;
-    let options = RuntimeOptions { drain: Duration::from_millis(50), ..options(&Gated::new(3)) };
+    let model = Gated::new(0);
+    let options = RuntimeOptions { drain: Duration::from_millis(50), ..options(&model) };
     let runtime = Runtime::open_on(store, options).await.expect("opens");
     let handle = start(&runtime, DIARY, 1).await;
     engine.set_gate(false);
+    // Whether what began the run is through or not: its model's answer is to be written.
+    model.0.add_permits(3);
     engine.until_waiting().await;
     let why = runtime.shutdown().await.expect_err("the store does not answer");
     assert!(why.contains("not everything has stopped within 0.05 s"), "{why}");

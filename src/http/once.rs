@@ -8,11 +8,12 @@ use std::sync::Arc;
 use commedia_actors::once::{Kept, Once};
 use commedia_domain::id::Hash32;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use tracing::Instrument;
 
 use super::Api;
 use super::exchange::{Answer, Asked, Content, Handled};
 use super::problem::Problem;
-use super::route::{Keyed, Route};
+use super::route::{Handler, Keyed, Route};
 
 /// Bytes of an idempotency key.
 const KEY_LIMIT: usize = 255;
@@ -63,17 +64,24 @@ pub(crate) async fn handled(api: Arc<Api>, route: &Route, mut asked: Asked) -> H
         asked.once = Some(once);
         return (route.handler)(api, asked).await;
     }
+    let (handler, path, is_secret) = (route.handler, route.path, route.keyed == Keyed::Secret);
+    // Whoever asks may go before the answer, and ask again: what has begun comes to its end all the same.
+    let answered = tokio::spawn(answered(api, handler, path, is_secret, asked, once).in_current_span());
+    answered.await.map_err(Problem::internal)?
+}
+
+async fn answered(api: Arc<Api>, handler: Handler, path: &'static str, is_secret: bool, asked: Asked, once: Once) -> Handled {
     let runtime = asked.runtime.clone();
     let answering = runtime.answer_once(once).await?;
     if let Some(kept) = &answering.answered {
         return again(kept.clone());
     }
-    let answer = (route.handler)(api, asked).await?;
+    let answer = handler(api, asked).await?;
     // It is done: that it may be done again is told to whoever runs this server.
-    if let Some(kept) = kept(&answer, route.keyed == Keyed::Secret).filter(|_| answer.status.is_success())
+    if let Some(kept) = kept(&answer, is_secret).filter(|_| answer.status.is_success())
         && let Err(why) = answering.keep(&kept).await
     {
-        tracing::warn!(%why, route = route.path, "an answer is not kept for its idempotency key");
+        tracing::warn!(%why, route = path, "an answer is not kept for its idempotency key");
     }
     Ok(answer)
 }

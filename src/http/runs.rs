@@ -227,25 +227,41 @@ pub(crate) async fn resolve(api: Arc<Api>, mut asked: Asked) -> Handled {
     Ok(done(&id, asked.runtime.resolve(&id, step, resolution).await?))
 }
 
+/// Folds whole runs where it holds up nobody: on a thread of its own, few at once.
+async fn folded<T, F>(api: &Api, fold: F) -> Result<T, Problem>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Problem>> + Send + 'static,
+{
+    let _turn = api.folding.acquire().await.map_err(Problem::internal)?;
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(fold)).await.map_err(Problem::internal)?
+}
+
 /// A run folded from its log; with `verify` decided anew, too.
-pub(crate) async fn replay(_: Arc<Api>, mut asked: Asked) -> Handled {
+pub(crate) async fn replay(api: Arc<Api>, mut asked: Asked) -> Handled {
     let (id, replay) = (run_id(&asked)?, asked.body::<Replay>()?);
-    let verified = if replay.verify { Some(asked.runtime.verify(&id).await?) } else { None };
-    let loaded = asked.runtime.load(&id).await?;
-    if verified.as_ref().is_some_and(|verified| verified.events != loaded.head.seq) {
-        return Err(Problem::new("conflict", "the run goes on while it is compared: wait for its end, or pause it"));
-    }
-    Ok(Answer::json(&Object::of(report::replayed_json(&loaded, verified.as_ref()))))
+    let replayed = folded(&api, async move {
+        let verified = if replay.verify { Some(asked.runtime.verify(&id).await?) } else { None };
+        let loaded = asked.runtime.load(&id).await?;
+        if verified.as_ref().is_some_and(|verified| verified.events != loaded.head.seq) {
+            return Err(Problem::new("conflict", "the run goes on while it is compared: wait for its end, or pause it"));
+        }
+        Ok(report::replayed_json(&loaded, verified.as_ref()))
+    });
+    Ok(Answer::json(&Object::of(replayed.await?)))
 }
 
 /// The chain of causes behind an event.
-pub(crate) async fn why(_: Arc<Api>, asked: Asked) -> Handled {
+pub(crate) async fn why(api: Arc<Api>, asked: Asked) -> Handled {
     let (id, seq) = (run_id(&asked)?, asked.place(1).parse::<u64>().ok());
-    let loaded = asked.runtime.load(&id).await?;
-    let events = asked.runtime.events(&id, 1).await?;
-    let told = seq.and_then(|seq| causes::told(&id, loaded.run.scenario(), &events, seq));
-    let told = told.ok_or_else(|| Problem::not_found(format!("the run has no event {}", asked.place(1))))?;
-    Ok(Answer::json(&Object::of(told)))
+    let told = folded(&api, async move {
+        let loaded = asked.runtime.load(&id).await?;
+        let events = asked.runtime.events(&id, 1).await?;
+        let told = seq.and_then(|seq| causes::told(&id, loaded.run.scenario(), &events, seq));
+        told.ok_or_else(|| Problem::not_found(format!("the run has no event {}", asked.place(1))))
+    });
+    Ok(Answer::json(&Object::of(told.await?)))
 }
 
 /// An example of a run to be started.

@@ -331,7 +331,16 @@ fn a_key_starts_one_run() {
     server = Server::start(&home, &[]);
     assert_eq!(tell(&server, "Hello."), (200, true, first), "through a kill");
     assert_eq!(tell(&server, "Hello again.").0, 422);
-    assert_eq!(server.get(&format!("/api/runs/{run}/state")).json()["state"]["heard"], 1);
+    // Whoever goes before the answer and asks again has said it once.
+    let body = json!({"agent": "sleeper", "text": "Hello?"}).to_string();
+    let head = format!("POST /api/runs/{run}/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
+    let request = format!("{head}connection: close\r\nidempotency-key: 3\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    for _ in 0..5 {
+        let mut gone = std::net::TcpStream::connect(&server.address).expect("connects");
+        gone.write_all(request.as_bytes()).expect("is sent");
+    }
+    assert_eq!(server.say(request.as_bytes()).status, 200);
+    assert_eq!(server.get(&format!("/api/runs/{run}/state")).json()["state"]["heard"], 2);
     let pause = |headers: &[&str]| server.ask("POST", &format!("/api/runs/{run}/pause"), headers, None).status;
     assert_eq!((pause(&[]), pause(&["idempotency-key: 2"])), (200, 409), "it stands still already");
     assert_eq!(server.ask("POST", &format!("/api/runs/{run}/resume"), &[], None).status, 200);
@@ -370,13 +379,23 @@ fn commands_reach_a_run_over_both_doors() {
     let run = |path: &str| format!("/api/runs/{id}{path}");
     let paused = server.post(&run("/pause"), &json!({"reason": "lunch"}));
     assert_eq!(paused.status, 200, "{}", paused.body);
-    assert_eq!(server.get(&run("")).json()["status"], "paused");
-    assert_eq!(server.post(&run("/resume"), &json!({})).status, 200);
+    let stands = server.get(&run(""));
+    assert_eq!(stands.json()["status"], "paused");
+    let resume = |tag: &str| server.ask("POST", &run("/resume"), &[&format!("if-match: {tag}")], None).status;
+    assert_eq!((resume("\"1\""), resume(stands.header("etag").expect("a tag"))), (412, 200), "as it is, and not as it was");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let frames = runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(&server.address).await.expect("a connection");
         let (mut socket, _) = client_async(format!("ws://{}/ws/{id}", server.address), stream).await.expect("a WebSocket");
-        for frame in ["{", r#"{"id": 1, "type": "ping"}"#, r#"{"id": 2, "type": "approve"}"#, r#"{"id": 3, "type": "dance"}"#] {
+        for frame in [
+            "{",
+            r#"{"id": 1, "type": "ping"}"#,
+            r#"{"id": 2, "type": "approve"}"#,
+            r#"{"id": 3, "type": "dance"}"#,
+            r#"{"id": 5, "type": "message", "agent": "sleeper", "text": "Hello."}"#,
+            r#"{"id": 6, "type": "message", "agent": "nobody", "text": "Hello."}"#,
+            r#"{"id": 7, "type": "message"}"#,
+        ] {
             socket.send(Message::text(frame)).await.expect("sent");
         }
         socket.send(Message::text(r#"{"id": 4, "type": "cancel", "reason": "enough"}"#)).await.expect("sent");
@@ -392,9 +411,17 @@ fn commands_reach_a_run_over_both_doors() {
     });
     let kinds = |kind: &str| frames.iter().filter(|f| f["type"] == kind).cloned().collect::<Vec<_>>();
     assert_eq!((&frames[0]["type"], &frames[1]["type"]), (&json!("hello"), &json!("snapshot")));
-    assert_eq!((kinds("pong")[0]["id"].as_u64(), kinds("ack")[0]["id"].as_u64()), (Some(1), Some(4)));
+    let acknowledged: Vec<Json> = kinds("ack").into_iter().map(|frame| frame["id"].clone()).collect();
+    assert_eq!((kinds("pong")[0]["id"].as_u64(), acknowledged), (Some(1), vec![json!(5), json!(4)]));
+    assert_eq!(server.get(&run("/state")).json()["state"]["heard"], 1);
     let refused: Vec<(Json, Json)> = kinds("error").into_iter().map(|f| (f["id"].clone(), f["code"].clone())).collect();
-    let expect = [(Json::Null, "bad_request"), (json!(2), "not_built"), (json!(3), "bad_request")];
+    let expect = [
+        (Json::Null, "bad_request"),
+        (json!(2), "not_built"),
+        (json!(3), "bad_request"),
+        (json!(6), "conflict"),
+        (json!(7), "bad_request"),
+    ];
     assert_eq!(refused, expect.map(|(id, code)| (id, json!(code))));
     let last = kinds("run_status").pop().expect("a status");
     assert_eq!((&last["status"], &frames[frames.len() - 1]), (&json!("cancelled"), &json!({"type": "close", "code": 1000})));
