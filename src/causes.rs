@@ -1,7 +1,7 @@
 //! The chain of causes behind an event: the message it came of, who sent that, and so on back to where the run began.
 //! Read from the log alone, by folding it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use commedia_actors::log::StoredEvent;
@@ -55,10 +55,12 @@ pub fn chain(scenario: &Arc<Scenario>, events: &[StoredEvent], seq: u64) -> Opti
 pub fn told(id: &RunId, scenario: &Arc<Scenario>, events: &[StoredEvent], seq: u64) -> Option<Json> {
     let links = chain(scenario, events, seq)?;
     let mut teller = Teller::new(id.clone(), scenario.clone());
-    let told: Vec<Told> = events.iter().take_while(|e| e.seq <= seq).map(|e| teller.stored(e)).collect();
+    let wanted: BTreeSet<u64> = links.iter().map(|link| link.seq).chain([seq]).collect();
+    let each = events.iter().take_while(|e| e.seq <= seq).map(|e| (e.seq, teller.stored(e)));
+    let told: BTreeMap<u64, Told> = each.filter(|(at, _)| wanted.contains(at)).collect();
     let steps = std::iter::once((seq, None)).chain(links.iter().map(|link| (link.seq, Some(link.how.as_str()))));
     let row = |(seq, how): (u64, Option<&str>)| {
-        let event = told.iter().find(|t| t.seq == seq)?;
+        let event = told.get(&seq)?;
         Some(json!({"because": how, "line": event.line(), "event": event.to_json()}))
     };
     Some(

@@ -37,7 +37,7 @@ use commedia_domain::identity::Role::{Admin, Owner, Viewer};
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -48,6 +48,7 @@ use self::feed::Feeds;
 use self::gate::AuthContext;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::listener::listen;
+use self::problem::Problem;
 use self::rates::Rates;
 use self::route::{InQuery, Keyed, Kind, Route, Routes};
 use self::scenarios::Packs;
@@ -151,7 +152,7 @@ pub(crate) fn table() -> Vec<Route> {
             .raw(scenarios::KINDS).content(200, "It is kept already", vec![("application/json", Some(|g| g.subschema_for::<ScenarioView>()))], &["ETag", "Location"])
             .content(201, "A new version", vec![("application/json", Some(|g| g.subschema_for::<ScenarioView>()))], &["ETag", "Location"]).fails(&["conflict", "uncompiled", "precondition_failed"]),
         delete("/api/scenarios/{name}", "delete_scenario", to!(scenarios::remove)).about("scenarios", "Forget a name; runs of it go on")
-            .content(204, "It means nothing any more", vec![], &[]).fails(&["not_found", "conflict"]),
+            .content(204, "It means nothing any more", vec![], &[]).fails(&["not_found", "conflict", "precondition_failed"]),
         get("/api/scenarios/{name}/versions", "list_versions", to!(scenarios::versions)).about("scenarios", "All versions of a scenario, the newest first")
             .gives::<VersionsPage>(200, "All of them").fails(&["not_found"]),
         get("/api/scenarios/{name}/openapi.json", "get_scenario_openapi", to!(scenarios::document)).about("scenarios", "A document of the API in which runs are of this scenario")
@@ -192,9 +193,9 @@ pub(crate) fn table() -> Vec<Route> {
         post("/api/runs/{run_id}/steps/{step_id}/resolution", "resolve_step", to!(runs::resolve)).about("runs", "Say what became of a step of which nobody knows; the run goes on")
             .takes::<Resolved>(|| json!({"outcome": "succeeded", "result": "paid"})).gives::<Done>(200, "It goes on").fails(&["not_found", "conflict", "busy", "precondition_failed"]),
         post("/api/runs/{run_id}/replay", "replay_run", to!(runs::replay)).keyed(Keyed::No).needs(Viewer).about("runs", "Fold a run from its log; with `verify` decide everything anew: no calls")
-            .may_take::<Replay>(|| json!({"verify": true})).gives::<Object>(200, "As `commedia replay --output json` prints it").fails(&["not_found", "conflict"]),
+            .may_take::<Replay>(|| json!({"verify": true})).gives::<Object>(200, "As `commedia replay --output json` prints it").fails(&["not_found", "conflict", "busy"]),
         get("/api/runs/{run_id}/events/{seq}/causes", "get_causes", to!(runs::why)).about("runs", "The chain of causes behind an event")
-            .gives::<Object>(200, "As `commedia why --output json` prints it").fails(&["not_found"]),
+            .gives::<Object>(200, "As `commedia why --output json` prints it").fails(&["not_found", "conflict", "busy"]),
         get("/api/events", "follow_workspace", to!(feed::events)).about("runs", "What happens in all runs of the workspace, as it comes (Accept)").query(IN_FEED)
             .content(200, "Frames as a WebSocket has them, each with its `cursor`", vec![("text/event-stream", None), ("application/x-ndjson", None)], &[]),
         get("/ws/events", "follow_workspace_ws", to!(ws::workspace)).query(IN_FEED_WS).undocumented(),
@@ -276,7 +277,9 @@ pub(crate) struct Api {
     /// The API's document and its tag.
     pub(crate) document: (Bytes, String),
     /// Whole runs that are folded at once for somebody who asks.
-    pub(crate) folding: Semaphore,
+    pub(crate) folding: Arc<Semaphore>,
+    /// Requests that are answered whether whoever asked has gone or not.
+    detached: Arc<Semaphore>,
     /// Whether the server ends: streams end then.
     pub(crate) closing: watch::Sender<bool>,
     /// Requests so far, and what tells this process from others.
@@ -297,7 +300,8 @@ impl Api {
         let process = RandomState::new().hash_one(std::process::id());
         let closing = watch::Sender::new(false);
         let (packs, feeds) = (Packs::default(), Feeds::default());
-        let (document, requests, folding) = ((document.into(), tag), AtomicU64::new(0), Semaphore::new(FOLDING));
+        let (document, requests, folding) = ((document.into(), tag), AtomicU64::new(0), Arc::new(Semaphore::new(FOLDING)));
+        let detached = Arc::new(Semaphore::new(settings.http.max_connections));
         let rates = Arc::new(if gate.has_users() { Rates::new(&settings.http.rates) } else { Rates::none() });
         let gate = Box::new(gate);
         Ok(Api {
@@ -312,6 +316,7 @@ impl Api {
             routes,
             document,
             folding,
+            detached,
             closing,
             requests,
             process,
@@ -322,6 +327,12 @@ impl Api {
     pub(crate) fn left_of(&self, context: &AuthContext) -> Option<Duration> {
         let left = context.expires_ms?.saturating_sub(self.settings.clock.now_ms());
         Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)) + Duration::from_millis(1))
+    }
+
+    /// The right to work on when whoever asked has gone; there are as many as connections.
+    pub(crate) fn detached(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let busy = |_| Problem::new("busy", "too many requests with keys are being answered").after(1);
+        self.detached.clone().try_acquire_owned().map_err(busy)
     }
 
     /// An id for a request that brought none.

@@ -10,6 +10,9 @@ use commedia_domain::value::Value;
 
 use crate::failure::Failure;
 
+/// Characters of a reason: it stands in an event, beside which nothing longer is kept.
+pub const MAX_REASON: usize = 1000;
+
 /// What became of a step of which nobody knew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutcomeWord {
@@ -37,7 +40,12 @@ pub fn resolution(outcome: OutcomeWord, result: Option<Value>) -> Result<Resolut
     match (outcome, result) {
         (OutcomeWord::Succeeded, result) => Ok(Resolution::Succeeded(result.unwrap_or(Value::Null))),
         (OutcomeWord::Failed, None) => Ok(Resolution::Failed("it failed, says the operator".into())),
-        (OutcomeWord::Failed, Some(Value::Text(reason))) => Ok(Resolution::Failed(reason)),
+        (OutcomeWord::Failed, Some(Value::Text(reason))) if reason.chars().count() <= MAX_REASON => {
+            Ok(Resolution::Failed(reason))
+        }
+        (OutcomeWord::Failed, Some(Value::Text(_))) => {
+            Err(Failure::usage(format!("a reason has at most {MAX_REASON} characters")).help("say where more of it is"))
+        }
         (OutcomeWord::Failed, Some(_)) => {
             Err(Failure::usage("of a failed step, the result is the reason").help("a JSON string, such as \"no funds\""))
         }

@@ -214,11 +214,15 @@ impl Runtime {
     }
 
     /// The name means nothing any more; runs of it go on.
-    pub async fn remove_scenario(&self, name: &str) -> Result<(), CatalogueError> {
+    pub async fn remove_scenario(&self, name: &str, may: impl Fn(&Version) -> bool) -> Result<(), CatalogueError> {
         loop {
             let named = self.named(name).await?;
-            if named.newest().is_none() {
-                return Err(CatalogueError::Unknown(name.chars().take(64).collect()));
+            match named.newest() {
+                None => return Err(CatalogueError::Unknown(name.chars().take(64).collect())),
+                Some(newest) if !may(newest) => {
+                    return Err(CatalogueError::Changed { name: name.into(), version: newest.number });
+                }
+                Some(_) => {}
             }
             if let Some(head) = self.append_name(&named, &NameEvent::Removed, self.shared.clock.now_ms()).await? {
                 let next = Named { head, removed: true, ..Named::clone(&named) };

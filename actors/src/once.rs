@@ -121,12 +121,9 @@ impl Runtime {
         let created = self.admitted(&scenario, &input)?;
         // Whoever asks at the same moment waits until the run is durable.
         let _turn = self.shared.keys.alone(&once.key).await;
-        let id = match self.receipt(&once).await? {
-            Some(receipt) => {
-                let run =
-                    RunKey::try_from(receipt.as_slice()).map_err(|_| LoadError::Stopped("a receipt names no run".into()))?;
-                RunId::of_key(run)
-            }
+        let id = match self.run_of(&once).await? {
+            Some((id, true)) => return Ok(Started::Known(id)),
+            Some((id, false)) => id,
             None => {
                 let id = RunId::new();
                 self.keep_receipt(&once, &id.key()).await?;
@@ -134,15 +131,31 @@ impl Runtime {
             }
         };
         let scoped = self.scoped(&id);
-        let stream = run_stream(&scoped).map_err(|_| LoadError::Unknown(id.to_string()))?;
-        if self.shared.store.head(&stream).await.map_err(LoadError::from)? != Head::START {
-            return Ok(Started::Known(id));
-        }
         if self.shared.registry.get(&scoped).is_some() {
             // Whoever asked first has gone, and the run is not durable yet.
             return Err(StartError::Live(id).into());
         }
         Ok(Started::New(self.start_as(id, scenario, created, start).await?))
+    }
+
+    /// The run that was started with a key, if it is there.
+    pub async fn started_once(&self, once: &Once) -> Result<Option<RunId>, OnceError> {
+        let _turn = self.shared.keys.alone(&once.key).await;
+        Ok(self.run_of(once).await?.filter(|(_, is_there)| *is_there).map(|(id, _)| id))
+    }
+
+    /// The run of a key's receipt, and whether it is durable; one that was deleted is unknown.
+    async fn run_of(&self, once: &Once) -> Result<Option<(RunId, bool)>, OnceError> {
+        let Some(receipt) = self.receipt(once).await? else { return Ok(None) };
+        let key = RunKey::try_from(receipt.as_slice()).map_err(|_| LoadError::Stopped("a receipt names no run".into()))?;
+        let id = RunId::of_key(key);
+        let (store, unknown) = (&self.shared.store, || LoadError::Unknown(id.to_string()));
+        let stream = run_stream(&self.scoped(&id)).map_err(|_| unknown())?;
+        if store.is_deleted(&stream).await.map_err(LoadError::from)? {
+            return Err(unknown().into());
+        }
+        let is_there = store.head(&stream).await.map_err(LoadError::from)? != Head::START;
+        Ok(Some((id, is_there)))
     }
 
     /// The turn to answer what is asked with a key, and what was answered before.

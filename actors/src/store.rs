@@ -421,6 +421,12 @@ impl Store {
         self.read_with(move |shared| shared.reader.head(&stream)).await
     }
 
+    /// Whether a stream was deleted.
+    pub async fn is_deleted(&self, stream: &StreamId) -> Result<bool, ReadError> {
+        let stream = stream.clone();
+        self.read_with(move |shared| shared.reader.opened().is_gone(&stream)).await
+    }
+
     /// What was last written beside an append of a stream: a projection, never an authority.
     pub async fn meta(&self, stream: &StreamId) -> Result<Option<Vec<u8>>, ReadError> {
         let stream = stream.clone();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use commedia_actors::once::{Kept, Once};
 use commedia_domain::id::Hash32;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde_json::Value as Json;
 use tracing::Instrument;
 
 use super::Api;
@@ -48,12 +49,23 @@ pub(crate) fn key_of(asked: &Asked, route: &Route) -> Result<Option<Once>, Probl
     let wrong = || Problem::header("Idempotency-Key", format!("must be 1 to {KEY_LIMIT} characters of ASCII"));
     let (key, principal) = (fit.ok_or_else(wrong)?, asked.context.principal());
     let place = [asked.context.workspace.as_str(), &principal, route.method.as_str(), route.path, key].join("\0");
-    let mut payload = [asked.places.join("\0"), asked.body.to_string()].join("\0").into_bytes();
+    let mut payload = [asked.places.join("\0"), told(&asked.body)].join("\0").into_bytes();
     if let Some((kind, bytes)) = &asked.raw {
         payload.extend_from_slice(kind.as_bytes());
         payload.extend_from_slice(bytes);
     }
     Ok(Some(Once { key: Hash32::of(place.as_bytes()), payload: Hash32::of(&payload) }))
+}
+
+/// What a body says, without a password: of that not even a quick hash is kept.
+fn told(body: &Json) -> String {
+    match body {
+        Json::Object(fields) => {
+            let told = fields.iter().filter(|(name, _)| *name != "password");
+            Json::Object(told.map(|(name, value)| (name.clone(), value.clone())).collect()).to_string()
+        }
+        other => other.to_string(),
+    }
 }
 
 /// What a route's handler answers, or has answered before.
@@ -66,8 +78,12 @@ pub(crate) async fn handled(api: Arc<Api>, route: &Route, mut asked: Asked) -> H
     }
     let (handler, path, is_secret) = (route.handler, route.path, route.keyed == Keyed::Secret);
     // Whoever asks may go before the answer, and ask again: what has begun comes to its end all the same.
-    let answered = tokio::spawn(answered(api, handler, path, is_secret, asked, once).in_current_span());
-    answered.await.map_err(Problem::internal)?
+    let place = api.detached()?;
+    let answering = async move {
+        let _place = place;
+        answered(api, handler, path, is_secret, asked, once).await
+    };
+    tokio::spawn(answering.in_current_span()).await.map_err(Problem::internal)?
 }
 
 async fn answered(api: Arc<Api>, handler: Handler, path: &'static str, is_secret: bool, asked: Asked, once: Once) -> Handled {
@@ -84,4 +100,18 @@ async fn answered(api: Arc<Api>, handler: Handler, path: &'static str, is_secret
         tracing::warn!(%why, route = path, "an answer is not kept for its idempotency key");
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_a_password_not_even_a_hash_is_kept() {
+        let body = |password: &str| json!({"email": "ann@x.org", "password": password, "role": "viewer"});
+        assert_eq!(told(&body("correct horse")), told(&body("battery")));
+        assert_ne!(told(&body("battery")), told(&json!({"email": "bob@x.org", "role": "viewer"})));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 /// The client's address: from the connection back through the proxies, the first that is none of them. A word that is no address
@@ -12,10 +12,10 @@ pub(crate) fn client(connection: IpAddr, headers: &HeaderMap, proxies: &[IpNet])
     if !is_proxy(&connection) {
         return connection;
     }
-    let named: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
+    let named: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
     let mut client = connection;
-    for word in named.iter().rev().flat_map(|list| list.rsplit(',')) {
-        match address(word.trim()) {
+    for word in named.iter().rev().flat_map(|list| list.rsplit(|byte| *byte == b',')) {
+        match std::str::from_utf8(word).ok().and_then(|word| address(word.trim())) {
             Some(address) => client = address,
             None => break,
         }
@@ -39,10 +39,12 @@ mod tests {
     #[test]
     fn only_proxies_that_are_named_say_where_a_request_comes_from() {
         let proxies: Vec<IpNet> = ["10.0.0.0/8", "::1/128"].map(|text| text.parse().expect("a network")).into();
-        let check = |connection: &str, forwarded: &[&'static str], expect: &str| {
+        let check = |connection: &str, forwarded: &[&str], expect: &str| {
             let mut headers = HeaderMap::new();
             for value in forwarded {
-                headers.append("x-forwarded-for", value.parse().expect("a header"));
+                // `?` stands for a byte that is no text.
+                let bytes: Vec<u8> = value.bytes().map(|b| if b == b'?' { 0xe9 } else { b }).collect();
+                headers.append("x-forwarded-for", HeaderValue::from_bytes(&bytes).expect("a header"));
             }
             let found = client(connection.parse().expect("an address"), &headers, &proxies);
             assert_eq!(found.to_string(), expect, "{connection} {forwarded:?}");
@@ -57,5 +59,7 @@ mod tests {
         check("::ffff:10.0.0.1", &["1.1.1.1"], "1.1.1.1");
         check("10.0.0.1", &["1.1.1.1, unknown, 10.0.0.2"], "10.0.0.2");
         check("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3");
+        check("10.0.0.1", &["?, 1.2.3.4"], "1.2.3.4");
+        check("10.0.0.1", &["1.2.3.4, ?"], "10.0.0.1");
     }
 }

@@ -10,6 +10,7 @@ use commedia_domain::run::RunInput;
 use commedia_domain::value::Value;
 use http::{HeaderName, StatusCode, header};
 use serde_json::json;
+use tracing::Instrument;
 
 use super::Api;
 use super::exchange::{Answer, Asked, Handled};
@@ -24,6 +25,10 @@ use crate::words;
 
 /// Runs on a page that says nothing else.
 const PAGE: u64 = 50;
+/// Events of a run that is folded as a whole.
+const FOLDED_EVENTS: u64 = 200_000;
+/// How long that waits for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
 /// Seconds that `Prefer: wait` waits at most.
 const LONGEST_WAIT: u64 = 60;
 
@@ -34,11 +39,14 @@ pub(crate) fn run_id(asked: &Asked) -> Result<RunId, Problem> {
 }
 
 pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
-    let once = asked.once;
-    if once.is_none() {
-        // A refusal is cheap. With a key the run may be there already.
-        asked.runtime.room().map_err(Problem::busy)?;
+    let wait = prefers_wait(&asked);
+    if let Some(once) = asked.once
+        && let Some(id) = asked.runtime.started_once(&once).await?
+    {
+        return Ok(created(&asked, &id).await?.with(HeaderName::from_static("idempotency-replayed"), "true"));
     }
+    // A refusal is cheap.
+    asked.runtime.room().map_err(Problem::busy)?;
     let new: NewRun = asked.body()?;
     let (_, scenario) = find(&api, &asked.runtime, &new.scenario).await?;
     let offline = new.model.as_deref() == Some("offline");
@@ -54,30 +62,33 @@ pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
     let input = RunInput { params, seed: new.seed, now, models: bound.models };
     // It is durable before it is answered.
     let start = StartOptions { stored: true, ..StartOptions::default() };
-    let started = match once {
-        Some(once) => asked.runtime.start_once(once, scenario, input, start).await?,
+    let started = match asked.once {
+        Some(once) => {
+            let (runtime, place) = (asked.runtime.clone(), api.detached()?);
+            let starting = async move {
+                let _place = place;
+                runtime.start_once(once, scenario, input, start).await
+            };
+            // Whoever asks may go before the answer, and ask again.
+            tokio::spawn(starting.in_current_span()).await.map_err(Problem::internal)??
+        }
         None => Started::New(asked.runtime.start_run(scenario, input, start).await?),
     };
-    let wait = prefers_wait(&asked);
-    let (id, again) = match started {
-        Started::Known(id) => (id, true),
+    match started {
+        Started::Known(id) => Ok(created(&asked, &id).await?.with(HeaderName::from_static("idempotency-replayed"), "true")),
         Started::New(handle) => {
             let id = handle.id.clone();
-            if let Some(seconds) = wait {
-                drop(tokio::time::timeout(Duration::from_secs(seconds), handle.done()).await);
-            }
-            (id, false)
+            let Some(seconds) = wait else { return created(&asked, &id).await };
+            drop(tokio::time::timeout(Duration::from_secs(seconds), handle.done()).await);
+            let applied = format!("wait={seconds}");
+            Ok(created(&asked, &id).await?.with(HeaderName::from_static("preference-applied"), &applied))
         }
-    };
-    let view = RunView::from(asked.runtime.summary(&id).await?);
-    let mut answer = Answer::json(&view).status(StatusCode::CREATED).with(header::LOCATION, &format!("/api/runs/{id}"));
-    if again {
-        answer = answer.with(HeaderName::from_static("idempotency-replayed"), "true");
     }
-    if let Some(seconds) = wait.filter(|_| !again) {
-        answer = answer.with(HeaderName::from_static("preference-applied"), &format!("wait={seconds}"));
-    }
-    Ok(answer)
+}
+
+async fn created(asked: &Asked, id: &RunId) -> Handled {
+    let view = RunView::from(asked.runtime.summary(id).await?);
+    Ok(Answer::json(&view).status(StatusCode::CREATED).with(header::LOCATION, &format!("/api/runs/{id}")))
 }
 
 /// The seconds of `Prefer: wait=N`.
@@ -193,6 +204,10 @@ pub(crate) async fn go_on(api: &Api, runtime: &Runtime, id: &RunId) -> Result<u6
 
 pub(crate) async fn release(api: Arc<Api>, mut asked: Asked) -> Handled {
     let (id, release) = (unchanged(&asked).await?, asked.body::<Release>()?);
+    if release.to == ReleaseTo::Running {
+        // Before it is released: it would stand there without anybody to go on with it.
+        reached(&api, &asked.runtime, &id).await?;
+    }
     let loaded = asked.runtime.release(&id, release.to == ReleaseTo::Failed).await?;
     let seq = if release.to == ReleaseTo::Running { go_on(&api, &asked.runtime, &id).await? } else { loaded.head.seq };
     Ok(done(&id, seq))
@@ -227,23 +242,35 @@ pub(crate) async fn resolve(api: Arc<Api>, mut asked: Asked) -> Handled {
     Ok(done(&id, asked.runtime.resolve(&id, step, resolution).await?))
 }
 
-/// Folds whole runs where it holds up nobody: on a thread of its own, few at once.
-async fn folded<T, F>(api: &Api, fold: F) -> Result<T, Problem>
+/// Folds a whole run where it holds up nobody: on a thread of its own, few at once, and not one that is too long to be held.
+async fn folded<T, F>(api: &Api, runtime: &Runtime, id: &RunId, fold: F) -> Result<T, Problem>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Problem>> + Send + 'static,
 {
-    let _turn = api.folding.acquire().await.map_err(Problem::internal)?;
-    let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(fold)).await.map_err(Problem::internal)?
+    let events = runtime.summary(id).await?.events;
+    if events > FOLDED_EVENTS {
+        let what = format!("the run has {events} events, more than the {FOLDED_EVENTS} that are folded at once over HTTP");
+        return Err(Problem::new("conflict", format!("{what}: ask where its data folder is")));
+    }
+    let turn = tokio::time::timeout(TURN_WITHIN, api.folding.clone().acquire_owned()).await;
+    let turn = turn.map_err(|_| Problem::new("busy", "other runs are being folded").after(1))?.map_err(Problem::internal)?;
+    let handle = tokio::runtime::Handle::current();
+    let folding = tokio::task::spawn_blocking(move || {
+        // For as long as it works, whether anybody waits for it or not.
+        let _turn = turn;
+        handle.block_on(fold)
+    });
+    folding.await.map_err(Problem::internal)?
 }
 
 /// A run folded from its log; with `verify` decided anew, too.
 pub(crate) async fn replay(api: Arc<Api>, mut asked: Asked) -> Handled {
     let (id, replay) = (run_id(&asked)?, asked.body::<Replay>()?);
-    let replayed = folded(&api, async move {
-        let verified = if replay.verify { Some(asked.runtime.verify(&id).await?) } else { None };
-        let loaded = asked.runtime.load(&id).await?;
+    let (runtime, run) = (asked.runtime.clone(), id.clone());
+    let replayed = folded(&api, &asked.runtime, &id, async move {
+        let verified = if replay.verify { Some(runtime.verify(&run).await?) } else { None };
+        let loaded = runtime.load(&run).await?;
         if verified.as_ref().is_some_and(|verified| verified.events != loaded.head.seq) {
             return Err(Problem::new("conflict", "the run goes on while it is compared: wait for its end, or pause it"));
         }
@@ -254,12 +281,13 @@ pub(crate) async fn replay(api: Arc<Api>, mut asked: Asked) -> Handled {
 
 /// The chain of causes behind an event.
 pub(crate) async fn why(api: Arc<Api>, asked: Asked) -> Handled {
-    let (id, seq) = (run_id(&asked)?, asked.place(1).parse::<u64>().ok());
-    let told = folded(&api, async move {
-        let loaded = asked.runtime.load(&id).await?;
-        let events = asked.runtime.events(&id, 1).await?;
-        let told = seq.and_then(|seq| causes::told(&id, loaded.run.scenario(), &events, seq));
-        told.ok_or_else(|| Problem::not_found(format!("the run has no event {}", asked.place(1))))
+    let (id, word) = (run_id(&asked)?, asked.place(1).to_owned());
+    let (runtime, run) = (asked.runtime.clone(), id.clone());
+    let told = folded(&api, &asked.runtime, &id, async move {
+        let (_, scenario, _) = runtime.beginning(&run).await?;
+        let events = runtime.events(&run, 1).await?;
+        let told = word.parse().ok().and_then(|seq| causes::told(&run, &scenario, &events, seq));
+        told.ok_or_else(|| Problem::not_found(format!("the run has no event {word}")))
     });
     Ok(Answer::json(&Object::of(told.await?)))
 }

@@ -159,7 +159,8 @@ pub(crate) async fn remove(_: Arc<Api>, asked: Asked) -> Handled {
     if packs::find(name).is_some() {
         return Err(Problem::new("conflict", format!("`{name}` is built in, and stays")));
     }
-    asked.runtime.remove_scenario(name).await?;
+    let may = |newest: &Version| asked.if_match(Some(&tag(&newest.hash.to_string()))).is_ok();
+    asked.runtime.remove_scenario(name, may).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
 

@@ -36,6 +36,7 @@ use super::runs::{go_on, run_id, tell};
 use super::wire::RunView;
 use super::{Api, ends};
 use crate::events::Told;
+use crate::words::MAX_REASON;
 
 /// Bytes of a frame that a client sends.
 const FRAME_LIMIT: usize = 1024 * 1024;
@@ -398,6 +399,9 @@ impl Client {
 async fn commanded(api: &Api, runtime: &Runtime, role: Role, run: Option<&RunId>, frame: Frame) -> Result<u64, Problem> {
     let elsewhere = || Problem::new("bad_request", "a workspace's feed takes `ping` and `auth`: command a run on its own socket");
     let id = run.ok_or_else(elsewhere)?;
+    if frame.reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON) {
+        return Err(Problem::new("bad_request", format!("a reason has at most {MAX_REASON} characters")));
+    }
     let reason = frame.reason.unwrap_or_else(|| format!("{} over WebSocket", frame.kind));
     match frame.kind.as_str() {
         "cancel" | "pause" | "resume" | "message" if role < Role::Operator => {

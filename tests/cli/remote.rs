@@ -174,7 +174,8 @@ fn scenarios_are_kept_by_name_with_their_versions() {
     drop(server);
     server = Server::of(&mut home.command(&["serve", "--auth", "none", "--bind", "127.0.0.1:0", "--quiet"]));
     assert_eq!(run(&server, "hello"), "good day Bob", "it is kept");
-    assert_eq!(server.ask("DELETE", "/api/scenarios/hello", &[], None).status, 204);
+    let remove = |headers: &[&str]| server.ask("DELETE", "/api/scenarios/hello", headers, None).status;
+    assert_eq!((remove(&[&format!("if-match: {tag}")]), remove(&[])), (412, 204));
     assert_eq!((names(&server), server.ask("GET", "/api/scenarios/hello", &[], None).status), (0, 404));
     let (status, _, view) = put(&server, "POST", "/api/scenarios", "", HELLO);
     assert_eq!((status, &view["version"]), (201, &json!(3)), "numbers are not used twice");

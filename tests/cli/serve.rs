@@ -313,9 +313,13 @@ fn a_key_starts_one_run() {
     assert_eq!((other.status, &other.json()["errors"][0]["pointer"]), (422, &json!("Idempotency-Key")));
     let unkeyed = server.post("/api/runs", &new);
     assert!(!ids.contains(unkeyed.json()["run_id"].as_str().expect("an id")));
+    let started = again.json()["run_id"].as_str().expect("an id").to_owned();
+    server.ended(&started);
+    assert_eq!(server.ask("DELETE", &format!("/api/runs/{started}"), &[], None).status, 204);
+    assert_eq!(ask(&server, &new).status, 404, "it was started, and is gone");
     let empty = server.ask("POST", "/api/runs", &["idempotency-key:"], Some(&new));
     assert_eq!((empty.status, &empty.json()["errors"][0]["pointer"]), (400, &json!("Idempotency-Key")));
-    assert_eq!(server.get("/api/runs").json()["data"].as_array().map(Vec::len), Some(2));
+    assert_eq!(server.get("/api/runs").json()["data"].as_array().map(Vec::len), Some(1));
 
     // What is said to a run is said once, too; a refusal is no answer to be kept.
     let run = server.post("/api/runs", &json!({"scenario": "waiting"})).json()["run_id"].as_str().expect("an id").to_owned();
