@@ -1,6 +1,7 @@
 //! A route, what comes to its handler, what it answers; and the way from a request to its route. Handlers know none of warp's
 //! types: one filter takes every request and looks it up in the table.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -219,12 +220,32 @@ enum Segment {
 /// The table, ready to be looked up in.
 pub(crate) struct Routes {
     routes: Vec<Ready>,
+    paths: Vec<PathRoutes>,
 }
 
 struct Ready {
     route: Route,
-    segments: Vec<Segment>,
     body: Option<Schema>,
+}
+
+/// A path with the routes that have it, by their places in the table.
+struct PathRoutes {
+    segments: Vec<Segment>,
+    routes: Vec<usize>,
+}
+
+impl PathRoutes {
+    fn fits(&self, parts: &[&str]) -> bool {
+        self.segments.len() == parts.len()
+            && self.segments.iter().zip(parts).all(|(segment, part)| match segment {
+                Segment::Word(word) => word == part,
+                Segment::Place => !part.is_empty(),
+            })
+    }
+
+    fn places(&self) -> usize {
+        self.segments.iter().filter(|segment| matches!(segment, Segment::Place)).count()
+    }
 }
 
 /// How a path is looked up.
@@ -239,12 +260,22 @@ impl Routes {
     /// `schema` gives the whole JSON Schema of what a route takes.
     pub(crate) fn new(table: Vec<Route>, schema: impl Fn(&Takes) -> Json) -> Result<Routes, String> {
         let ready = |route: Route| {
-            let segment = |s: &'static str| if s.starts_with('{') { Segment::Place } else { Segment::Word(s) };
             let body = route.takes.as_ref().map(|takes| Schema::of_json(schema(takes))).transpose();
             let body = body.map_err(|e| format!("the body of {} has no schema: {e}", route.id))?;
-            Ok(Ready { segments: route.path.split('/').skip(1).map(segment).collect(), body, route })
+            Ok(Ready { body, route })
         };
-        Ok(Routes { routes: table.into_iter().map(ready).collect::<Result<_, String>>()? })
+        let routes = table.into_iter().map(ready).collect::<Result<Vec<Ready>, String>>()?;
+        let segment = |s: &'static str| if s.starts_with('{') { Segment::Place } else { Segment::Word(s) };
+        let mut by_path: BTreeMap<&'static str, Vec<usize>> = BTreeMap::new();
+        for (at, ready) in routes.iter().enumerate() {
+            by_path.entry(ready.route.path).or_default().push(at);
+        }
+        let path =
+            |(path, routes): (&'static str, _)| PathRoutes { segments: path.split('/').skip(1).map(segment).collect(), routes };
+        let mut paths: Vec<PathRoutes> = by_path.into_iter().map(path).collect();
+        // A path that is written out goes before one with places.
+        paths.sort_by_key(PathRoutes::places);
+        Ok(Routes { routes, paths })
     }
 
     pub(crate) fn table(&self) -> impl Iterator<Item = &Route> {
@@ -253,23 +284,14 @@ impl Routes {
 
     fn find(&self, method: &Method, path: &str) -> Found<'_> {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
-        let fits = |ready: &&Ready| {
-            ready.segments.len() == parts.len()
-                && ready.segments.iter().zip(&parts).all(|(segment, part)| match segment {
-                    Segment::Word(word) => word == part,
-                    Segment::Place => !part.is_empty(),
-                })
-        };
-        // A path that is written out goes before one with places.
-        let places = |ready: &&Ready| ready.segments.iter().filter(|segment| matches!(segment, Segment::Place)).count();
-        let Some(best) = self.routes.iter().filter(fits).min_by_key(places).map(|ready| ready.route.path) else {
+        let Some(found) = self.paths.iter().find(|path| path.fits(&parts)) else {
             return Found::Nothing;
         };
         let mut methods = Vec::new();
-        for ready in self.routes.iter().filter(|ready| ready.route.path == best) {
+        for ready in found.routes.iter().filter_map(|at| self.routes.get(*at)) {
             let asked = &ready.route.method;
             if asked == method || (method == Method::HEAD && asked == Method::GET) {
-                let places = ready.segments.iter().zip(&parts).filter(|(segment, _)| matches!(segment, Segment::Place));
+                let places = found.segments.iter().zip(&parts).filter(|(segment, _)| matches!(segment, Segment::Place));
                 return match places.map(|(_, part)| decoded(part, false)).collect::<Option<Vec<String>>>() {
                     Some(places) => Found::Route(ready, places),
                     None => Found::Nothing,
