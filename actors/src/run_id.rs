@@ -16,12 +16,12 @@ pub(crate) struct Digits;
 impl Digits {
     pub(crate) fn of(bits: [u8; 16]) -> String {
         let mut bits = u128::from_be_bytes(bits);
-        let mut digits = ['0'; 26];
+        let mut digits = vec![b'0'; 26];
         for digit in digits.iter_mut().rev() {
-            *digit = char::from(DIGITS[usize::try_from(bits & 31).unwrap_or(0)]);
+            *digit = DIGITS[usize::try_from(bits & 31).unwrap_or(0)];
             bits >>= 5;
         }
-        digits.iter().collect()
+        String::from_utf8(digits).unwrap_or_default()
     }
 
     /// Whether a text may be such digits.

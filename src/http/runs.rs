@@ -48,7 +48,7 @@ pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
     // A refusal is cheap.
     asked.runtime.room().map_err(Problem::busy)?;
     let new: NewRun = asked.body()?;
-    let (_, scenario) = find(&api, &asked.runtime, &new.scenario).await?;
+    let scenario = find(&api, &asked.runtime, &new.scenario).await?.scenario;
     let offline = new.model.as_deref() == Some("offline");
     let wanted = Wanted { model: new.model.as_deref().filter(|_| !offline), offline };
     let bound = models::bind(&scenario, wanted, &api.settings.models).await;

@@ -1,5 +1,6 @@
 //! Scenarios that can be run here, documents to be looked at, and parameters in a person's own words.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,8 +47,22 @@ impl Packs {
     }
 }
 
+/// A scenario that was asked for.
+pub(crate) struct Found {
+    pub(crate) scenario: Arc<Scenario>,
+    about: Cow<'static, str>,
+    /// Which one of the workspace's own.
+    version: Option<u64>,
+}
+
+impl Found {
+    fn view(&self) -> ScenarioView {
+        view(&self.about, &self.scenario, self.version)
+    }
+}
+
 /// A scenario by `NAME` or `NAME@VERSION`: one that comes with the program, or the workspace's own.
-pub(crate) async fn find(api: &Api, runtime: &Runtime, word: &str) -> Result<(ScenarioView, Arc<Scenario>), Problem> {
+pub(crate) async fn find(api: &Api, runtime: &Runtime, word: &str) -> Result<Found, Problem> {
     let unknown = || Problem::not_found(format!("there is no scenario `{word}`; GET /api/scenarios lists them"));
     let (name, number) = match word.split_once('@') {
         Some((name, number)) => (name, Some(number.parse::<u64>().map_err(|_| unknown())?)),
@@ -55,10 +70,11 @@ pub(crate) async fn find(api: &Api, runtime: &Runtime, word: &str) -> Result<(Sc
     };
     if let Some(pack) = packs::find(name) {
         let scenario = api.packs.get(pack)?;
-        return if number.unwrap_or(1) == 1 { Ok((view(pack.about, &scenario, None), scenario)) } else { Err(unknown()) };
+        let found = Found { about: pack.about.into(), scenario, version: None };
+        return if number.unwrap_or(1) == 1 { Ok(found) } else { Err(unknown()) };
     }
     match runtime.scenario(name, number).await {
-        Ok((version, scenario)) => Ok((view(&version.about, &scenario, Some(version.number)), scenario)),
+        Ok((version, scenario)) => Ok(Found { about: version.about.into(), scenario, version: Some(version.number) }),
         Err(CatalogueError::Unknown(_)) => Err(unknown()),
         Err(e) => Err(e.into()),
     }
@@ -84,7 +100,7 @@ pub(crate) async fn list(api: Arc<Api>, asked: Asked) -> Handled {
     let mut data: Vec<ScenarioView> =
         listed.map(|pack| Ok(view(pack.about, &*api.packs.get(pack)?, None))).collect::<Result<_, Problem>>()?;
     for named in asked.runtime.catalogue().await? {
-        data.push(find(&api, &asked.runtime, &named.name).await?.0);
+        data.push(find(&api, &asked.runtime, &named.name).await?.view());
     }
     Ok(Answer::json(&ScenariosPage { data, next: None }))
 }
@@ -94,7 +110,7 @@ fn tag(hash: &str) -> String {
 }
 
 pub(crate) async fn one(api: Arc<Api>, asked: Asked) -> Handled {
-    let (view, _) = find(&api, &asked.runtime, asked.place(0)).await?;
+    let view = find(&api, &asked.runtime, asked.place(0)).await?.view();
     let tag = tag(&view.hash);
     if asked.header("if-none-match").is_some_and(|known| known.split(',').any(|known| known.trim() == tag)) {
         return Ok(Answer::empty(StatusCode::NOT_MODIFIED).with(header::ETAG, &tag));
@@ -165,7 +181,7 @@ pub(crate) async fn remove(_: Arc<Api>, asked: Asked) -> Handled {
 }
 
 pub(crate) async fn versions(api: Arc<Api>, asked: Asked) -> Handled {
-    let (newest, _) = find(&api, &asked.runtime, asked.place(0)).await?;
+    let newest = find(&api, &asked.runtime, asked.place(0)).await?.view();
     let data = if newest.source == "built_in" {
         vec![VersionView { version: 1, hash: newest.hash, put_at: None, put_by: "commedia".into() }]
     } else {
@@ -183,8 +199,8 @@ pub(crate) async fn versions(api: Arc<Api>, asked: Asked) -> Handled {
 
 /// The API's document, in which runs are of one scenario.
 pub(crate) async fn document(api: Arc<Api>, asked: Asked) -> Handled {
-    let (view, scenario) = find(&api, &asked.runtime, asked.place(0)).await?;
-    let document = openapi::document_of(api.routes.table(), api.gate.has_users(), &view, &scenario);
+    let found = find(&api, &asked.runtime, asked.place(0)).await?;
+    let document = openapi::document_of(api.routes.table(), api.gate.has_users(), &found.view(), &found.scenario);
     Ok(Answer::json(&Object::of(document)))
 }
 
@@ -219,7 +235,7 @@ pub(crate) async fn validate(_: Arc<Api>, mut asked: Asked) -> Handled {
 /// Parameters out of a text; starts nothing.
 pub(crate) async fn extract(api: Arc<Api>, mut asked: Asked) -> Handled {
     let wanted: Extract = asked.body()?;
-    let (_, scenario) = find(&api, &asked.runtime, &wanted.scenario).await?;
+    let scenario = find(&api, &asked.runtime, &wanted.scenario).await?.scenario;
     check_text(&wanted.text).map_err(|why| Problem::invalid_at("/text", why))?;
     let today = match wanted.today.as_deref() {
         Some(day) => the_day(day)?,
