@@ -396,23 +396,33 @@ impl Committer {
         Ok(written?)
     }
 
-    /// Checks lease and head of what is to be written to a stream.
-    fn expect(&self, stream: &StreamId, expected: &Head, lease: &Lease) -> Result<(), AppendError> {
+    /// Checks lease and head of what is to be written to a stream; whether nothing of it is stored yet comes back.
+    fn expect(&mut self, stream: &StreamId, expected: &Head, lease: &Lease) -> Result<bool, AppendError> {
         if lease.shard != stream.shard() {
             return Err(AppendError::Invalid("the lease is for another shard"));
         }
         if lease.epoch != self.epoch {
             return Err(AppendError::Fenced { epoch: self.epoch });
         }
-        let head = match self.heads.get(stream) {
-            Some(head) => *head,
+        let head = match self.heads.get(stream).copied() {
+            Some(head) => head,
             None if self.opened.is_gone(stream)? => DELETED,
+            None if *expected == Head::START && self.is_unheard_of(stream)? => return Ok(true),
             None => self.opened.head(stream)?,
         };
         if head == DELETED {
             return Err(AppendError::Invalid("the stream was deleted: its id is never used again"));
         }
-        if head == *expected { Ok(()) } else { Err(AppendError::Conflict { head }) }
+        if head == *expected { Ok(false) } else { Err(AppendError::Conflict { head }) }
+    }
+
+    /// A stream's first frame and its index row are one write: where neither the row nor a mark is, no frame is looked for.
+    fn is_unheard_of(&mut self, stream: &StreamId) -> Result<bool, AppendError> {
+        if self.opened.marks.of(stream).is_some() {
+            return Ok(false);
+        }
+        key::index(stream, &mut self.row);
+        Ok(self.engine.get(&self.row).map_err(ReadError::of_stream(stream, None))?.is_none())
     }
 
     /// Whether a stream was deleted, as far as can be told; a group that cannot be read fails by itself.
@@ -452,7 +462,7 @@ impl Committer {
     /// Checks an append against its stream and adds its rows to the batch.
     fn append(&mut self, append: &Append) -> Result<Head, AppendError> {
         let Append { stream, expected, lease, frame, blobs, meta, live } = append;
-        self.expect(stream, expected, lease)?;
+        let is_new = self.expect(stream, expected, lease)?;
         let head = *expected;
         if frame.after() != head {
             return Err(AppendError::Invalid("the frame does not follow the expected head"));
@@ -467,9 +477,11 @@ impl Committer {
         let writes_meta = meta.is_some() || head.seq == 0;
         let mut old = None;
         if writes_meta {
-            // Reading first also finds damage here, where it concerns one append and not a group.
             key::index(stream, &mut self.row);
-            old = self.engine.get(&self.row).map_err(refused)?;
+            if !is_new {
+                // Reading first also finds damage here, where it concerns one append and not a group.
+                old = self.engine.get(&self.row).map_err(refused)?;
+            }
             self.batch.put(&self.row, &seal_meta(meta.as_deref().unwrap_or_default()));
         }
         for (part, bytes) in (0..).zip(frame.bytes().chunks(ROW_LIMIT)) {
