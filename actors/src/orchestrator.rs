@@ -4,8 +4,10 @@
 //! follower's tick, the end), the frame is full, or 20 ms of its own work have passed. Nothing is visible before it is durable.
 
 mod depth;
+mod end;
 mod hands;
 mod models;
+pub(crate) mod outset;
 mod outside;
 mod reports;
 pub(crate) mod rest;
@@ -27,7 +29,7 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, Supervi
 
 use self::depth::Depth;
 use crate::agent::{AgentMsg, AgentReport, ToolOrder};
-use crate::live::{Live, LoadedRun, Shared};
+use crate::live::{Live, Shared};
 use crate::log::{LogWriter, cause};
 use crate::meta::RunMeta;
 use crate::points::{Point, pass};
@@ -104,6 +106,8 @@ pub(crate) struct Orchestrator;
 pub(crate) enum Origin {
     /// With a new run.
     New(Box<Created>),
+    /// With one that has set out.
+    Begun(Box<State>),
     /// With a run folded from its log.
     Stored(Box<Recovered>),
 }
@@ -172,7 +176,7 @@ impl Actor for Orchestrator {
 
     async fn pre_start(&self, myself: ActorRef<OrchestratorMsg>, mut begin: Begin) -> Result<Box<State>, ActorProcessingErr> {
         let first = begin.first.take();
-        let state = Box::new(Box::pin(State::begin(begin)).await?);
+        let state = State::begin(begin)?;
         if !state.shared.registry.insert(state.live.id.clone(), myself.clone()) {
             return Err(format!("run `{}` is live already", state.live.id).into());
         }
@@ -262,7 +266,7 @@ impl Actor for Orchestrator {
 }
 
 impl State {
-    async fn begin(begin: Begin) -> Result<State, ActorProcessingErr> {
+    fn begin(begin: Begin) -> Result<Box<State>, ActorProcessingErr> {
         let Begin { live, shared, origin, .. } = begin;
         let principal = live.principal.clone();
         let now = shared.clock.now_ms();
@@ -276,6 +280,7 @@ impl State {
                 let meta = RunMeta::fresh(&created, now);
                 (Run::new(live.scenario.clone(), *created), log, meta, 0, true)
             }
+            Origin::Begun(state) => return Ok(state),
             Origin::Stored(stored) => {
                 let lease = shared.store.lease(&stored.stream);
                 let why = cause("resume", &principal, &[], now);
@@ -287,7 +292,7 @@ impl State {
         let told = shared.telemetry.clone();
         let trace = told.map(|told| Box::new(Trace::new(told, live.id.id().clone(), meta.started_ms, now)));
         let depth = Depth::new(shared.metrics.clone(), run.scenario().clone(), Instant::now());
-        let mut state = State {
+        let mut state = Box::new(State {
             live,
             shared,
             run,
@@ -313,7 +318,7 @@ impl State {
             wait: None,
             depth,
             trace,
-        };
+        });
         if fresh {
             pass(Point::CreatedBefore);
         }
@@ -660,40 +665,5 @@ impl State {
         self.take(events)?;
         self.flush().await?;
         Ok(self.log.head().seq)
-    }
-
-    /// The run for whoever waits for it; nothing of it is left here.
-    fn loaded(&mut self) -> LoadedRun {
-        let ended = self.run.state().status.ended().is_some();
-        LoadedRun {
-            id: self.live.id.id().clone(),
-            run: self.run.take(),
-            digest: self.log.digest(),
-            head: self.log.head(),
-            started_ms: self.meta.started_ms,
-            ended_ms: ended.then_some(self.meta.updated_ms),
-        }
-    }
-
-    /// The run is over, or stands still: whoever waits is told.
-    fn finish(&mut self) {
-        let metrics = &self.shared.metrics;
-        if let Some(status) = self.run.state().status.ended() {
-            metrics.runs_total.with_label_values(&[&*self.run.scenario().name, status]).inc();
-            metrics.run_duration_seconds.observe(self.began.elapsed().as_secs_f64());
-        }
-        self.rest();
-    }
-
-    fn rest(&mut self) {
-        self.go_on();
-        self.forget_timer();
-        self.shared.registry.remove(&self.live.id);
-        let loaded = self.loaded();
-        // Somebody may have been put aside with this run's timer, which is forgotten now, while another resumed it.
-        if let Some(parked) = self.shared.registry.unpark(&self.live.id) {
-            parked.finish(Ok(loaded.clone()));
-        }
-        self.live.finish(Ok(loaded));
     }
 }

@@ -13,6 +13,7 @@ use crate::admission::{Busy, Entry, NoPlace, Place};
 use crate::live::{Live, LoadedRun, Shared};
 use crate::log::LoadError;
 use crate::meta::{RunMeta, Standing, run_stream};
+use crate::orchestrator::outset::{SetOut, set_out};
 use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
 use crate::points::{Point, pass};
 use crate::rebuild::recover_caught;
@@ -144,6 +145,10 @@ impl Rush {
             drop(tokio::time::timeout(LONGEST_RUSH, over).await);
         }
     }
+}
+
+fn gone(e: impl std::fmt::Display) -> LoadError {
+    LoadError::Stopped(format!("the supervisor is gone: {e}"))
 }
 
 /// Which runs are being read from the store.
@@ -498,7 +503,7 @@ impl Runtime {
         first: Option<OrchestratorMsg>,
     ) -> Result<(), StartError> {
         let awaited = live.clone();
-        let started = self.start_in_turn(live, origin, first).await;
+        let started = Box::pin(self.start_in_turn(live, origin, first)).await;
         if let Err(e) = &started {
             awaited.leave_place();
             awaited.finish(Err(e.clone()));
@@ -512,8 +517,16 @@ impl Runtime {
         let first_leg = self.shared.first_legs.clone().acquire_owned().await;
         drop(rushing);
         live.begin_first_leg(first_leg.map_err(|_| LoadError::Stopped("the runtime is closing".into()))?);
+        let origin = match origin {
+            Origin::New(created) if live.start.is_stored_only() => match Box::pin(set_out(&self.shared, &live, created)).await {
+                Ok(SetOut::Goes(begun)) => Origin::Begun(begun),
+                Ok(SetOut::Waits) => return Ok(()),
+                Err(death) => return self.supervisor.cast(SupervisorMsg::Died { live, death }).map_err(gone),
+            },
+            origin => origin,
+        };
         let started = ractor::call!(self.supervisor, |reply| SupervisorMsg::Start { live, origin, first, reply });
-        started.map_err(|e| LoadError::Stopped(format!("the supervisor is gone: {e}"))).flatten()
+        started.map_err(gone).flatten()
     }
 
     /// Tells those who wait for passivated runs where these stand, when the process ends.

@@ -6,11 +6,13 @@
 //!   └──the store refused──▶ wait until it takes writes ──▶ read from the log ──▶ live
 //! ```
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use commedia_domain::event::Event;
 use ractor::{ActorProcessingErr, ActorRef};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::live::{Live, Shared};
@@ -151,17 +153,14 @@ fn closing() -> LoadError {
 pub(crate) async fn recover_caught(store: &Store, scenarios: &Arc<Scenarios>, id: &ScopedRun) -> Result<Recovered, LoadError> {
     let (store, scenarios, id) = (store.clone(), scenarios.clone(), id.clone());
     let read = tokio::spawn(async move { recover(&store, &scenarios, &id).await }).await;
-    read.unwrap_or_else(|e| Err(LoadError::Panicked(panic_words(e))))
+    let words = |e: JoinError| e.try_into_panic().map_or_else(|e| e.to_string(), |panic| panic_words(&*panic));
+    read.unwrap_or_else(|e| Err(LoadError::Panicked(words(e))))
 }
 
-fn panic_words(e: tokio::task::JoinError) -> String {
-    match e.try_into_panic() {
-        Ok(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            text.unwrap_or("a panic").to_owned()
-        }
-        Err(e) => e.to_string(),
-    }
+/// What a panic said.
+pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic").to_owned()
 }
 
 /// Appends `run.quarantined` and folds nothing: that may be what the run crashes over.

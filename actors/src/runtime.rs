@@ -1,6 +1,6 @@
 //! The one public door: a cheap handle on a store, its supervisor and the live runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use commedia_domain::event::{Amount, Created, ModelBinding};
@@ -69,7 +69,8 @@ pub struct RuntimeOptions {
     /// New runs are refused while the process takes more memory, in bytes; `None`: however much it takes.
     pub max_memory_bytes: Option<u64>,
     /// A run that waits for a moment of wall time is passivated after so long (10 s): it then costs an entry in a table. Zero:
-    /// at once; `None`: only where its place is wanted.
+    /// at once; `None`: only where its place is wanted. One that does nothing but wait from its beginning has no orchestrator at all
+    /// where [`StartOptions::stored`] asks for it alone.
     pub passivate_after: Option<Duration>,
     /// How long a shutdown waits for live runs and for the store (30 s).
     pub drain: Duration,
@@ -141,6 +142,11 @@ pub struct StartOptions {
 }
 
 impl StartOptions {
+    /// Whether the run is to be durable before its id comes back, and nobody sees how it comes to that.
+    pub(crate) fn is_stored_only(self) -> bool {
+        self.stored && !self.follow && !self.watch
+    }
+
     /// Whether somebody waits for what becomes durable.
     pub(crate) fn is_seen(self) -> bool {
         self.stored || self.follow || self.watch
@@ -184,6 +190,24 @@ pub struct RunHandle {
     /// Pieces of models' answers as they come, where they were asked for.
     pub pieces: Option<Pieces>,
     done: oneshot::Receiver<Finished>,
+    /// Behind `done`: it looks whether anybody waits.
+    _parked: Parked,
+}
+
+/// Whoever waits for a run without an orchestrator is kept for as long as he does; the handle keeps nothing of the run itself.
+struct Parked {
+    live: Weak<Live>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        if let Some(live) = self.live.upgrade()
+            && !live.is_awaited()
+        {
+            self.shared.registry.unpark_same(&live);
+        }
+    }
 }
 
 impl RunHandle {
@@ -448,8 +472,9 @@ impl Runtime {
         let pieces = live.start.pieces.then(|| live.subscribers.listeners.listen());
         let waits = matches!(origin, Origin::New(_)) && live.start.is_seen();
         let stored = waits.then(|| live.when_stored());
+        let parked = Parked { live: Arc::downgrade(&live), shared: self.shared.clone() };
         self.start_live(live, origin, first).await?;
-        let handle = RunHandle { id, scenario, events, pieces, done };
+        let handle = RunHandle { id, scenario, events, pieces, done, _parked: parked };
         if let Some(stored) = stored
             && stored.await.is_err()
         {

@@ -25,6 +25,8 @@ pub(crate) enum SupervisorMsg {
     KeepTime(Runtime),
     /// Start a run's orchestrator; `first` is what it is told before anything else.
     Start { live: Arc<Live>, origin: Origin, first: Option<OrchestratorMsg>, reply: RpcReplyPort<Result<(), LoadError>> },
+    /// A run has died before it had an orchestrator.
+    Died { live: Arc<Live>, death: Death },
     /// A run was read again after a crash.
     Again { live: Arc<Live>, deaths: Deaths, origin: Result<Origin, LoadError> },
     /// The store has a new actor.
@@ -74,6 +76,7 @@ impl Actor for Supervisor {
                     tracing::debug!("nobody waited for the run's start");
                 }
             }
+            SupervisorMsg::Died { live, death } => state.died(live, Deaths::default(), &death, myself),
             // A command has woken it meanwhile, and whoever waits for it goes on waiting there.
             SupervisorMsg::Again { live, .. } if !state.shared.registry.unpark_same(&live) => {}
             SupervisorMsg::Again { live, deaths, origin } => match origin {

@@ -96,6 +96,34 @@ async fn passivated_or_not_it_is_the_same_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_only_waits_has_no_orchestrator_from_the_beginning() {
+    // Nobody gives way here: whoever has an orchestrator keeps it.
+    let runtime = Runtime::open(options(None)).await.expect("opens");
+    let stored = StartOptions { stored: true, ..StartOptions::default() };
+    let usual = start(&runtime, 1, StartOptions::default()).await;
+    let (awaited, left) = (start(&runtime, 1, stored).await, start(&runtime, 1, stored).await.id.clone());
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((runtime.live(), runtime.waiting()), (1, 3), "one was not asked to be stored");
+    let listed = runtime.summary(&awaited.id).await.expect("listed");
+    assert_eq!((listed.status.as_str(), listed.waits_ms), ("waiting", Some(runtime.now_ms() + HOUR_MS)));
+    // Somebody waits for the one; nobody for the other.
+    let refused = runtime.resume(&awaited.id, StartOptions::default()).await.err().expect("it is awaited");
+    assert!(refused.to_string().contains("is live already"), "{refused}");
+    runtime.resume(&left, StartOptions::default()).await.expect("goes on, and waits");
+    runtime.tell(&awaited.id, BELL_SEAT, "hello", Value::Null).await.expect("heard");
+    let id = awaited.id.clone();
+    let told = awaited.done().await.expect("ends");
+    assert_eq!(result(&told), r#"{"rung":3,"told":1}"#);
+    let usual = usual.done().await.expect("ends");
+    assert_eq!(names(&runtime, &id).await[..2], names(&runtime, &usual.id).await[..2]);
+    tokio::time::sleep(Duration::from_secs(4 * 3600)).await;
+    let left = runtime.load(&left).await.expect("reads");
+    assert_eq!((result(&left), left.digest), (result(&usual), usual.digest), "the same run");
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_who_tell_at_once_wake_it_once_and_both_are_heard() {
     let runtime = Runtime::open(options(NOW)).await.expect("opens");
     let handle = start(&runtime, 1, StartOptions::default()).await;

@@ -34,6 +34,22 @@ impl State {
             self.shared.timers.set(&self.live.id, at);
             return Ok(());
         }
+        self.settle(at).await?;
+        if self.live.start.until_wait || self.shared.passivate_after == Some(Duration::ZERO) || self.shared.places.are_wanted() {
+            self.leave();
+            myself.stop(Some(PASSIVATED.into()));
+            return Ok(());
+        }
+        let after = self.shared.passivate_after.and_then(|after| i64::try_from(after.as_millis()).ok()).unwrap_or(i64::MAX);
+        let idle_at = self.shared.clock.now_ms().saturating_add(after);
+        self.wait = Some(Wait { at, idle_at, since: Instant::now() });
+        self.shared.timers.set(&self.live.id, at);
+        self.shared.timers.set_idle(&self.live.id, idle_at);
+        Ok(())
+    }
+
+    /// It waits from now on, durably.
+    pub(super) async fn settle(&mut self, at: i64) -> Result<(), AppendError> {
         self.go_on();
         self.wait = Some(Wait { at, idle_at: i64::MAX, since: Instant::now() });
         self.flush().await?;
@@ -42,15 +58,6 @@ impl State {
         std::mem::take(&mut self.agents).into_values().for_each(|actor| actor.stop(None));
         self.doing = std::collections::HashMap::new();
         self.live.is_stored();
-        if self.live.start.until_wait || self.shared.passivate_after == Some(Duration::ZERO) || self.shared.places.are_wanted() {
-            self.leave(myself);
-            return Ok(());
-        }
-        let after = self.shared.passivate_after.and_then(|after| i64::try_from(after.as_millis()).ok()).unwrap_or(i64::MAX);
-        let idle_at = self.shared.clock.now_ms().saturating_add(after);
-        self.wait = Some(Wait { at, idle_at, since: Instant::now() });
-        self.shared.timers.set(&self.live.id, at);
-        self.shared.timers.set_idle(&self.live.id, idle_at);
         Ok(())
     }
 
@@ -104,16 +111,17 @@ impl State {
     /// Its place is wanted, or it has waited long enough.
     pub(super) fn give_way(&mut self, myself: &ActorRef<OrchestratorMsg>) {
         if self.wait.is_some() {
-            self.leave(myself);
+            self.leave();
+            myself.stop(Some(PASSIVATED.into()));
         } else if self.shared.places.are_wanted() {
             // It has work by now: another one is asked.
             self.shared.ask_to_give_way();
         }
     }
 
-    /// The orchestrator goes. First whoever waits for the run is put where a waking finds him, then the run is no longer
+    /// The run has no orchestrator from now on. First whoever waits for the run is put where a waking finds him, then the run is no longer
     /// live, and last the timer is set: a timer that went off before found the run live, and is set again here.
-    fn leave(&mut self, myself: &ActorRef<OrchestratorMsg>) {
+    pub(super) fn leave(&mut self) {
         let Some(wait) = self.wait else { return };
         pass(Point::PassivateBefore);
         self.snapshot(LONG_TAIL);
@@ -129,6 +137,5 @@ impl State {
         shared.timers.unset_idle(&live.id, wait.idle_at);
         shared.timers.set(&live.id, wait.at);
         pass(Point::PassivateAfter);
-        myself.stop(Some(PASSIVATED.into()));
     }
 }
