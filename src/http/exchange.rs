@@ -15,6 +15,9 @@ use tokio::sync::mpsc;
 use super::gate::AuthContext;
 use super::problem::Problem;
 
+/// Room for the headers of an answer, those that all have among them.
+const HEADERS: usize = 12;
+
 /// What a handler answers with.
 pub(crate) type Handled = Result<Answer, Problem>;
 
@@ -125,7 +128,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn whole(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         Answer { status, headers, body: Content::Whole(body.into()) }
     }

@@ -600,7 +600,7 @@ fn response(answer: Answer, request_id: &str, method: &Method, is_encrypted: boo
     };
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
-    headers.extend(answer.headers);
+    *headers = answer.headers;
     let mut usual = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };
