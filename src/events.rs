@@ -111,7 +111,7 @@ pub fn short_time(ms: i64) -> String {
 }
 
 /// Tells the events of one run, in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Teller {
     run_id: RunId,
     scenario: Arc<Scenario>,

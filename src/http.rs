@@ -18,6 +18,7 @@ mod rates;
 mod route;
 mod runs;
 mod scenarios;
+mod stretch;
 mod tls;
 mod token;
 mod wire;

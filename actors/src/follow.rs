@@ -3,8 +3,9 @@
 //! The store is what is read; what was published lately lies in a ring that all followers of a run share, and tells them that
 //! there is more. A follower is a cursor: nothing waits for one that does not ask, and it misses nothing.
 
+use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
@@ -21,11 +22,13 @@ pub(crate) struct Topic {
     recent: Mutex<VecDeque<StoredEvent>>,
     /// The seq of the last event that was published.
     last: watch::Sender<u64>,
+    /// What followers share besides.
+    common: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Default for Topic {
     fn default() -> Topic {
-        Topic { recent: Mutex::default(), last: watch::Sender::new(0) }
+        Topic { recent: Mutex::default(), last: watch::Sender::new(0), common: OnceLock::new() }
     }
 }
 
@@ -89,28 +92,52 @@ impl Follower {
         Follower { shared, id, topic, published, cursor: after, caught_up: false }
     }
 
-    /// Waits for events behind the cursor: at least one, as many as are there within a bound. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<Vec<StoredEvent>, LoadError> {
-        loop {
-            let published = *self.published.borrow_and_update();
-            let events = match self.topic.after(self.cursor) {
-                Some(events) => events,
-                None if self.caught_up && published <= self.cursor => Vec::new(),
-                None => {
-                    // Boxed, so that whoever waits is small.
-                    let events = Box::pin(page(&self.shared.store, &stream_of(&self.id)?, self.cursor + 1)).await?;
-                    self.caught_up = events.is_empty();
-                    events
-                }
-            };
-            if let Some(last) = events.last() {
-                self.cursor = last.seq;
-                return Ok(events);
-            }
-            if self.caught_up && self.published.changed().await.is_err() {
-                return Err(LoadError::Stopped("the runtime is gone".into()));
-            }
+    /// The seq behind which it is.
+    pub fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// The events up to a seq have come to it another way.
+    pub fn skip_to(&mut self, seq: u64) {
+        self.cursor = self.cursor.max(seq);
+    }
+
+    /// How many follow the run.
+    pub fn count(&self) -> usize {
+        self.topic.last.receiver_count()
+    }
+
+    /// What all who follow the run share besides, made for the first who asks: of one type in a process.
+    pub fn common<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let common = self.topic.common.get_or_init(|| Arc::new(T::default())).clone();
+        common.downcast().unwrap_or_default()
+    }
+
+    /// Waits until there may be events behind the cursor. Dropping the future loses nothing.
+    pub async fn ready(&mut self) -> Result<(), LoadError> {
+        while self.caught_up && *self.published.borrow_and_update() <= self.cursor {
+            let changed = self.published.changed().await;
+            changed.map_err(|_| LoadError::Stopped("the runtime is gone".into()))?;
         }
+        Ok(())
+    }
+
+    /// The events behind the cursor, as many as are there within a bound, and maybe none: then [`Follower::ready`] waits. The cursor is
+    /// behind them when they come back; dropping the future loses nothing.
+    pub async fn read(&mut self) -> Result<Vec<StoredEvent>, LoadError> {
+        let published = *self.published.borrow_and_update();
+        let events = match self.topic.after(self.cursor) {
+            Some(events) => events,
+            None if self.caught_up && published <= self.cursor => Vec::new(),
+            None => {
+                // Boxed, so that whoever waits is small.
+                let events = Box::pin(page(&self.shared.store, &stream_of(&self.id)?, self.cursor + 1)).await?;
+                self.caught_up = events.is_empty();
+                events
+            }
+        };
+        self.cursor = events.last().map_or(self.cursor, |last| last.seq);
+        Ok(events)
     }
 }
 

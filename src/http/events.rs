@@ -1,13 +1,11 @@
 //! A run's events: as pages, as server-sent events, as lines of JSON; all from a cursor on, none missed and none twice.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use commedia_actors::follow::Follower;
-use commedia_actors::log::{LoadError, StoredEvent};
+use commedia_actors::log::LoadError;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::Runtime;
 use commedia_domain::event::Event;
@@ -19,6 +17,7 @@ use super::exchange::{Answer, Asked, Handled};
 use super::gate::AuthContext;
 use super::problem::Problem;
 use super::runs::run_id;
+use super::stretch::{Feed, Form};
 use super::wire::{EventsPage, Line, TranscriptPage};
 use super::{Api, ends};
 use crate::events::{Teller, Told};
@@ -33,48 +32,16 @@ const PIECES: usize = 4;
 pub(super) const SSE_HEARTBEAT: &[u8] = b": still here\n\n";
 pub(super) const LINES_HEARTBEAT: &[u8] = b"\n";
 
-/// Stored events as clients see them, from behind a cursor on. How the run stood there says which moment of run time it is, and
-/// whose the open turns are.
-pub(crate) struct Feed {
-    follower: Follower,
-    /// Events that are not told yet: told they are larger, and a reader may be slow.
-    read: VecDeque<StoredEvent>,
-    teller: Teller,
-    over: bool,
-}
-
-impl Feed {
-    pub(crate) async fn new(runtime: &Runtime, id: &RunId, after: u64) -> Result<Feed, LoadError> {
-        let (teller, over) = teller(runtime, id, after).await?;
-        Ok(Feed { follower: runtime.follow(id, after).await?, read: VecDeque::new(), teller, over })
-    }
-
-    /// Whether the last event of a run that has ended was told.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over
-    }
-
-    /// The next stored event, with what is expanded from it. Dropping the future loses nothing.
-    pub(crate) async fn next(&mut self) -> Result<Vec<Told>, LoadError> {
-        loop {
-            if let Some(event) = self.read.pop_front() {
-                self.over = is_last(&event.event);
-                return Ok(self.teller.tell(&event));
-            }
-            self.read = self.follower.next().await?.into();
-        }
-    }
-}
-
-/// Who tells the events behind a cursor, and whether there is nothing behind it any more.
-pub(super) async fn teller(runtime: &Runtime, id: &RunId, after: u64) -> Result<(Teller, bool), LoadError> {
+/// Who tells the events behind a cursor, or behind the last one where there are fewer, and the seq of that one; whether there is
+/// nothing behind it any more.
+pub(super) async fn teller(runtime: &Runtime, id: &RunId, after: u64) -> Result<(Teller, u64, bool), LoadError> {
     if after == 0 {
         let (_, scenario, _) = runtime.beginning(id).await?;
-        return Ok((Teller::new(id.clone(), scenario), false));
+        return Ok((Teller::new(id.clone(), scenario), 0, false));
     }
-    let (run, _) = runtime.load_at(id, after).await?;
+    let (run, seq) = runtime.load_at(id, after).await?;
     let teller = Teller::new(id.clone(), run.scenario().clone()).behind(&run);
-    Ok((teller, run.state().status.ended().is_some()))
+    Ok((teller, seq, run.state().status.ended().is_some()))
 }
 
 /// Whether nothing comes behind an event.
@@ -93,15 +60,12 @@ pub(crate) async fn events(api: Arc<Api>, asked: Asked) -> Handled {
     };
     match asked.prefers(&["application/json", "text/event-stream", "application/x-ndjson"]) {
         Some("text/event-stream") => {
-            let feed = Feed::new(&asked.runtime, &id, after).await?;
-            Ok(Answer::stream("text/event-stream", stream(api, asked.context, Written { feed, write: sse }, SSE_HEARTBEAT)))
+            let feed = Feed::new(&asked.runtime, &id, after, Form::ServerSent).await?;
+            Ok(Answer::stream("text/event-stream", stream(api, asked.context, feed, SSE_HEARTBEAT)))
         }
         Some("application/x-ndjson") => {
-            let feed = Feed::new(&asked.runtime, &id, after).await?;
-            Ok(Answer::stream(
-                "application/x-ndjson",
-                stream(api, asked.context, Written { feed, write: lines }, LINES_HEARTBEAT),
-            ))
+            let feed = Feed::new(&asked.runtime, &id, after, Form::Lines).await?;
+            Ok(Answer::stream("application/x-ndjson", stream(api, asked.context, feed, LINES_HEARTBEAT)))
         }
         _ => page(&asked.runtime, &id, after, asked.number("limit").unwrap_or(PAGE)).await,
     }
@@ -122,7 +86,7 @@ async fn visit(
     mut each: impl FnMut(&Told),
 ) -> Result<Option<u64>, Problem> {
     let last = runtime.summary(id).await?.events;
-    let (mut teller, _) = teller(runtime, id, after).await?;
+    let (mut teller, ..) = teller(runtime, id, after).await?;
     let mut reached = after;
     let to = last.min(after.saturating_add(limit));
     while reached < to {
@@ -175,12 +139,9 @@ pub(crate) async fn transcript(_: Arc<Api>, asked: Asked) -> Handled {
     Ok(Answer::json(&TranscriptPage { data, next }))
 }
 
-/// How a stored event is written, with what is expanded from it.
-type Write = fn(&[Told], &mut Vec<u8>);
-
 /// Each event by its name. The seq is the id of the last one of those that share it: a reader that breaks off before gets all of
 /// them again.
-fn sse(told: &[Told], out: &mut Vec<u8>) {
+pub(super) fn sse(told: &[Told], out: &mut Vec<u8>) {
     for (n, one) in told.iter().enumerate() {
         if n + 1 == told.len() {
             out.extend_from_slice(format!("id: {}\n", one.seq).as_bytes());
@@ -189,7 +150,7 @@ fn sse(told: &[Told], out: &mut Vec<u8>) {
     }
 }
 
-fn lines(told: &[Told], out: &mut Vec<u8>) {
+pub(super) fn lines(told: &[Told], out: &mut Vec<u8>) {
     told.iter().for_each(|one| out.extend_from_slice(format!("{}\n", one.to_json()).as_bytes()));
 }
 
@@ -199,23 +160,13 @@ pub(super) trait Pieces: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
 }
 
-/// A run's events as they are written.
-struct Written {
-    feed: Feed,
-    write: Write,
-}
-
-impl Pieces for Written {
+impl Pieces for Feed {
     async fn next(&mut self) -> Option<Bytes> {
-        if self.feed.is_over() {
+        if self.is_over() {
             return None;
         }
-        match self.feed.next().await {
-            Ok(told) => {
-                let mut out = Vec::new();
-                (self.write)(&told, &mut out);
-                Some(out.into())
-            }
+        match Feed::next(self).await {
+            Ok(piece) => Some(piece),
             Err(why) => {
                 tracing::warn!(%why, "a stream of events breaks off");
                 None

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::Runtime;
 use commedia_domain::identity::Role;
@@ -20,19 +21,22 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
+use tokio::io::AsyncWriteExt;
+use tokio::time::error::Elapsed;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role as End, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::events::Feed;
 use super::exchange::{Answer, Asked, Handled};
 use super::feed::Reader;
 use super::gate::{AuthContext, Bearer};
 use super::problem::Problem;
 use super::route::is_own_origin;
 use super::runs::{go_on, run_id, tell};
+use super::stretch::{Feed, Form};
 use super::wire::RunView;
 use super::{Api, ends};
 use crate::events::Told;
@@ -42,8 +46,6 @@ use crate::words::MAX_REASON;
 const FRAME_LIMIT: usize = 1024 * 1024;
 /// The buffer that is read into.
 const READ_BUFFER: usize = 1024;
-/// Events that a client is told in a row before others have their turn.
-const IN_A_ROW: u32 = 8;
 /// So often a silent client is asked whether it is there; one that does not answer until the next time is let go.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// So long before its token ends a client is told.
@@ -78,9 +80,9 @@ pub(crate) async fn run(api: Arc<Api>, asked: Asked) -> Handled {
     let id = run_id(&asked)?;
     let hands = Handshake::of(&api, &asked)?;
     let after = asked.number("after").unwrap_or(0);
-    let raw = asked.query("view") == Some("events");
-    let feed = Feed::new(&asked.runtime, &id, after).await?;
-    hands.shaken(api, asked, Source::Run { id, feed: Box::new(feed), raw, after })
+    let form = if asked.query("view") == Some("events") { Form::EventFrames } else { Form::Frames };
+    let feed = Feed::new(&asked.runtime, &id, after, form).await?;
+    hands.shaken(api, asked, Source::Run { id, feed: Box::new(feed), after })
 }
 
 /// All runs of a workspace, from a cursor on.
@@ -143,8 +145,8 @@ impl Handshake {
 
 /// What a client follows.
 enum Source {
-    /// One run; `raw`: the events themselves.
-    Run { id: RunId, feed: Box<Feed>, raw: bool, after: u64 },
+    /// One run.
+    Run { id: RunId, feed: Box<Feed>, after: u64 },
     /// All of a workspace.
     Workspace(Reader),
 }
@@ -154,17 +156,15 @@ impl Source {
         matches!(self, Source::Run { feed, .. } if feed.is_over())
     }
 
-    /// The next frames as text. Dropping the future loses nothing.
-    async fn next(&mut self, now_ms: i64) -> Result<Vec<String>, String> {
+    /// The next frames, written. Dropping the future loses nothing.
+    async fn next(&mut self, now_ms: i64) -> Result<Bytes, String> {
         match self {
-            Source::Run { feed, raw, .. } => {
-                let told = feed.next().await.map_err(|e| e.to_string())?;
-                let frames = told.iter().filter_map(|one| if *raw { Some(one.to_json()) } else { frame(one) });
-                Ok(frames.map(|frame| frame.to_string()).collect())
-            }
+            Source::Run { feed, .. } => feed.next().await.map_err(|e| e.to_string()),
             Source::Workspace(reader) => {
                 let told = reader.next(now_ms).await.ok_or("the feed has ended")?;
-                Ok(told.into_iter().map(|(_, frame)| frame.as_ref().to_owned()).collect())
+                let mut frames = Vec::new();
+                told.iter().for_each(|(_, frame)| encode(frame, &mut frames));
+                Ok(frames.into())
             }
         }
     }
@@ -231,20 +231,15 @@ impl Client {
         let (mut ping, mut watch) = (tokio::time::interval(PING_EVERY), self.api.gate.watch());
         Box::pin(self.look()).await?;
         ping.tick().await;
-        let (mut heard, mut told_since) = (true, 0_u32);
+        let mut heard = true;
         while !source.is_over() {
             let (look_in, now) = (self.look_in(), self.api.settings.clock.now_ms());
             tokio::select! {
                 told = source.next(now) => match told {
-                    Ok(told) => {
-                        for one in told {
-                            self.send_message(Message::text(one)).await?;
-                        }
-                        told_since += 1;
-                        if told_since % IN_A_ROW == 0 {
-                            // Runs go before whoever looks on: many clients that catch up at once would be a long round.
-                            tokio::task::yield_now().await;
-                        }
+                    Ok(frames) => {
+                        self.send_written(&frames).await?;
+                        // Runs go before whoever looks on: many clients that catch up at once would be a long round.
+                        tokio::task::yield_now().await;
                     }
                     Err(why) => {
                         tracing::warn!(run = ?self.run, %why, "a feed breaks off");
@@ -342,9 +337,26 @@ impl Client {
     }
 
     async fn send_message(&mut self, message: Message) -> Result<(), Over> {
-        match tokio::time::timeout(SEND_WITHIN, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Over::Gone),
+        let sent = tokio::time::timeout(SEND_WITHIN, self.socket.send(message)).await;
+        self.left(sent.map(|sent| sent.is_ok()))
+    }
+
+    /// Frames that are written already go past the WebSocket's own buffer, which is empty then.
+    async fn send_written(&mut self, frames: &[u8]) -> Result<(), Over> {
+        let sending = async {
+            let empty = self.socket.flush().await.is_ok();
+            let io = self.socket.get_mut();
+            empty && io.write_all(frames).await.is_ok() && io.flush().await.is_ok()
+        };
+        let sent = tokio::time::timeout(SEND_WITHIN, sending).await;
+        self.left(sent)
+    }
+
+    /// Whether what was sent has left; behind part of a frame nothing may follow.
+    fn left(&self, sent: Result<bool, Elapsed>) -> Result<(), Over> {
+        match sent {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Over::Gone),
             Err(_) => {
                 self.runtime.metrics().ws_lagged_total.inc();
                 Err(Over::Gone)
@@ -417,6 +429,14 @@ async fn commanded(api: &Api, runtime: &Runtime, role: Role, run: Option<&RunId>
         "approve" | "reject" | "step" | "subscribe" => Err(Problem::new("not_built", "this version does not have it")),
         other => Err(Problem::new("bad_request", format!("there is no frame `{other}`"))),
     }
+}
+
+/// A text as a frame on its way to a client: whole, and not masked.
+pub(crate) fn encode(text: &str, out: &mut Vec<u8>) {
+    let header = FrameHeader { is_final: true, opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
+    let formatted = header.format(text.len() as u64, out);
+    debug_assert!(formatted.is_ok(), "a vector takes everything");
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// An event as its frame; `None` for what only the events themselves say.

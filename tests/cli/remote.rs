@@ -1,9 +1,11 @@
 //! The same verbs on a server, and scenarios that it keeps by name.
 
+use std::time::Instant;
+
 use serde_json::{Value as Json, json};
 
 use crate::home::{Home, Said};
-use crate::serve::Server;
+use crate::serve::{PATIENCE, Server};
 
 const HELLO: &str = "name: hello\nstart: {agent: greeter, message: Begin}\nparameters:\n  who: {type: string, default: you}\nagents:\n  greeter:\n    kind: rules\n    rules: \
                      [{otherwise: true, emit: [{finish: \"'hello ' + params.who\"}]}]\n";
@@ -66,11 +68,13 @@ fn the_verbs_act_on_a_server() {
     on(&home, &server, &["resume", waiting]).exits(0);
     let seq = on(&home, &server, &["tell", waiting, "sleeper", "Wake up."]).exits(0).err;
     assert!(seq.is_empty(), "{seq}");
-    assert_eq!(
-        server.ask("GET", &format!("/api/runs/{waiting}/state"), &[], None).json()["state"]["heard"],
-        1,
-        "the words were heard, and served"
-    );
+    // The words are durable when they are acknowledged; they are served a moment later.
+    let begun = Instant::now();
+    let heard = || server.ask("GET", &format!("/api/runs/{waiting}/state"), &[], None).json()["state"]["heard"].clone();
+    while heard() != 1 {
+        assert!(begun.elapsed() < PATIENCE, "the words were heard, and not served");
+        std::thread::yield_now();
+    }
     on(&home, &server, &["cancel", waiting, "--reason", "enough"]).exits(0);
     assert_eq!(on(&home, &server, &["show", waiting, "--output", "json"]).exits(0).json()["status"], "cancelled");
 

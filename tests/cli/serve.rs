@@ -14,7 +14,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use crate::home::{Home, signal};
 
 /// No answer takes longer; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server in a home; killed when it is dropped.
 pub(crate) struct Server {
@@ -488,6 +488,40 @@ fn followers_miss_nothing_and_get_nothing_twice_through_kills() {
         let all: BTreeSet<u64> = seqs.into_iter().collect();
         assert_eq!(all, (1..=run["events"].as_u64().expect("a count")).collect(), "run {n}: nothing missed");
         assert_eq!(run["status"], "completed", "run {n}");
+    }
+}
+
+/// Whoever follows a run is told what one that reads it afterwards is, wherever he began, while others do the same.
+#[test]
+fn many_follow_one_run_from_many_places() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]);
+    let id = server.begin(&json!({"scenario": "retail-season", "seed": 3}));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let told: Vec<(u64, Vec<String>)> = runtime.block_on(async {
+        let followers = (0..60_u64).map(|n| {
+            let (server, id) = (&server, id.as_str());
+            async move {
+                let after = if n % 3 == 0 { 0 } else { n };
+                let (mut socket, mut told) = (server.follow(id, after).await, Vec::new());
+                while let Some(Ok(Message::Text(text))) = socket.next().await {
+                    let event: Json = serde_json::from_str(&text).expect("JSON");
+                    if event["seq"].is_u64() {
+                        told.push(text.to_string());
+                    }
+                }
+                (after, told)
+            }
+        });
+        futures_util::future::join_all(followers).await
+    });
+    let all = server.ask("GET", &format!("/api/runs/{id}/events"), &["accept: application/x-ndjson"], None).body;
+    let seq = |line: &str| serde_json::from_str::<Json>(line).expect("JSON")["seq"].as_u64().expect("a seq");
+    let all: Vec<(u64, &str)> = all.lines().map(|line| (seq(line), line)).collect();
+    for (after, told) in told {
+        let expect: Vec<&str> = all.iter().filter(|(seq, _)| *seq > after).map(|(_, line)| *line).collect();
+        let differs = told.iter().zip(&expect).find(|(told, expect)| told != *expect);
+        assert_eq!((differs, told.len()), (None, expect.len()), "after {after}");
     }
 }
 
