@@ -1,10 +1,11 @@
 //! What people say to runs, read: which agent they mean, and what became of a step.
 
 use clap::ValueEnum;
+use commedia_domain::event::Created;
 use commedia_domain::expression::suggest;
 use commedia_domain::id::AgentIx;
 use commedia_domain::message::Seat;
-use commedia_domain::run::Run;
+use commedia_domain::scenario::Scenario;
 use commedia_domain::step::Resolution;
 use commedia_domain::value::Value;
 
@@ -55,9 +56,8 @@ pub fn resolution(outcome: OutcomeWord, result: Option<Value>) -> Result<Resolut
 }
 
 /// The agent that a word means: `name`, or `name/3` where there are several.
-pub fn seat(run: &Run, word: &str) -> Result<Seat, Failure> {
+pub fn seat(scenario: &Scenario, created: &Created, word: &str) -> Result<Seat, Failure> {
     let (name, number) = word.rsplit_once('/').map_or((word, None), |(name, number)| (name, Some(number)));
-    let scenario = run.scenario();
     let Some(at) = scenario.agents.iter().position(|agent| *agent.name == *name) else {
         let failure = Failure::usage(format!("scenario `{}` has no agent `{name}`", scenario.name));
         let names: Vec<&str> = scenario.agents.iter().map(|agent| &*agent.name).collect();
@@ -66,7 +66,7 @@ pub fn seat(run: &Run, word: &str) -> Result<Seat, Failure> {
             None => format!("it has `{}`", names.join("`, `")),
         }));
     };
-    let replicas = run.state().created.replicas.get(at).copied().unwrap_or(0);
+    let replicas = created.replicas.get(at).copied().unwrap_or(0);
     let several = || format!("there are {replicas} of `{name}`, `{name}/0` to `{name}/{}`", replicas.saturating_sub(1));
     let replica = match number {
         None if replicas == 1 => 0,

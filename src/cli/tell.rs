@@ -50,7 +50,7 @@ async fn told(runtime: &Runtime, id: &RunId, args: &TellArgs, mode: Mode) -> Res
     if let Some(word) = run.state().status.ended() {
         return Err(Failure::usage(format!("run `{id}` has ended ({word}): nobody in it hears you")));
     }
-    let seat = seat(run, &args.agent)?;
+    let seat = seat(run.scenario(), &run.state().created, &args.agent)?;
     let command = Command::Tell { seat, text: args.text.as_str().into(), data: Value::Null };
     let start = StartOptions { until_wait: true, ..mode.start() };
     let (handle, _) = runtime.go_on_with(id, command, start).await.map_err(command_failure)?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use commedia_actors::once::Started;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{RunSummary, Runtime, StartOptions};
+use commedia_domain::event::Created;
 use commedia_domain::run::RunInput;
+use commedia_domain::scenario::Scenario;
 use commedia_domain::value::Value;
 use http::{HeaderName, StatusCode, header};
 use serde_json::json;
@@ -191,7 +193,11 @@ pub(crate) async fn resume(api: Arc<Api>, asked: Asked) -> Handled {
 /// Whether a run's models can be reached as things are: without them it would only fail.
 async fn reached(api: &Api, runtime: &Runtime, id: &RunId) -> Result<(), Problem> {
     let (created, scenario, _) = runtime.beginning(id).await?;
-    let reached = models::check(&scenario, &created.models, &api.settings.models);
+    can_reach(api, &scenario, &created)
+}
+
+fn can_reach(api: &Api, scenario: &Scenario, created: &Created) -> Result<(), Problem> {
+    let reached = models::check(scenario, &created.models, &api.settings.models);
     reached.map_err(|failure| Problem::from(failure).into_conflict())
 }
 
@@ -221,9 +227,9 @@ pub(crate) async fn message(api: Arc<Api>, mut asked: Asked) -> Handled {
 
 /// The agent hears the words; the seq that they led to.
 pub(crate) async fn tell(api: &Api, runtime: &Runtime, id: &RunId, agent: &str, text: &str) -> Result<u64, Problem> {
-    let loaded = runtime.load(id).await?;
-    let seat = words::seat(&loaded.run, agent).map_err(|failure| Problem::unfit("/agent", &failure))?;
-    reached(api, runtime, id).await?;
+    let (created, scenario, _) = runtime.beginning(id).await?;
+    let seat = words::seat(&scenario, &created, agent).map_err(|failure| Problem::unfit("/agent", &failure))?;
+    can_reach(api, &scenario, &created)?;
     Ok(runtime.tell(id, seat, text, Value::Null).await?)
 }
 
