@@ -97,7 +97,7 @@ impl Follower {
         self.cursor
     }
 
-    /// The events up to a seq have come to it another way.
+    /// The events up to a seq are known.
     pub fn skip_to(&mut self, seq: u64) {
         self.cursor = self.cursor.max(seq);
     }
@@ -122,8 +122,8 @@ impl Follower {
         Ok(())
     }
 
-    /// The events behind the cursor, as many as are there within a bound, and maybe none: then [`Follower::ready`] waits. The cursor is
-    /// behind them when they come back; dropping the future loses nothing.
+    /// The events behind the cursor, as many as are there within a bound, and maybe none: then [`Follower::ready`] waits. The cursor stays
+    /// until [`Follower::skip_to`]; dropping the future loses nothing. An error where the run was deleted meanwhile.
     pub async fn read(&mut self) -> Result<Vec<StoredEvent>, LoadError> {
         let published = *self.published.borrow_and_update();
         let events = match self.topic.after(self.cursor) {
@@ -133,10 +133,12 @@ impl Follower {
                 // Boxed, so that whoever waits is small.
                 let events = Box::pin(page(&self.shared.store, &stream_of(&self.id)?, self.cursor + 1)).await?;
                 self.caught_up = events.is_empty();
+                if events.is_empty() && published > self.cursor {
+                    return Err(LoadError::Unknown(self.id.id().to_string()));
+                }
                 events
             }
         };
-        self.cursor = events.last().map_or(self.cursor, |last| last.seq);
         Ok(events)
     }
 }

@@ -1,6 +1,6 @@
 //! What outlives an orchestrator's crash: who waits for the run, who follows it, and its place among the live ones.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -149,6 +149,8 @@ pub(crate) struct Live {
     /// Is told, once, that the log is there.
     stored: Mutex<Option<oneshot::Sender<()>>>,
     place: Mutex<Option<Place>>,
+    /// It is read from its log again, and goes on whether anybody waits for it or not.
+    pub(crate) comes_back: AtomicBool,
     /// Its place among those that run up to their first append, while it does.
     first_leg: Mutex<Option<OwnedSemaphorePermit>>,
 }
@@ -174,6 +176,7 @@ impl Live {
             done: Mutex::new(Some(sender)),
             stored: Mutex::default(),
             place: Mutex::new(Some(place)),
+            comes_back: AtomicBool::new(false),
             first_leg: Mutex::new(None),
         };
         (Arc::new(live), receiver)

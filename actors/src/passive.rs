@@ -16,7 +16,7 @@ use crate::meta::{RunMeta, Standing, run_stream};
 use crate::orchestrator::outset::{SetOut, set_out};
 use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
 use crate::points::{Point, pass};
-use crate::rebuild::recover_caught;
+use crate::rebuild::{Death, panic_words, recover_caught};
 use crate::recovery::Recovered;
 use crate::run_id::RunId;
 use crate::runtime::{RunHandle, Runtime, StartError, StartOptions};
@@ -503,7 +503,17 @@ impl Runtime {
         first: Option<OrchestratorMsg>,
     ) -> Result<(), StartError> {
         let awaited = live.clone();
-        let started = Box::pin(self.start_in_turn(live, origin, first)).await;
+        let started = if matches!(origin, Origin::New(_)) && live.start.is_stored_only() {
+            // Whoever asks for it may go: what has become durable must be in the table of timers all the same.
+            let (runtime, live) = (self.clone(), live.clone());
+            let starting = tokio::spawn(async move { runtime.start_in_turn(live, origin, first).await });
+            starting.await.unwrap_or_else(|e| {
+                let words = e.try_into_panic().map_or_else(|e| e.to_string(), |panic| panic_words(&*panic));
+                self.supervisor.cast(SupervisorMsg::Died { live: awaited.clone(), death: Death::Crash(words) }).map_err(gone)
+            })
+        } else {
+            Box::pin(self.start_in_turn(live, origin, first)).await
+        };
         if let Err(e) = &started {
             awaited.leave_place();
             awaited.finish(Err(e.clone()));
@@ -518,11 +528,17 @@ impl Runtime {
         drop(rushing);
         live.begin_first_leg(first_leg.map_err(|_| LoadError::Stopped("the runtime is closing".into()))?);
         let origin = match origin {
-            Origin::New(created) if live.start.is_stored_only() => match Box::pin(set_out(&self.shared, &live, created)).await {
-                Ok(SetOut::Goes(begun)) => Origin::Begun(begun),
-                Ok(SetOut::Waits) => return Ok(()),
-                Err(death) => return self.supervisor.cast(SupervisorMsg::Died { live, death }).map_err(gone),
-            },
+            Origin::New(created) if live.start.is_stored_only() => {
+                // Whoever finds it as soon as it is durable waits until it is in the table of timers: two would work on it.
+                let load = self.loads.alone(&live.id).await;
+                let begun = Box::pin(set_out(&self.shared, &live, created)).await;
+                drop(load);
+                match begun {
+                    Ok(SetOut::Goes(begun)) => Origin::Begun(begun),
+                    Ok(SetOut::Waits) => return Ok(()),
+                    Err(death) => return self.supervisor.cast(SupervisorMsg::Died { live, death }).map_err(gone),
+                }
+            }
             origin => origin,
         };
         let started = ractor::call!(self.supervisor, |reply| SupervisorMsg::Start { live, origin, first, reply });

@@ -1,5 +1,6 @@
 //! The one public door: a cheap handle on a store, its supervisor and the live runs.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -197,15 +198,16 @@ pub struct RunHandle {
 /// Whoever waits for a run without an orchestrator is kept for as long as he does; the handle keeps nothing of the run itself.
 struct Parked {
     live: Weak<Live>,
-    shared: Arc<Shared>,
+    shared: Weak<Shared>,
 }
 
 impl Drop for Parked {
     fn drop(&mut self) {
-        if let Some(live) = self.live.upgrade()
+        if let (Some(live), Some(shared)) = (self.live.upgrade(), self.shared.upgrade())
             && !live.is_awaited()
+            && !live.comes_back.load(Ordering::Acquire)
         {
-            self.shared.registry.unpark_same(&live);
+            shared.registry.unpark_same(&live);
         }
     }
 }
@@ -472,7 +474,7 @@ impl Runtime {
         let pieces = live.start.pieces.then(|| live.subscribers.listeners.listen());
         let waits = matches!(origin, Origin::New(_)) && live.start.is_seen();
         let stored = waits.then(|| live.when_stored());
-        let parked = Parked { live: Arc::downgrade(&live), shared: self.shared.clone() };
+        let parked = Parked { live: Arc::downgrade(&live), shared: Arc::downgrade(&self.shared) };
         self.start_live(live, origin, first).await?;
         let handle = RunHandle { id, scenario, events, pieces, done, _parked: parked };
         if let Some(stored) = stored
@@ -695,7 +697,10 @@ impl Runtime {
         pass(Point::DrainAfter);
         self.release_parked().await;
         self.shared.mcp.stop().await;
-        self.shared.store.close().await
+        let closed = self.shared.store.close().await;
+        // A run that set out just then may have been put aside meanwhile.
+        self.release_parked().await;
+        closed
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
@@ -81,6 +82,7 @@ impl Actor for Supervisor {
             SupervisorMsg::Again { live, .. } if !state.shared.registry.unpark_same(&live) => {}
             SupervisorMsg::Again { live, deaths, origin } => match origin {
                 Ok(origin) => {
+                    live.comes_back.store(false, Ordering::Release);
                     if let Err(death) = state.start(live.clone(), deaths.clone(), origin, None, &myself).await {
                         state.died(live, deaths, &death, myself);
                     }
@@ -198,6 +200,7 @@ impl SupervisorState {
         self.shared.metrics.actor_restarts_total.with_label_values(&[&*live.scenario.name, reason]).inc();
         match (next, death) {
             (Next::Rebuild(pause), _) => {
+                live.comes_back.store(true, Ordering::Release);
                 // Where a command finds it: two orchestrators of one run would only be in each other's way.
                 self.shared.registry.park(live.clone());
                 rebuild(&self.shared, &self.scenarios, live, deaths, pause, myself);

@@ -12,14 +12,14 @@ use commedia_actors::live::LoadedRun;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{RunHandle, Runtime, RuntimeOptions, StartOptions};
 use commedia_actors::scope::{Scoped, WorkspaceId};
-use commedia_actors::store::Store;
+use commedia_actors::store::{Options, Store};
 use commedia_domain::event::{Event, ModelBinding};
 use commedia_domain::id::AgentIx;
 use commedia_domain::message::Seat;
 use commedia_domain::run::{RunInput, Status};
 use commedia_domain::scenario::{NoFiles, Scenario, load};
 use commedia_domain::value::Value;
-use store_support::Place;
+use store_support::{Fault, Faulty, Place};
 
 const HOUR_MS: i64 = 3_600_000;
 const START_MS: i64 = 1_800_000_000_000;
@@ -121,6 +121,40 @@ async fn a_run_that_only_waits_has_no_orchestrator_from_the_beginning() {
     tokio::time::sleep(Duration::from_secs(4 * 3600)).await;
     let left = runtime.load(&left).await.expect("reads");
     assert_eq!((result(&left), left.digest), (result(&usual), usual.digest), "the same run");
+}
+
+/// Whoever starts a run may go before it is durable, whatever the store does meanwhile: it waits for its time, or was never there.
+#[tokio::test]
+async fn a_run_goes_on_though_whoever_started_it_has_gone() {
+    for fault in [Fault::None, Fault::Sync, Fault::Half, Fault::Apply, Fault::Panic] {
+        let engine = Faulty::new();
+        let runtime = Runtime::open_on(engine.open(Options::default()).await, options(None)).await.expect("opens");
+        let stored = StartOptions { stored: true, ..StartOptions::default() };
+        // The scenario is stored with the first run, so that the second is one append.
+        drop(start(&runtime, 1, stored).await);
+        engine.set_gate(false);
+        engine.fail_next(fault);
+        tokio::select! {
+            _ = start(&runtime, 2, stored) => panic!("{fault:?}: nothing is durable yet"),
+            () = async {
+                for _ in 0..1000 {
+                    tokio::task::yield_now().await;
+                }
+            } => {}
+        }
+        engine.set_gate(true);
+        let there = async {
+            while runtime.waiting() < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), there).await.unwrap_or_else(|_| panic!("{fault:?}: its timer is lost"));
+        for run in runtime.runs().await.expect("reads") {
+            assert_eq!(run.status, "waiting", "{fault:?}");
+            runtime.tell(&run.id, BELL_SEAT, "hello", Value::Null).await.expect("heard");
+        }
+        runtime.shutdown().await.expect("closes");
+    }
 }
 
 #[tokio::test(start_paused = true)]

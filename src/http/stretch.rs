@@ -22,6 +22,8 @@ use crate::events::{Teller, Told};
 
 /// Bytes of a piece, unless one stored event has more: it is never cut.
 const PIECE: usize = 16 * 1024;
+/// Bytes above which a stretch ends: told, events are larger, and the slowest reader holds what it was given.
+const STRETCH: usize = 256 * 1024;
 /// Bytes of the newest stretches that are kept for each who follows the run, and for all of them.
 const KEPT_EACH: usize = 16 * 1024;
 const KEPT_MOST: usize = 1024 * 1024;
@@ -68,13 +70,16 @@ struct Stretch {
 impl Stretch {
     /// `None` where there are no events.
     fn of(events: &[StoredEvent], teller: &Teller, form: Form) -> Option<Stretch> {
-        let last = events.last()?;
-        let (mut teller, mut bytes, mut ends) = (teller.clone(), Vec::new(), Vec::with_capacity(events.len()));
+        let (mut teller, mut bytes, mut ends, mut last) = (teller.clone(), Vec::new(), Vec::new(), None);
         for event in events {
+            if bytes.len() >= STRETCH {
+                break;
+            }
             form.write(&teller.tell(event), &mut bytes);
             ends.push(bytes.len());
+            last = Some(event);
         }
-        let (last, over) = (last.seq, is_last(&last.event));
+        let (last, over) = last.map(|last| (last.seq, is_last(&last.event)))?;
         Some(Stretch { bytes: bytes.into(), ends, last, over, teller: Arc::new(teller) })
     }
 
@@ -198,6 +203,7 @@ impl Feed {
             self.follower.skip_to(stretch.last);
             self.teller = stretch.teller.clone();
             let known = stretch.up_to(self.after);
+            self.over = stretch.over && known == stretch.ends.len();
             self.at_hand = Some((stretch, known));
         }
     }

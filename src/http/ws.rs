@@ -50,7 +50,9 @@ const READ_BUFFER: usize = 1024;
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// So long before its token ends a client is told.
 const WARNED: Duration = Duration::from_secs(60);
-/// How long a frame may take to leave.
+/// Bytes of frames that leave at once.
+const PART: usize = 16 * 1024;
+/// How long that may take.
 const SEND_WITHIN: Duration = Duration::from_secs(60);
 
 type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
@@ -343,13 +345,17 @@ impl Client {
 
     /// Frames that are written already go past the WebSocket's own buffer, which is empty then.
     async fn send_written(&mut self, frames: &[u8]) -> Result<(), Over> {
-        let sending = async {
-            let empty = self.socket.flush().await.is_ok();
-            let io = self.socket.get_mut();
-            empty && io.write_all(frames).await.is_ok() && io.flush().await.is_ok()
-        };
-        let sent = tokio::time::timeout(SEND_WITHIN, sending).await;
-        self.left(sent)
+        // Each part has its time: whoever reads slowly reads.
+        for part in frames.chunks(PART) {
+            let sending = async {
+                let empty = self.socket.flush().await.is_ok();
+                let io = self.socket.get_mut();
+                empty && io.write_all(part).await.is_ok() && io.flush().await.is_ok()
+            };
+            let sent = tokio::time::timeout(SEND_WITHIN, sending).await;
+            self.left(sent)?;
+        }
+        Ok(())
     }
 
     /// Whether what was sent has left; behind part of a frame nothing may follow.
