@@ -26,7 +26,8 @@ pub(crate) enum SetOut {
     Goes(Box<State>),
 }
 
-/// Begins a new run in the task of whoever starts it.
+/// Begins a new run without an orchestrator. Whoever calls it sees to it that it is not dropped midway: what has become durable must
+/// be in the table of timers.
 pub(crate) async fn set_out(shared: &Arc<Shared>, live: &Arc<Live>, created: Box<Created>) -> Result<SetOut, Death> {
     let begin = Begin { live: live.clone(), shared: shared.clone(), origin: Origin::New(created), first: None };
     let decided = catch_unwind(AssertUnwindSafe(|| {
