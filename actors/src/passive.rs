@@ -16,7 +16,7 @@ use crate::meta::{RunMeta, Standing, run_stream};
 use crate::orchestrator::outset::{SetOut, set_out};
 use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
 use crate::points::{Point, pass};
-use crate::rebuild::{Death, panic_words, recover_caught};
+use crate::rebuild::{Death, end_words, recover_caught};
 use crate::recovery::Recovered;
 use crate::run_id::RunId;
 use crate::runtime::{RunHandle, Runtime, StartError, StartOptions};
@@ -508,8 +508,8 @@ impl Runtime {
             let (runtime, live) = (self.clone(), live.clone());
             let starting = tokio::spawn(async move { runtime.start_in_turn(live, origin, first).await });
             starting.await.unwrap_or_else(|e| {
-                let words = e.try_into_panic().map_or_else(|e| e.to_string(), |panic| panic_words(&*panic));
-                self.supervisor.cast(SupervisorMsg::Died { live: awaited.clone(), death: Death::Crash(words) }).map_err(gone)
+                let death = Death::Crash(end_words(e));
+                self.supervisor.cast(SupervisorMsg::Died { live: awaited.clone(), death }).map_err(gone)
             })
         } else {
             Box::pin(self.start_in_turn(live, origin, first)).await

@@ -153,8 +153,12 @@ fn closing() -> LoadError {
 pub(crate) async fn recover_caught(store: &Store, scenarios: &Arc<Scenarios>, id: &ScopedRun) -> Result<Recovered, LoadError> {
     let (store, scenarios, id) = (store.clone(), scenarios.clone(), id.clone());
     let read = tokio::spawn(async move { recover(&store, &scenarios, &id).await }).await;
-    let words = |e: JoinError| e.try_into_panic().map_or_else(|e| e.to_string(), |panic| panic_words(&*panic));
-    read.unwrap_or_else(|e| Err(LoadError::Panicked(words(e))))
+    read.unwrap_or_else(|e| Err(LoadError::Panicked(end_words(e))))
+}
+
+/// How a task ended that did not come to its end.
+pub(crate) fn end_words(e: JoinError) -> String {
+    e.try_into_panic().map_or_else(|e| e.to_string(), |panic| panic_words(&*panic))
 }
 
 /// What a panic said.

@@ -54,12 +54,12 @@ class Run:
         self.id, self.asked, self.started, self.rung = run_id(at), asked, at, 0
         self.log, self.due = [], None
 
-    def append(self, kind, **fields):
-        self.log.append({"seq": len(self.log) + 1, "at": self.started, "kind": kind, **fields})
+    def append(self, kind, **data):
+        self.log.append({"seq": len(self.log) + 1, "at": time.time(), "kind": kind, "data": data})
 
     def wait(self):
         self.due = time.time() + HOUR
-        self.append("timer.set", at=self.due)
+        self.append("timer.set", due=self.due)
         asyncio.get_running_loop().call_later(HOUR, self.ring)
 
     def ring(self):
@@ -162,6 +162,6 @@ async def follow(socket: WebSocket, run_id: str, after: int = 0):
         return await socket.close(4404)
     await socket.accept()
     for event in run.log[after:]:
-        frame = {"type": event["kind"], "run_id": run.id, "timestamp": text(event["at"]), "seq": event["seq"], "data": event}
+        frame = {"type": event["kind"], "run_id": run.id, "timestamp": text(event["at"]), "seq": event["seq"], "data": event["data"]}
         await socket.send_text(json.dumps(frame))
     await socket.receive_text()
