@@ -105,8 +105,8 @@ fn turns(
         let alias = ix.map(|m| &*scenario.models[m.at()]);
         let answer = alias.and_then(|a| a.max_output_tokens).unwrap_or(DEFAULT_OUTPUT_TOKENS);
         longest = longest.max(Some(u64::from(answer)));
-        for (_, one) in prices.answering(alias, &provider, &model) {
-            price = price.zip(one).map(|(most, one)| (most.0.max(one.0), most.1.max(one.1)));
+        for one in prices.answering(alias, &provider, &model) {
+            price = price.zip(one.price).map(|(most, one)| (most.0.max(one.0), most.1.max(one.1)));
         }
     }
     let calls = per_turn(agent);

@@ -2,6 +2,7 @@
 //! alias goes first.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use commedia_domain::event::{Amount, AnsweredBy, ModelBinding, Usage};
@@ -13,51 +14,90 @@ use crate::model::Answer;
 /// USD per million tokens of input and of output.
 pub type Price = (f64, f64);
 
-/// Prices by `provider:model`; `provider:*` stands for all models of a provider that are not named.
+/// Prices by provider and model; the model `*` stands for all of a provider that are not named.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Prices(BTreeMap<String, Price>);
+pub struct Prices(BTreeMap<Box<str>, BTreeMap<Box<str>, Price>>);
+
+/// A model that may answer, and its price.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Answering<'a> {
+    /// Its provider.
+    pub provider: &'a str,
+    /// Its name there.
+    pub model: &'a str,
+    /// What it costs, if that is known.
+    pub price: Option<Price>,
+}
+
+impl Answering<'_> {
+    /// Whether it is the one that is called `provider:model` so.
+    fn is(&self, name: &str) -> bool {
+        name.split_once(':').is_some_and(|(provider, model)| (self.provider, self.model) == (provider, model))
+    }
+}
+
+impl fmt::Display for Answering<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.provider, self.model)
+    }
+}
 
 impl Prices {
-    /// A table of these.
+    /// A table of these, by `provider:model`.
     pub fn new(prices: impl IntoIterator<Item = (String, Price)>) -> Prices {
-        Prices(prices.into_iter().collect())
+        let mut table: BTreeMap<Box<str>, BTreeMap<Box<str>, Price>> = BTreeMap::new();
+        for (name, price) in prices {
+            let (provider, model) = name.split_once(':').unwrap_or((&name, ""));
+            table.entry(provider.into()).or_default().insert(model.into(), price);
+        }
+        Prices(table)
     }
 
     /// The price of a provider's model.
     pub fn of(&self, provider: &str, model: &str) -> Option<Price> {
-        self.0.get(&format!("{provider}:{model}")).or_else(|| self.0.get(&format!("{provider}:*"))).copied()
+        let models = self.0.get(provider)?;
+        models.get(model).or_else(|| models.get("*")).copied()
     }
 
     /// The models that may answer for a binding, its own first, each with its price. What an alias says holds for its own target,
     /// and for whatever `auto` found; not for a model that was named instead.
-    pub fn answering(&self, alias: Option<&ModelAlias>, provider: &Arc<str>, model: &Arc<str>) -> Vec<(String, Option<Price>)> {
-        let to = ModelTarget::Provider { provider: provider.clone(), model: model.clone() };
-        let known = alias.filter(|a| a.target == to || a.target == ModelTarget::Auto);
-        let own = known.and_then(|a| a.price).or_else(|| self.of(provider, model));
-        let further = known.iter().flat_map(|a| &a.fallback).filter_map(|next| match &next.target {
+    pub fn answering<'a>(
+        &'a self,
+        alias: Option<&'a ModelAlias>,
+        provider: &'a str,
+        model: &'a str,
+    ) -> impl Iterator<Item = Answering<'a>> {
+        let known = alias.filter(|alias| match &alias.target {
+            ModelTarget::Auto => true,
+            ModelTarget::Stub => false,
+            ModelTarget::Provider { provider: p, model: m } => (&**p, &**m) == (provider, model),
+        });
+        let own = known.and_then(|alias| alias.price).or_else(|| self.of(provider, model));
+        let further = known.into_iter().flat_map(|alias| &alias.fallback).filter_map(|next| match &next.target {
             ModelTarget::Provider { provider, model } => {
-                Some((format!("{provider}:{model}"), next.price.or_else(|| self.of(provider, model))))
+                Some(Answering { provider, model, price: next.price.or_else(|| self.of(provider, model)) })
             }
             ModelTarget::Auto | ModelTarget::Stub => None,
         });
-        std::iter::once((format!("{provider}:{model}"), own)).chain(further).collect()
+        std::iter::once(Answering { provider, model, price: own }).chain(further)
     }
 
-    fn answering_request(&self, request: &ModelRequest) -> Vec<(String, Option<Price>)> {
-        match &request.binding {
-            ModelBinding::Provider { provider, model } => self.answering(request.alias.as_deref(), provider, model),
-            ModelBinding::Stub | ModelBinding::Offline => Vec::new(),
-        }
+    fn answering_request<'a>(&'a self, request: &'a ModelRequest) -> impl Iterator<Item = Answering<'a>> {
+        let asked = match &request.binding {
+            ModelBinding::Provider { provider, model } => Some((provider, model)),
+            ModelBinding::Stub | ModelBinding::Offline => None,
+        };
+        asked.into_iter().flat_map(|(provider, model)| self.answering(request.alias.as_deref(), provider, model))
     }
 
     /// The highest price that a request may be answered for: its model's, and those of the models it may fall back on. The error
     /// names one that has none.
     pub fn at_most(&self, request: &ModelRequest) -> Result<Price, String> {
-        let most = |most: Price, (name, price): (String, Option<Price>)| match price {
+        let most = |most: Price, answering: Answering<'_>| match answering.price {
             Some((input, output)) => Ok((most.0.max(input), most.1.max(output))),
-            None => Err(name),
+            None => Err(answering.to_string()),
         };
-        self.answering_request(request).into_iter().try_fold((0.0, 0.0), most)
+        self.answering_request(request).try_fold((0.0, 0.0), most)
     }
 
     /// What a request may need at most of a budget; without a price its money is not counted.
@@ -73,7 +113,7 @@ impl Prices {
             return;
         }
         let by = answer.source.as_ref().map_or("", |source| &source.model);
-        let named = self.answering_request(request).into_iter().find(|(name, _)| name == by).and_then(|(_, price)| price);
+        let named = self.answering_request(request).find(|answering| answering.is(by)).and_then(|answering| answering.price);
         let known = || by.split_once(':').and_then(|(provider, model)| self.of(provider, model));
         let price = named.or_else(known).or_else(|| self.at_most(request).ok());
         answer.usage.cost_usd = price.map_or(0.0, |price| cost(price, answer.usage.tokens_in, answer.usage.tokens_out));
@@ -90,9 +130,9 @@ impl Prices {
                 else {
                     continue;
                 };
-                let answering = self.answering(alias.map(|a| &**a), provider, model);
-                if let Some((unpriced, _)) = answering.into_iter().find(|(_, price)| price.is_none()) {
-                    return Some((alias.map_or_else(|| agent.name.clone(), |a| a.name.clone()), unpriced));
+                let mut answering = self.answering(alias.map(|a| &**a), provider, model);
+                if let Some(unpriced) = answering.find(|answering| answering.price.is_none()) {
+                    return Some((alias.map_or_else(|| agent.name.clone(), |a| a.name.clone()), unpriced.to_string()));
                 }
             }
         }

@@ -1,18 +1,22 @@
 //! What every request that leaves the process has in common: no proxy, no redirects, no repeats, no compression, and a
 //! bound on the time and the bytes of each answer. Knows nothing of what is said.
 
+mod connector;
+
 use std::error::Error;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use reqwest::Body;
 use tokio::time::{Instant, timeout_at};
 
-/// What makes requests, and keeps their connections.
-pub(crate) type Client = reqwest::Client;
+use connector::{Client, is_late};
+
 /// A request, ready to be sent.
-pub(crate) type Request = reqwest::Request;
-/// An answer whose body is not read yet.
-pub(crate) type Response = reqwest::Response;
+pub(crate) type Request = http::Request<Body>;
 
 /// Connections to one host that are kept for later requests.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -20,11 +24,13 @@ const KEPT_CONNECTIONS: usize = 1024;
 const KEPT_FOR: Duration = Duration::from_secs(50);
 /// Room for an answer of usual size.
 const ANSWER_ROOM: usize = 2048;
+/// Who asks.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("commedia/", env!("CARGO_PKG_VERSION")));
 
 /// A client that reaches one address and tries once. Whoever takes it sets what it needs besides.
 pub(crate) fn client() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
-        .user_agent(concat!("commedia/", env!("CARGO_PKG_VERSION")))
+        .user_agent(AGENT)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -68,6 +74,15 @@ pub(crate) struct Limits {
     pub(crate) answer: usize,
 }
 
+/// A request with a JSON body.
+pub(crate) fn post(url: &str, body: Vec<u8>) -> Result<Request, Fault> {
+    let wrong = |e: &(dyn Error + 'static)| Fault::NotConnected(innermost(e));
+    // An address as people write it: in any script.
+    let url = reqwest::Url::parse(url).map_err(|e| wrong(&e))?;
+    let request = http::Request::post(url.as_str()).header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    request.body(body.into()).map_err(|e| wrong(&e))
+}
+
 /// The way to one host: its client, the headers each request gets, and the limits.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -80,6 +95,8 @@ impl Line {
     /// A line on which each request gets some headers, whose values are shown to nobody.
     pub(crate) fn new(headers: &[(&str, &str)], limits: Limits) -> Result<Line, String> {
         let mut map = HeaderMap::new();
+        map.insert(USER_AGENT, AGENT);
+        map.insert(ACCEPT, HeaderValue::from_static("*/*"));
         for (name, value) in headers {
             let named = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no name of a header"))?;
             let value = HeaderValue::from_str(value);
@@ -87,24 +104,9 @@ impl Line {
             value.set_sensitive(true);
             map.insert(named, value);
         }
-        let client = client()
-            .connect_timeout(limits.connect)
-            .pool_max_idle_per_host(KEPT_CONNECTIONS)
-            .pool_idle_timeout(KEPT_FOR)
-            .build()
-            .map_err(|e| format!("no client for HTTP can be made: {}", innermost(&e)))?;
+        let client = connector::client(limits.connect, KEPT_CONNECTIONS, KEPT_FOR);
+        let client = client.map_err(|e| format!("no client for HTTP can be made: {e}"))?;
         Ok(Line { client, headers: map, limits })
-    }
-
-    /// Its client, for a library that builds requests with it.
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
-
-    /// A request with a JSON body.
-    pub(crate) fn post(&self, url: &str, body: Vec<u8>) -> Result<Request, Fault> {
-        let request = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
-        request.build().map_err(|e| Fault::NotConnected(innermost(&e.without_url())))
     }
 
     /// Sends a request with the line's own headers, whatever it carried of a key, and waits for the answer's header.
@@ -114,15 +116,15 @@ impl Line {
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
-        let sent = request.body().and_then(|b| b.as_bytes()).map_or(0, <[u8]>::len);
+        let sent = request.body().as_bytes().map_or(0, <[u8]>::len);
         let began = Instant::now();
         let end = began + self.limits.total;
         let first = began + self.limits.first_byte;
-        match timeout_at(first.min(end), self.client.execute(request)).await {
+        match timeout_at(first.min(end), self.client.request(request)).await {
             Ok(Ok(response)) => Ok(Arrival { response, limits: self.limits, end, sent, read: 0 }),
-            Ok(Err(e)) if e.is_connect() && e.is_timeout() => Err(Fault::Late("connecting", self.limits.connect)),
-            Ok(Err(e)) if e.is_connect() || e.is_builder() => Err(Fault::NotConnected(innermost(&e.without_url()))),
-            Ok(Err(e)) => Err(Fault::Broken(innermost(&e.without_url()))),
+            Ok(Err(e)) if e.is_connect() && is_late(&e) => Err(Fault::Late("connecting", self.limits.connect)),
+            Ok(Err(e)) if e.is_connect() => Err(Fault::NotConnected(innermost(&e))),
+            Ok(Err(e)) => Err(Fault::Broken(innermost(&e))),
             Err(_) if first <= end => Err(Fault::Late("waiting for its answer to begin", self.limits.first_byte)),
             Err(_) => Err(Fault::Late("waiting for its answer", self.limits.total)),
         }
@@ -131,7 +133,7 @@ impl Line {
 
 /// An answer that has begun. Dropping it closes its connection, unless it was read to its end.
 pub(crate) struct Arrival {
-    response: Response,
+    response: http::Response<Incoming>,
     limits: Limits,
     end: Instant,
     sent: usize,
@@ -155,28 +157,34 @@ impl Arrival {
     }
 
     /// The next bytes; `None` at the end.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, Fault> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         let quiet = Instant::now() + self.limits.between_chunks;
-        let chunk = match timeout_at(quiet.min(self.end), self.response.chunk()).await {
-            Ok(Ok(chunk)) => chunk,
-            Ok(Err(e)) => return Err(Fault::Broken(innermost(&e.without_url()))),
-            Err(_) if quiet <= self.end => {
-                return Err(Fault::Late("waiting for more of its answer", self.limits.between_chunks));
+        let until = quiet.min(self.end);
+        loop {
+            let frame = match timeout_at(until, self.response.frame()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(e))) => return Err(Fault::Broken(innermost(&e))),
+                Err(_) if quiet <= self.end => {
+                    return Err(Fault::Late("waiting for more of its answer", self.limits.between_chunks));
+                }
+                Err(_) => return Err(Fault::Late("waiting for the end of its answer", self.limits.total)),
+            };
+            // What follows a body besides is nobody's.
+            let Ok(chunk) = frame.into_data() else { continue };
+            self.read += chunk.len();
+            if self.read > self.limits.answer {
+                return Err(Fault::TooLong("its answer", self.limits.answer));
             }
-            Err(_) => return Err(Fault::Late("waiting for the end of its answer", self.limits.total)),
-        };
-        self.read += chunk.as_ref().map_or(0, |c| c.len());
-        if self.read > self.limits.answer {
-            return Err(Fault::TooLong("its answer", self.limits.answer));
+            return Ok(Some(chunk));
         }
-        Ok(chunk)
     }
 
     /// All of its body.
     pub(crate) async fn whole(&mut self) -> Result<Vec<u8>, Fault> {
         let mut body = Vec::with_capacity(ANSWER_ROOM);
         while let Some(chunk) = self.chunk().await? {
-            body.extend_from_slice(chunk.as_ref());
+            body.extend_from_slice(&chunk);
         }
         Ok(body)
     }
@@ -186,9 +194,4 @@ impl Arrival {
         self.end = self.end.min(Instant::now() + within);
         while let Ok(Some(_)) = self.chunk().await {}
     }
-}
-
-/// An answer with a body that was read already, for a library that wants one.
-pub(crate) fn read_already(body: Vec<u8>) -> Response {
-    http::Response::new(body).into()
 }

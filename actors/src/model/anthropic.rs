@@ -8,6 +8,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::exchange::{Came, Exchange};
 use crate::model::messages::{self, Pieces, Reply, VERSION};
 use crate::model::{Answer, Deltas, ModelError, Provider};
+use crate::transport::post;
 
 /// Room for a request of usual size.
 const REQUEST_ROOM: usize = 4096;
@@ -39,7 +40,7 @@ impl Provider for Anthropic {
         let mut body = Vec::with_capacity(REQUEST_ROOM);
         serde_json::to_writer(&mut body, &messages::body(model, &who, request, stream))
             .map_err(|e| ModelError::refused(format!("the request cannot be written: {e}")))?;
-        let made = self.exchange.line.post(&self.url, body).map_err(|fault| voice.fault(fault))?;
+        let made = post(&self.url, body).map_err(|fault| voice.fault(fault))?;
         let (draft, sent) = match self.exchange.perform(made, Box::<Pieces>::default(), deltas).await? {
             Came::Folded(draft, sent) => (draft, sent),
             Came::Whole(body, sent) => (self.exchange.read::<Reply>(&body)?.draft(voice)?, sent),

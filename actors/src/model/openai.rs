@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Context as Task, Poll};
 
 use async_openai::Client;
@@ -14,6 +14,7 @@ use async_openai::middleware::HttpRequestFactory;
 use async_openai::traits::RequestOptionsBuilder;
 use async_trait::async_trait;
 use commedia_domain::run::ModelRequest;
+use reqwest::{ResponseBuilderExt, Url};
 use serde::de::IgnoredAny;
 
 use crate::model::chat::{self, Manner};
@@ -24,11 +25,16 @@ use crate::model::exchange::{Came, Exchange};
 use crate::model::responses::{self, Reply};
 use crate::model::stream::Fold;
 use crate::model::{Answer, Deltas, ModelError, ModelErrorKind, Provider};
-use crate::transport::{Response, read_already};
+use crate::transport::{Request, client, innermost};
+
+/// The library builds requests with a client, and sends none.
+static BUILDER: LazyLock<Result<reqwest::Client, String>> = LazyLock::new(|| client().build().map_err(|e| innermost(&e)));
+/// Where the answer comes from that it is told.
+static NOWHERE: LazyLock<Url> = LazyLock::new(|| Url::parse("http://localhost").expect("an address"));
 
 /// An endpoint of OpenAI's interfaces.
 pub(crate) struct OpenAi {
-    exchange: Arc<Exchange>,
+    exchange: Exchange,
     client: Client<Arc<dyn Config>>,
     wire: Wire,
     /// Azure's classic surface has the model in the path, and this version in the query.
@@ -45,7 +51,7 @@ impl OpenAi {
             false => ("authorization", format!("Bearer {}", key.reveal())),
         });
         let own: Vec<(&str, &str)> = key.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let exchange = Arc::new(Exchange::new(endpoint, &own)?);
+        let exchange = Exchange::new(endpoint, &own)?;
         let classic = endpoint.api_version.clone().filter(|version| azure && version != "v1");
         let base = endpoint.base_url.trim_end_matches('/');
         let base = match (azure && !base.contains("/openai"), &classic) {
@@ -58,7 +64,7 @@ impl OpenAi {
         let config: Arc<dyn Config> = Arc::new(config);
         let manner = Manner { strict: true, older: !azure && &*endpoint.provider != "openai", stream: endpoint.stream };
         Ok(OpenAi {
-            client: Client::build(exchange.line.client().clone(), config),
+            client: Client::build(BUILDER.clone().map_err(|e| format!("{}: {e}", endpoint.provider))?, config),
             exchange,
             wire: endpoint.wire,
             classic,
@@ -66,15 +72,17 @@ impl OpenAi {
         })
     }
 
-    async fn perform(&self, model: &str, who: &str, request: &ModelRequest, call: &Call) -> Result<(), OpenAIError> {
-        let client = self.client.clone().with_http_service(call.clone());
+    /// The request as the library makes it.
+    async fn made(&self, model: &str, who: &str, request: &ModelRequest, stream: bool) -> Result<Request, OpenAIError> {
+        let taker = Taker::default();
+        let client = self.client.clone().with_http_service(taker.clone());
         match (self.wire, &self.classic) {
             (Wire::Responses, _) => {
-                let body = responses::body(model, who, request, call.stream);
+                let body = responses::body(model, who, request, stream);
                 client.responses().create_byot::<_, IgnoredAny>(body).await?;
             }
             (_, classic) => {
-                let body = chat::body(model, request, Manner { stream: call.stream, ..self.manner });
+                let body = chat::body(model, request, Manner { stream, ..self.manner });
                 let chat = match classic {
                     None => client.chat(),
                     Some(version) => {
@@ -85,7 +93,8 @@ impl OpenAi {
                 chat.create_byot::<_, IgnoredAny>(body).await?;
             }
         }
-        Ok(())
+        let taken = taker.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.ok_or_else(|| OpenAIError::InvalidArgument("no request was made".into()))
     }
 }
 
@@ -98,23 +107,17 @@ impl Provider for OpenAi {
             return Err(voice.error(ModelErrorKind::Refused, "has deployments named of letters, digits and `-_.` only"));
         }
         let who = who(voice.provider(), model);
+        // What it takes to make the request is gone while its answer is waited for.
+        let made = Box::pin(self.made(model, &who, request, self.manner.stream || deltas.is_some())).await;
+        let made = made.map_err(|e| {
+            let why = voice.clean(&e.to_string());
+            voice.error(ModelErrorKind::Refused, format_args!("cannot be asked this: {why}"))
+        })?;
         let fold: Box<dyn Fold> = match self.wire {
             Wire::Responses => Box::<responses::Pieces>::default(),
             Wire::Chat | Wire::Messages => Box::<completion::Pieces>::default(),
         };
-        let call = Call {
-            exchange: self.exchange.clone(),
-            stream: self.manner.stream || deltas.is_some(),
-            deltas: deltas.cloned(),
-            slot: Arc::new(Mutex::new(Slot { fold: Some(fold), came: None })),
-        };
-        let performed = self.perform(model, &who, request, &call).await;
-        let came = call.slot.lock().unwrap_or_else(PoisonError::into_inner).came.take();
-        let came = came.unwrap_or_else(|| {
-            let why = performed.err().map(|e| voice.clean(&e.to_string())).unwrap_or_default();
-            Err(voice.error(ModelErrorKind::Refused, format_args!("cannot be asked this: {why}")))
-        });
-        let (draft, sent) = match came? {
+        let (draft, sent) = match self.exchange.perform(made, fold, deltas).await? {
             Came::Folded(draft, sent) => (draft, sent),
             Came::Whole(body, sent) if self.wire == Wire::Responses => (self.exchange.read::<Reply>(&body)?.draft(voice)?, sent),
             Came::Whole(body, sent) => (self.exchange.read::<Completion>(&body)?.draft(voice)?, sent),
@@ -123,46 +126,26 @@ impl Provider for OpenAi {
     }
 }
 
-/// One call's way out of the library: takes the request it made, and keeps what came.
-#[derive(Clone)]
-struct Call {
-    exchange: Arc<Exchange>,
-    stream: bool,
-    deltas: Option<Deltas>,
-    slot: Arc<Mutex<Slot>>,
-}
+/// Takes the one request that a call of the library makes; the library is told an answer that means nothing.
+#[derive(Clone, Default)]
+struct Taker(Arc<Mutex<Option<Request>>>);
 
-struct Slot {
-    fold: Option<Box<dyn Fold>>,
-    came: Option<Result<Came, ModelError>>,
-}
-
-impl Call {
-    fn slot(&self) -> std::sync::MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl tower_service::Service<HttpRequestFactory> for Call {
-    type Response = Response;
+impl tower_service::Service<HttpRequestFactory> for Taker {
+    type Response = reqwest::Response;
     type Error = OpenAIError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, OpenAIError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<reqwest::Response, OpenAIError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Task<'_>) -> Poll<Result<(), OpenAIError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, made: HttpRequestFactory) -> Self::Future {
-        let call = self.clone();
+        let taker = self.clone();
         Box::pin(async move {
-            let request = made.build().await?;
-            // There is one request to each call.
-            let fold = call.slot().fold.take();
-            if let Some(fold) = fold {
-                let came = call.exchange.perform(request, fold, call.deltas.as_ref()).await;
-                call.slot().came = Some(came);
-            }
-            Ok(read_already(b"null".to_vec()))
+            let request = Request::try_from(made.build().await?)?;
+            *taker.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(request);
+            let nothing = http::Response::builder().url(NOWHERE.clone()).body("null");
+            Ok(nothing.map_err(|e| OpenAIError::InvalidArgument(e.to_string()))?.into())
         })
     }
 }
