@@ -25,6 +25,8 @@ mod highwater;
 mod home;
 mod journal;
 mod key;
+mod listing;
+mod lists;
 pub mod live;
 mod losses;
 pub mod memory;
@@ -33,6 +35,7 @@ mod reader;
 pub mod restore;
 mod sled;
 mod stream;
+mod work;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -46,8 +49,8 @@ use actor::{Start, StoreActor, StoreMsg};
 use blob::{BLOB_LIMIT, Blob, SNAPSHOT_LIMIT, Snapshot};
 pub use check::{CheckReport, StreamCheck};
 use claim::Claimed;
-pub use commit::{Append, Group, Mark, Observe};
-use commit::{Committer, Job, Shared, Totals, Work};
+use commit::{Committer, Shared, Totals};
+pub use commit::{Group, Observe};
 pub use delete::Delete;
 use directory::DELETING_FORMAT;
 pub use directory::{OLDEST_FORMAT, STORE_FORMAT};
@@ -60,6 +63,8 @@ use live::{LIVE_LIMIT, LiveRow};
 pub use reader::Listed;
 use reader::{Reader, Stage};
 pub use stream::{BadName, Head, Lease, NAME_LIMIT, SHARDS, StreamId, StreamKind};
+pub use work::{Append, Mark};
+use work::{Job, Lives, Work};
 
 /// The meta bytes of a stream are at most this many.
 pub const META_LIMIT: usize = 4 * 1024;
@@ -279,13 +284,17 @@ impl Store {
 
     /// Writes rows of the live index anew; with `complete` they are known to be all from then on.
     pub async fn list_live(&self, rows: Vec<(StreamId, LiveRow)>, complete: bool) -> Result<(), AppendError> {
+        self.write_lives(Lives { rows, complete, layout: None }).await
+    }
+
+    async fn write_lives(&self, lives: Lives) -> Result<(), AppendError> {
         let mut bytes = 0;
-        for (_, row) in &rows {
+        for (_, row) in &lives.rows {
             limit("the live row", row.len(), LIVE_LIMIT)?;
             bytes += row.len();
         }
         let (reply, answer) = oneshot::channel();
-        self.write(Work::Live(rows, complete, reply), bytes, answer).await
+        self.write(Work::Live(lives, reply), bytes, answer).await
     }
 
     /// Whether the live index names every stream that is not over: not so after a release that knows none has written.

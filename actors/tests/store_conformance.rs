@@ -3,11 +3,18 @@
 mod store_support;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use commedia_actors::store::blob::{Blob, Snapshot, blob_name};
-use commedia_actors::store::engine::ROW_LIMIT;
+use commedia_actors::store::engine::{Batch, Durability, Engine, EngineError, Guard, Order, ROW_LIMIT, Visit};
 use commedia_actors::store::frame::{FRAME_LIMIT, FrameBuilder, Lane};
-use commedia_actors::store::{Append, AppendError, Head, Lease, META_LIMIT, StreamId, StreamKind};
+use commedia_actors::store::live::LiveRow;
+use commedia_actors::store::memory::MemoryEngine;
+use commedia_actors::store::migrate::migrate;
+use commedia_actors::store::{
+    Append, AppendError, Head, Lease, META_LIMIT, Mark, Options, STORE_FORMAT, Store, StreamId, StreamKind,
+};
 use commedia_domain::id::Hash32;
 use proptest::prelude::*;
 use store_support::*;
@@ -275,26 +282,50 @@ async fn a_closed_store_refuses_everything(place: &Place) {
 /// A step of the property test.
 #[derive(Clone, Debug)]
 enum Step {
-    Append { stream: u8, count: u64, meta: Option<Vec<u8>>, wrong: bool },
+    Append { stream: u8, count: u64, meta: Option<Vec<u8>>, live: LiveRow, wrong: bool },
+    Mark { stream: u8, meta: Vec<u8>, live: LiveRow },
     Reopen,
+    Migrate { to: u32 },
     Read { stream: u8, from: u64, bytes: usize },
     List { after: Option<u8>, limit: usize },
+    Newest { before: Option<u8>, limit: usize, with: Option<u8> },
+    Live,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let meta = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20));
+    let bytes = || proptest::collection::vec(any::<u8>(), 0..20);
+    let live = || {
+        let row = proptest::collection::vec(0..4_u8, 0..9);
+        prop_oneof![4 => Just(LiveRow::Keep), 2 => row.prop_map(LiveRow::Put), 1 => Just(LiveRow::Remove)]
+    };
     let step = prop_oneof![
-        8 => (0..4_u8, 1..9_u64, meta(), proptest::bool::weighted(0.1))
-            .prop_map(|(stream, count, meta, wrong)| Step::Append { stream, count, meta, wrong }),
+        8 => (0..4_u8, 1..9_u64, proptest::option::of(bytes()), live(), proptest::bool::weighted(0.1))
+            .prop_map(|(stream, count, meta, live, wrong)| Step::Append { stream, count, meta, live, wrong }),
+        1 => (0..4_u8, bytes(), live()).prop_map(|(stream, meta, live)| Step::Mark { stream, meta, live }),
         1 => Just(Step::Reopen),
+        1 => (1..=STORE_FORMAT).prop_map(|to| Step::Migrate { to }),
         4 => (0..5_u8, 0..60_u64, 1..5000_usize).prop_map(|(stream, from, bytes)| Step::Read { stream, from, bytes }),
         2 => (proptest::option::of(0..5_u8), 0..6_usize).prop_map(|(after, limit)| Step::List { after, limit }),
+        2 => (proptest::option::of(0..5_u8), 0..6_usize, proptest::option::of(0..2_u8))
+            .prop_map(|(before, limit, with)| Step::Newest { before, limit, with }),
+        1 => Just(Step::Live),
     ];
     proptest::collection::vec(step, 1..40)
 }
 
-/// What a stream must hold: each frame's head, and the meta bytes.
-type Model = BTreeMap<u8, (Vec<Head>, Vec<u8>)>;
+/// Ids and rows of the live index.
+type Lives = Vec<(String, Vec<u8>)>;
+
+/// What a stream must hold: each frame's head, the meta bytes, the row of the live index.
+type Model = BTreeMap<u8, (Vec<Head>, Vec<u8>, Option<Vec<u8>>)>;
+
+fn relist(row: &mut Option<Vec<u8>>, live: LiveRow) {
+    match live {
+        LiveRow::Keep => {}
+        LiveRow::Put(bytes) => *row = Some(bytes),
+        LiveRow::Remove => *row = None,
+    }
+}
 
 async fn behaves_as_the_model(place: &Place, steps: Vec<Step>) {
     let name = |n: u8| run(&format!("s{n}"));
@@ -302,18 +333,57 @@ async fn behaves_as_the_model(place: &Place, steps: Vec<Step>) {
     let mut model = Model::new();
     for step in steps {
         match step {
-            Step::Append { stream, count, meta, wrong } => {
-                let (heads, known) = model.entry(stream).or_default();
+            Step::Append { stream, count, meta, live, wrong } => {
+                let (heads, known, row) = model.entry(stream).or_default();
                 let head = heads.last().copied().unwrap_or(Head::START);
                 let expected = if wrong { Head { seq: head.seq + 1, ..head } } else { head };
                 let request = append_of(&store, &name(stream), &expected, count);
-                let answer = store.append(Append { meta: meta.clone(), ..request }).await;
+                let answer = store.append(Append { meta: meta.clone(), live: live.clone(), ..request }).await;
                 if wrong {
                     assert_eq!(answer, Err(AppendError::Conflict { head }));
                 } else {
                     heads.push(answer.unwrap());
                     *known = meta.unwrap_or(std::mem::take(known));
+                    relist(row, live);
                 }
+            }
+            Step::Mark { stream, meta, live } => {
+                let Some((heads, known, row)) = model.get_mut(&stream).filter(|m| !m.0.is_empty()) else { continue };
+                let (expected, name) = (heads[heads.len() - 1], name(stream));
+                let lease = store.lease(&name);
+                store.mark(Mark { stream: name, expected, lease, meta: meta.clone(), live: live.clone() }).await.unwrap();
+                *known = meta;
+                relist(row, live);
+            }
+            Step::Migrate { to } => {
+                let Place::Files { engine, dir } = place else { continue };
+                store.close().await.unwrap();
+                assert_eq!(migrate(&url(engine, dir.path()), Some(to), Durability::Fsync).await.unwrap().1, to);
+                store = place.open().await;
+                assert_eq!(store.format(), to);
+            }
+            Step::Newest { before, limit, with } => {
+                let before_name = before.map(name);
+                // Without a meta byte it is unlike any.
+                let keep = move |_: &StreamId, meta: Option<&[u8]>| {
+                    with.is_none_or(|bit| meta.and_then(|meta| meta.first()).is_some_and(|byte| byte & 1 == bit))
+                };
+                let listed = store.newest("default", StreamKind::Run, before_name.as_ref(), limit, keep).await.unwrap();
+                let listed: Vec<_> = listed.into_iter().map(|l| (l.stream, l.head.unwrap(), l.meta)).collect();
+                let wanted = |m: &(Vec<Head>, Vec<u8>, Option<Vec<u8>>)| {
+                    !m.0.is_empty() && with.is_none_or(|bit| m.1.first().is_some_and(|byte| byte & 1 == bit))
+                };
+                let expected = model.iter().rev().filter(|(n, m)| before.is_none_or(|before| **n < before) && wanted(m));
+                let expected: Vec<_> = expected.take(limit).map(|(n, m)| (name(*n), m.0[m.0.len() - 1], m.1.clone())).collect();
+                assert_eq!(listed, expected);
+            }
+            Step::Live => {
+                let found: Arc<Mutex<Lives>> = Arc::default();
+                let into = found.clone();
+                let visit = move |_: &str, id: &str, row: &[u8]| into.lock().unwrap().push((id.into(), row.into()));
+                store.visit_live(StreamKind::Run, visit).await.unwrap();
+                let expected = model.iter().filter_map(|(n, m)| Some((name(*n).id().to_owned(), m.2.clone()?)));
+                assert_eq!(*found.lock().unwrap(), expected.collect::<Lives>());
             }
             Step::Reopen => {
                 store.close().await.unwrap();
@@ -337,6 +407,197 @@ async fn behaves_as_the_model(place: &Place, steps: Vec<Step>) {
         }
     }
     assert_eq!(store.check().await.unwrap().damage, []);
+}
+
+type Happening = Box<dyn FnOnce() + Send>;
+
+/// An engine in memory at which something happens once between the scans of a list.
+#[derive(Clone, Default)]
+struct Meanwhile {
+    memory: MemoryEngine,
+    happens: Arc<Mutex<Option<Happening>>>,
+    /// Rows that scans have shown.
+    shown: Arc<AtomicUsize>,
+}
+
+impl Meanwhile {
+    async fn open(&self) -> Store {
+        let engine = self.clone();
+        let open = Box::new(move || Ok(Arc::new(engine.clone()) as Arc<dyn Engine>));
+        Store::open_engine(open, Durability::Fsync, false, Options::default()).await.unwrap()
+    }
+}
+
+impl Engine for Meanwhile {
+    fn name(&self) -> &'static str {
+        "meanwhile"
+    }
+
+    fn apply(&self, guard: Guard<'_>, batch: &Batch) -> Result<(), EngineError> {
+        self.memory.apply(guard, batch)
+    }
+
+    fn sync(&self, durability: Durability) -> Result<u32, EngineError> {
+        self.memory.sync(durability)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.memory.get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], order: Order, visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        self.memory.scan(from, to, order, &mut |key, value| {
+            self.shown.fetch_add(1, Ordering::Relaxed);
+            visit(key, value)
+        })?;
+        let happens = self.happens.lock().unwrap().take();
+        happens.into_iter().for_each(|happens| happens());
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.memory.size_bytes()
+    }
+
+    fn blocks(&self) -> bool {
+        true
+    }
+
+    fn close(&self) -> Result<(), EngineError> {
+        self.memory.close()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_shows_streams_once_that_end_while_it_is_read() {
+    let engine = Meanwhile::default();
+    let store = engine.open().await;
+    let mut heads = Vec::new();
+    for n in 0..9 {
+        let stream = run(&format!("s{n}"));
+        let live = if n % 3 == 0 { LiveRow::Keep } else { LiveRow::Put(vec![0]) };
+        let begun = Append { meta: Some(b"works".into()), live, ..append_of(&store, &stream, &Head::START, 1) };
+        heads.push((stream, store.append(begun).await.unwrap()));
+    }
+    let ended = |n: usize| matches!(n, 1 | 4 | 5);
+    let ends: Vec<Append> = (0..9)
+        .filter(|n| ended(*n))
+        .map(|n| {
+            let (stream, head) = &heads[n];
+            Append { meta: Some(b"ended".into()), live: LiveRow::Remove, ..append_of(&store, stream, head, 1) }
+        })
+        .collect();
+    let (writer, runtime) = (store.clone(), tokio::runtime::Handle::current());
+    *engine.happens.lock().unwrap() = Some(Box::new(move || {
+        ends.into_iter().for_each(|end| assert!(runtime.block_on(writer.append(end)).is_ok()));
+    }));
+    let listed = store.newest("default", StreamKind::Run, None, 7, |_, _| true).await.unwrap();
+    assert!(engine.happens.lock().unwrap().is_none());
+    let shown: Vec<(&str, &[u8])> = listed.iter().map(|l| (l.stream.id(), &l.meta[..])).collect();
+    let meta = |n: usize| if ended(n) { &b"ended"[..] } else { b"works" };
+    let expected: Vec<(&str, &[u8])> = (2..9).rev().map(|n| (heads[n].0.id(), meta(n))).collect();
+    assert_eq!(shown, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_misses_no_stream_whose_row_comes_to_the_live_index() {
+    let engine = Meanwhile::default();
+    let store = engine.open().await;
+    for n in 0..5 {
+        let begun = Append { meta: Some(vec![n]), ..append_of(&store, &run(&format!("s{n}")), &Head::START, 1) };
+        store.append(begun).await.unwrap();
+    }
+    let (writer, runtime) = (store.clone(), tokio::runtime::Handle::current());
+    *engine.happens.lock().unwrap() = Some(Box::new(move || {
+        let rows = [1, 3].map(|n| (run(&format!("s{n}")), LiveRow::Put(vec![0])));
+        runtime.block_on(writer.list_live(rows.into(), true)).unwrap();
+    }));
+    let listed = store.streams("default", StreamKind::Run, None, 100).await.unwrap();
+    assert!(engine.happens.lock().unwrap().is_none());
+    assert_eq!(listed.iter().map(|l| l.meta[0]).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+}
+
+/// A page costs what lies before its end, wherever the streams stand that it is of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_is_found_without_reading_what_lies_behind_it() {
+    for newest_end in [false, true] {
+        let engine = Meanwhile::default();
+        let store = engine.open().await;
+        for n in 0..2500 {
+            let is_over = (n >= 2400) == newest_end;
+            let (word, live) = if is_over { (b"ended", LiveRow::Keep) } else { (b"works", LiveRow::Put(vec![0])) };
+            let begun = Append { meta: Some(word.into()), live, ..append_of(&store, &run(&format!("s{n:04}")), &Head::START, 1) };
+            store.append(begun).await.unwrap();
+        }
+        let newest: &[u8] = if newest_end { b"ended" } else { b"works" };
+        for (wanted, limit, at_most) in [(newest, 50, 1300), (b"", 50, 1300), (newest, 101, 6000)] {
+            engine.shown.store(0, Ordering::Relaxed);
+            let keep = move |_: &StreamId, meta: Option<&[u8]>| wanted.is_empty() || meta == Some(wanted);
+            let page = store.newest("default", StreamKind::Run, None, limit, keep).await.unwrap();
+            let shown = engine.shown.load(Ordering::Relaxed);
+            assert_eq!(page.len(), limit.min(100), "{newest_end} {limit}");
+            assert!(shown <= at_most, "{newest_end} {limit}: {shown} rows");
+        }
+    }
+}
+
+/// The newest run is being written: the page shows as many others as it may, so that nobody takes it for the last.
+#[tokio::test]
+async fn a_page_is_full_though_some_are_being_written() {
+    let engine = Faulty::new();
+    let store = engine.open(Options::default()).await;
+    for n in 0..9 {
+        fill(&store, &run(&format!("s{n}")), &[1]).await;
+    }
+    engine.set_gate(false);
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move { fill(&store, &run("s9"), &[1]).await }
+    });
+    engine.until_waiting().await;
+    let ids = |page: Vec<commedia_actors::store::Listed>| page.iter().map(|l| l.stream.id().to_owned()).collect::<Vec<_>>();
+    let page = store.newest("default", StreamKind::Run, None, 3, |_, _| true).await.unwrap();
+    assert_eq!(ids(page), ["s8", "s7", "s6"]);
+    engine.set_gate(true);
+    writing.await.unwrap();
+    let page = store.newest("default", StreamKind::Run, None, 3, |_, _| true).await.unwrap();
+    assert_eq!(ids(page), ["s9", "s8", "s7"]);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_written_twice_in_one_group_stands_as_it_was_left() {
+    let (engine, works, again) = (Faulty::new(), Some(b"works".to_vec()), Some(b"again".to_vec()));
+    let store = engine.open(Options::default()).await;
+    for (n, last, listed) in [(0, LiveRow::Keep, true), (1, LiveRow::Remove, false), (2, LiveRow::Put(vec![7]), true)] {
+        let stream = run(&format!("s{n}"));
+        engine.set_gate(false);
+        let other = tokio::spawn({
+            let (store, stream) = (store.clone(), run(&format!("other{n}")));
+            async move { fill(&store, &stream, &[1]).await }
+        });
+        engine.until_waiting().await;
+        let first = Append { meta: works.clone(), live: LiveRow::Put(vec![7]), ..append_of(&store, &stream, &Head::START, 1) };
+        let head = first.frame.head();
+        let second = Append { meta: again.clone(), live: last, ..append_of(&store, &stream, &head, 1) };
+        let groups = store.stats().groups;
+        let both = async { tokio::join!(store.append(first), store.append(second)) };
+        let (both, ()) = tokio::join!(both, async {
+            // The store's actor hands both to the writer meanwhile, which stands at the gate.
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+            engine.set_gate(true);
+        });
+        other.await.unwrap();
+        assert!(both.0.is_ok() && both.1.is_ok());
+        assert_eq!(store.stats().groups - groups, 2, "the other's, and one for both");
+        assert_eq!(store.meta(&stream).await.unwrap(), again);
+        let found: Arc<Mutex<Vec<String>>> = Arc::default();
+        let into = found.clone();
+        store.visit_live(StreamKind::Run, move |_, id, _| into.lock().unwrap().push(id.into())).await.unwrap();
+        assert_eq!(found.lock().unwrap().contains(&stream.id().to_owned()), listed, "{n}");
+        assert_eq!(store.streams("default", StreamKind::Run, None, 100).await.unwrap().len(), 2 * (n + 1));
+    }
 }
 
 fn check_property(cases: u32, place: fn() -> Place) {
@@ -381,6 +642,6 @@ macro_rules! conformance {
 conformance! {
     memory, 100;
     memory_in_groups, 50;
-    sled, 6;
-    fjall, 6;
+    sled, 8;
+    fjall, 8;
 }

@@ -218,6 +218,31 @@ async fn what_comes_before_a_bad_place_is_served_and_the_place_is_never_taken_fo
     assert_eq!((report.damage[0].seq, report.streams[0].head.seq, report.streams[0].whole), (Some(6), 5, false));
 }
 
+/// However little is asked for at once.
+#[tokio::test]
+async fn what_comes_before_a_missing_frame_is_served_and_the_frame_is_never_taken_for_the_end() {
+    let engine = Faulty::new();
+    let store = engine.open(Options::default()).await;
+    let stream = run("bad");
+    fill(&store, &stream, &[2, 3, 4, 1]).await;
+    engine.lose(&[b"bad\0", &6_u64.to_be_bytes()[..]].concat());
+    for max_bytes in [1, 100, 300, 1000, usize::MAX] {
+        let (mut at, mut seen) = (Head::START, Vec::new());
+        let end = loop {
+            match store.read_after(&stream, &at, max_bytes).await {
+                Ok(frames) if frames.is_empty() => panic!("{max_bytes} bytes at once: it seems to end at {}", at.seq),
+                Ok(frames) => {
+                    at = frames.last().unwrap().head();
+                    seen.extend(frames.iter().map(|frame| frame.head().seq));
+                }
+                Err(e) => break e,
+            }
+        };
+        assert!(matches!(end, ReadError::Damaged(_)), "{max_bytes} bytes at once: {end}");
+        assert!([2, 5].starts_with(&seen), "{max_bytes} bytes at once: {seen:?}");
+    }
+}
+
 #[tokio::test]
 async fn half_a_group_in_the_engine_is_not_seen() {
     let engine = Faulty::new();

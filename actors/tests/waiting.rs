@@ -101,7 +101,7 @@ async fn a_run_that_only_waits_has_no_orchestrator_from_the_beginning() {
     let runtime = Runtime::open(options(None)).await.expect("opens");
     let stored = StartOptions { stored: true, ..StartOptions::default() };
     let usual = start(&runtime, 1, StartOptions::default()).await;
-    let (awaited, left) = (start(&runtime, 1, stored).await, start(&runtime, 1, stored).await.id.clone());
+    let (awaited, left) = (start(&runtime, 1, stored.clone()).await, start(&runtime, 1, stored).await.id.clone());
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
@@ -131,7 +131,7 @@ async fn a_run_goes_on_though_whoever_started_it_has_gone() {
         let runtime = Runtime::open_on(engine.open(Options::default()).await, options(None)).await.expect("opens");
         let stored = StartOptions { stored: true, ..StartOptions::default() };
         // The scenario is stored with the first run, so that the second is one append.
-        drop(start(&runtime, 1, stored).await);
+        drop(start(&runtime, 1, stored.clone()).await);
         engine.set_gate(false);
         engine.fail_next(fault);
         tokio::select! {
@@ -268,7 +268,7 @@ async fn told_from_outside_it_goes_on_until_it_waits() {
     let second = over(&place, None).await;
     let until_wait = StartOptions { until_wait: true, ..StartOptions::default() };
     let tell = commedia_domain::run::Command::Tell { seat: BELL_SEAT, text: "Hear!".into(), data: Value::Null };
-    let (handle, seq) = second.go_on_with(&id, tell.clone(), until_wait).await.expect("is told");
+    let (handle, seq) = second.go_on_with(&id, tell.clone(), until_wait.clone()).await.expect("is told");
     let run = handle.done().await.expect("waits again");
     assert_eq!((run.waits(), seq, run.head.seq), (Some(START_MS + HOUR_MS), 3, 4));
     let listed = second.runs().await.expect("lists").remove(0);
@@ -289,7 +289,7 @@ async fn a_store_without_the_index_is_given_one() {
     }
     passivated(&first, 5).await;
     let listed = first.standings().await.expect("reads");
-    // As an older release would have left it: it raises the epoch, and writes no rows of the index.
+    // As an older release would have left it: it raises the epoch, and writes no rows of the live index.
     forget_index(&engine);
     let second = over(&place, NOW).await;
     assert_eq!(second.standings().await.expect("reads"), listed);
@@ -301,13 +301,17 @@ fn forget_index(engine: &commedia_actors::store::memory::MemoryEngine) {
     use commedia_actors::store::engine::{Batch, Engine, Guard, Order};
     let mut batch = Batch::default();
     for (from, to) in [(b"L", b"M"), (b"l", b"m")] {
-        let visit = &mut |key: &[u8], _: &[u8]| {
+        let visit = &mut |key: &[u8], row: &[u8]| {
             batch.delete(key);
+            if let [0xf3, len, rest @ ..] = row {
+                // What lists show stood in the index.
+                batch.put(&[b"i", &key[1..]].concat(), &rest[usize::from(*len)..]);
+            }
             std::ops::ControlFlow::Continue(())
         };
         engine.scan(from, to, Order::Ascending, visit).expect("scans");
     }
-    assert_eq!(batch.iter().count(), 6, "five runs and the mark");
+    assert_eq!(batch.iter().count(), 11, "five runs, twice, and the mark");
     let control = engine.get(b"C").expect("reads");
     engine.apply(Guard { key: b"C", holds: control.as_deref() }, &batch).expect("applies");
 }

@@ -31,8 +31,8 @@ fn formats_go_both_ways_and_a_deleted_run_stays_deleted() {
     home.run(&["store", "prune", "--keep", "1"]).exits(0);
     let to = |to: &[&str]| home.run(&[&["store", "migrate", "--output", "json"], to].concat());
     let went = |json: serde_json::Value| (json["from"].as_u64(), json["to"].as_u64());
-    assert_eq!(went(to(&[]).exits(0).json()), (Some(2), Some(2)));
-    assert_eq!(went(to(&["--to", "1"]).exits(0).json()), (Some(2), Some(1)));
+    assert_eq!(went(to(&[]).exits(0).json()), (Some(3), Some(3)));
+    assert_eq!(went(to(&["--to", "1"]).exits(0).json()), (Some(3), Some(1)));
     let mark = std::fs::read_to_string(home.data().join("store/high-water")).expect("text");
     assert!(!mark.contains(&u64::MAX.to_string()), "an older program finds nothing missing: {mark}");
     assert_eq!(home.run(&["store", "check", "--output", "json"]).exits(0).json()["runs"].as_array().map(Vec::len), Some(1));
@@ -42,5 +42,7 @@ fn formats_go_both_ways_and_a_deleted_run_stays_deleted() {
     home.run(&["store", "prune", "--keep", "1"]).exits(0);
     assert_eq!(home.run(&["ls", "--output", "jsonl"]).exits(0).lines().len(), 1);
     home.run(&["store", "check"]).exits(0);
-    assert!(to(&["--to", "3"]).exits(2).err.contains("formats known are 1 to 2"));
+    assert_eq!(went(to(&[]).exits(0).json()), (Some(2), Some(3)));
+    assert_eq!(home.run(&["ls", "--output", "jsonl"]).exits(0).lines().len(), 1);
+    assert!(to(&["--to", "4"]).exits(2).err.contains("formats known are 1 to 3"));
 }

@@ -8,11 +8,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use commedia_domain::event::Created;
 use commedia_domain::run::{Command, Refusal};
 use ractor::ActorProcessingErr;
+use tokio::time::Instant;
 
 use super::{Begin, LEG, Origin, State};
 use crate::live::{Live, Shared};

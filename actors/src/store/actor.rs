@@ -12,11 +12,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::claim::Claimed;
-use super::commit::{Committer, GROUP_BYTES, Job, Shared};
+use super::commit::{Committer, GROUP_BYTES, Shared};
 use super::compact::{CompactError, Compacted, Compaction, Folders};
 use super::error::{AppendError, OpenError};
 use super::home::Home;
 use super::reader::Stage;
+use super::work::Job;
 
 /// The pause before the second attempt to open the engine again; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -27,8 +28,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// without company waits for one pause at most, and only behind such a group.
 const COMPANY: usize = 4;
 /// How long such a group waits for the next of them.
-const PAUSE: Duration = Duration::from_micros(500);
-/// The longest such wait in all.
+const PAUSE: Duration = Duration::from_micros(200);
+/// The longest such wait in all, and no longer than writing the group before took: a wait can save no more than that.
 const LONGEST_LINGER: Duration = Duration::from_millis(3);
 
 /// How long a writer that is dropped, and not closed, is waited for.
@@ -116,13 +117,15 @@ impl Writer {
         let (sender, jobs) = mpsc::channel();
         let work = move || {
             let mut group = Vec::new();
-            let mut last = 0;
-            while let Some(()) = next_group(&jobs, &mut group, last) {
+            let (mut last, mut took) = (0, Duration::ZERO);
+            while let Some(()) = next_group(&jobs, &mut group, last, took) {
                 last = group.len();
+                let begun = Instant::now();
                 if let Err(why) = committer.commit_caught(&shared, &mut group) {
                     refuse_all(&jobs, &mut group, &why, &actor);
                     return;
                 }
+                took = begun.elapsed();
             }
         };
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(work)?;
@@ -136,9 +139,9 @@ impl Writer {
     }
 }
 
-/// Waits for a job and takes what else has arrived, up to a group's size; `last` is how many the group before had. `None` at
-/// the end.
-fn next_group(jobs: &mpsc::Receiver<Job>, group: &mut Vec<Job>, last: usize) -> Option<()> {
+/// Waits for a job and takes what else has arrived, up to a group's size; `last` is how many the group before had, and `took` how
+/// long writing it took. `None` at the end.
+fn next_group(jobs: &mpsc::Receiver<Job>, group: &mut Vec<Job>, last: usize, took: Duration) -> Option<()> {
     let first = jobs.recv().ok()?;
     let mut bytes = first.bytes;
     group.push(first);
@@ -148,7 +151,7 @@ fn next_group(jobs: &mpsc::Receiver<Job>, group: &mut Vec<Job>, last: usize) -> 
         return Some(());
     }
     let (begun, mut before) = (Instant::now(), 0);
-    while before < group.len() && bytes < GROUP_BYTES && begun.elapsed() < LONGEST_LINGER {
+    while before < group.len() && bytes < GROUP_BYTES && begun.elapsed() + PAUSE <= took.min(LONGEST_LINGER) {
         before = group.len();
         std::thread::sleep(PAUSE);
         take_queued(jobs, group, &mut bytes);

@@ -69,7 +69,7 @@ fn indexed(reader: &Reader, report: &mut CheckReport) -> Result<BTreeMap<StreamI
     let mut streams = BTreeMap::new();
     let mut after = None;
     loop {
-        match reader.opened().index(None, after.as_ref(), PAGE_STREAMS) {
+        match reader.opened().index(None, after.as_ref(), PAGE_STREAMS, &|_| None) {
             Ok(page) => {
                 let full = page.len() == PAGE_STREAMS;
                 after = page.last().map(|(stream, _)| stream.clone());
@@ -117,7 +117,7 @@ fn check_stream(
         return Ok(None);
     }
     if meta.is_none() {
-        let what = if row.is_some() { "its index row is damaged" } else { "its index row is missing" };
+        let what = if row.is_some() { "what lists show of it is damaged" } else { "what lists show of it is missing" };
         damage.push(Damage::of_stream(&stream, None, what));
     }
     check_snapshots(reader, &found, damage)?;

@@ -6,6 +6,7 @@ use super::engine::{Batch, Durability, Engine, Guard, Order};
 use super::error::{Damage, OpenError};
 use super::highwater::{HighWater, Marks, push_line};
 use super::key;
+use super::listing::Layout;
 use super::live::{self, Whole};
 use super::losses;
 use super::reader::Opened;
@@ -51,6 +52,7 @@ pub(crate) fn go_on(
     engine: Arc<dyn Engine>,
     (high_water, marks): (HighWater, Marks),
     durability: Durability,
+    layout: Layout,
 ) -> Result<Claimed, OpenError> {
     let control = engine.get(key::CONTROL)?.as_deref().and_then(read_control);
     let (epoch, group) = control.ok_or_else(|| OpenError::Damaged(Damage::of_store("the control row is damaged")))?;
@@ -69,6 +71,8 @@ pub(crate) fn go_on(
         damage,
         high_water: Some(path),
         live,
+        layout,
+        moves: 0.into(),
     };
     Ok(Claimed { opened, claim: Claim { high_water: Some(high_water), durability, epoch, group } })
 }
@@ -87,6 +91,7 @@ pub(crate) fn claim(
     engine: Arc<dyn Engine>,
     high_water: Option<(HighWater, Marks)>,
     durability: Durability,
+    layout: Layout,
 ) -> Result<Claimed, OpenError> {
     let row = engine.get(key::CONTROL)?;
     let stored = row.as_deref().map(read_control);
@@ -139,7 +144,7 @@ pub(crate) fn claim(
     let deleted = any_deleted(&*engine)?.into();
     pass(Point::ClaimAfter);
     Ok(Claimed {
-        opened: Opened { engine, marks, damage, lost, high_water: path, live, deleted },
+        opened: Opened { engine, marks, damage, lost, high_water: path, live, deleted, layout, moves: 0.into() },
         claim: Claim { high_water, durability, epoch, group },
     })
 }

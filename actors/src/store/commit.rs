@@ -9,21 +9,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::watch;
 
-use super::blob::{Blob, Snapshot, write_blob, write_snapshot};
+use super::blob::{write_blob, write_snapshot};
 use super::claim::{Claim, Claimed, control, read_control};
 use super::compact::Changed;
 use super::delete::{self, Delete};
 use super::disk::Disk;
-use super::engine::{Batch, Durability, Engine, EngineError, Guard, ROW_LIMIT};
+use super::engine::{Batch, Durability, Engine, EngineError, Guard, Order, ROW_LIMIT};
 use super::error::{AppendError, ReadError};
-use super::frame::EncodedFrame;
 use super::highwater::{DELETED, HighWater, push_line};
 use super::key;
+use super::listing::{Layout, Rows};
 use super::live::{self, LiveRow};
-use super::reader::{Before, Fresh, Opened, Reader, seal_meta};
+use super::reader::{Before, Fresh, Opened, Reader};
 use super::stream::{Head, Lease, StreamId, StreamKind};
+use super::work::{Answer, Append, Job, Lives, Mark, Work};
 use crate::points::{Point, pass};
 
 /// A group takes no further jobs once it has this many bytes.
@@ -31,106 +32,6 @@ pub(crate) const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
 /// The heads of streams written lately are kept in memory up to this many.
 const HEADS_LIMIT: usize = 64 * 1024;
-
-/// An append as the caller hands it over.
-#[derive(Debug)]
-pub struct Append {
-    /// The stream.
-    pub stream: StreamId,
-    /// The head the frame was decided on.
-    pub expected: Head,
-    /// The lease of the stream's shard.
-    pub lease: Lease,
-    /// The events.
-    pub frame: EncodedFrame,
-    /// Bodies that the events name; durable together with the frame.
-    pub blobs: Vec<Blob>,
-    /// What lists show of the stream (status and the like), replaced where given; at most [`super::META_LIMIT`] bytes.
-    pub meta: Option<Vec<u8>>,
-    /// The stream's row in the live index.
-    pub live: LiveRow,
-}
-
-/// What lists show of a stream, to be written without an append.
-#[derive(Debug)]
-pub struct Mark {
-    /// The stream.
-    pub stream: StreamId,
-    /// The head it must still have.
-    pub expected: Head,
-    /// The lease of the stream's shard.
-    pub lease: Lease,
-    /// What lists show; at most [`super::META_LIMIT`] bytes.
-    pub meta: Vec<u8>,
-    /// The stream's row in the live index.
-    pub live: LiveRow,
-}
-
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, AppendError>>;
-
-/// What the writer can be asked for.
-pub(crate) enum Work {
-    Append(Append, Reply<Head>),
-    Mark(Box<Mark>, Reply<Head>),
-    Live(Vec<(StreamId, LiveRow)>, bool, Reply<()>),
-    Blobs(Arc<str>, Vec<Blob>, Reply<()>),
-    Snapshot(StreamId, Snapshot, Reply<()>),
-    Delete(Box<Delete>, Reply<bool>),
-    Sweep(StreamId, Reply<bool>),
-    Forget(Reply<bool>),
-}
-
-/// A piece of work with its place in the bounded queue.
-pub(crate) struct Job {
-    pub(crate) work: Work,
-    pub(crate) bytes: usize,
-    pub(crate) _permit: OwnedSemaphorePermit,
-}
-
-impl Job {
-    /// Answers without having done anything.
-    pub(crate) fn refuse(self, e: AppendError) {
-        match self.work {
-            Work::Append(_, reply) | Work::Mark(_, reply) => Answer::Head(reply, Err(e)).send(),
-            Work::Delete(_, reply) | Work::Sweep(_, reply) | Work::Forget(reply) => Answer::More(reply, Err(e)).send(),
-            Work::Blobs(_, _, reply) | Work::Snapshot(_, _, reply) | Work::Live(_, _, reply) => {
-                Answer::Done(reply, Err(e)).send();
-            }
-        }
-    }
-}
-
-/// An answer that waits for its group.
-enum Answer {
-    Head(Reply<Head>, Result<Head, AppendError>),
-    Done(Reply<()>, Result<(), AppendError>),
-    More(Reply<bool>, Result<bool, AppendError>),
-}
-
-impl Answer {
-    fn send(self) {
-        // A caller that no longer waits finds out by reading the head.
-        match self {
-            Answer::Head(reply, answer) => drop(reply.send(answer)),
-            Answer::Done(reply, answer) => drop(reply.send(answer)),
-            Answer::More(reply, answer) => drop(reply.send(answer)),
-        }
-    }
-
-    fn conflicts(&self) -> bool {
-        matches!(self, Answer::Head(_, Err(AppendError::Conflict { .. })) | Answer::More(_, Err(AppendError::Conflict { .. })))
-    }
-
-    /// Puts an error in the place of what depended on the group.
-    fn fail(&mut self, e: &AppendError) {
-        match self {
-            Answer::Head(_, answer @ (Ok(_) | Err(AppendError::Conflict { .. }))) => *answer = Err(e.clone()),
-            Answer::Done(_, answer @ Ok(())) => *answer = Err(e.clone()),
-            Answer::More(_, answer @ (Ok(_) | Err(AppendError::Conflict { .. }))) => *answer = Err(e.clone()),
-            Answer::Head(..) | Answer::Done(..) | Answer::More(..) => {}
-        }
-    }
-}
 
 /// A group as it was acknowledged, for metrics.
 #[derive(Clone, Copy, Debug)]
@@ -230,6 +131,10 @@ pub(crate) struct Committer {
     control: [u8; 24],
     heads: HashMap<StreamId, Head>,
     before: HashMap<StreamId, Before>,
+    /// Whether the group at hand moves rows from the index to the live index.
+    moves: bool,
+    /// The rows of streams whose rows the group at hand writes, as it leaves them.
+    listed: HashMap<StreamId, Rows>,
     batch: Batch,
     row: Vec<u8>,
     lines: Vec<u8>,
@@ -260,6 +165,8 @@ impl Committer {
             control: control(epoch, group),
             heads: HashMap::new(),
             before: HashMap::new(),
+            listed: HashMap::new(),
+            moves: false,
             batch: Batch::default(),
             row: Vec::new(),
             lines: Vec::new(),
@@ -278,6 +185,8 @@ impl Committer {
         let count = jobs.len();
         self.batch.clear();
         self.before.clear();
+        self.listed.clear();
+        self.moves = false;
         self.completes = false;
         self.gone.clear();
         self.fresh.clear();
@@ -349,13 +258,9 @@ impl Committer {
                 Answer::Head(reply, answer)
             }
             Work::Mark(mark, reply) => Answer::Head(reply, self.mark(&mark)),
-            Work::Live(rows, complete, reply) => {
-                rows.iter().for_each(|(stream, row)| row.write(stream, &mut self.row, &mut self.batch));
-                if complete {
-                    live::complete(self.epoch, &mut self.batch);
-                    self.completes = true;
-                }
-                Answer::Done(reply, Ok(()))
+            Work::Live(lives, reply) => {
+                let written = self.lives(&lives);
+                Answer::Done(reply, self.or_back(mark, written))
             }
             Work::Blobs(workspace, blobs, reply) => {
                 let mut write = |blob| write_blob(&*self.engine, &workspace, blob, &mut self.row, &mut self.batch);
@@ -416,13 +321,54 @@ impl Committer {
         if head == *expected { Ok(false) } else { Err(AppendError::Conflict { head }) }
     }
 
-    /// A stream's first frame and its index row are one write: where neither the row nor a mark is, no frame is looked for.
+    /// The first frame of a stream begins with event 1: where neither it nor a mark is, no later one is looked for.
     fn is_unheard_of(&mut self, stream: &StreamId) -> Result<bool, AppendError> {
         if self.opened.marks.of(stream).is_some() {
             return Ok(false);
         }
-        key::index(stream, &mut self.row);
-        Ok(self.engine.get(&self.row).map_err(ReadError::of_stream(stream, None))?.is_none())
+        let range = key::frames(stream);
+        let first = self.engine.first(&range.from, &range.to, Order::Ascending);
+        Ok(first.map_err(ReadError::of_stream(stream, None))?.is_none())
+    }
+
+    /// What is stored of a stream beside its log, and what the group at hand has made of it.
+    fn rows(&mut self, stream: &StreamId) -> Result<Rows, ReadError> {
+        match self.listed.get(stream) {
+            Some(rows) => Ok(rows.clone()),
+            None => Rows::read(&*self.engine, stream, &mut self.row).map_err(ReadError::of_stream(stream, None)),
+        }
+    }
+
+    /// Writes what is stored of a stream beside its log.
+    fn relist(&mut self, layout: Layout, stream: &StreamId, old: &Rows, change: (Option<&[u8]>, &LiveRow)) {
+        let rows = old.change(layout, stream, change, &mut self.row, &mut self.batch);
+        self.moves |= rows.has_left_the_index(old);
+        self.listed.insert(stream.clone(), rows);
+    }
+
+    /// Writes rows of the live index.
+    fn lives(&mut self, lives: &Lives) -> Result<(), ReadError> {
+        let layout = lives.layout.unwrap_or(self.opened.layout);
+        let old = |(stream, _): &(StreamId, LiveRow)| match self.rows(stream) {
+            // One damaged row does not keep the others from being written.
+            Err(ReadError::Damaged(damage)) => {
+                tracing::warn!(%damage, "the live index is written without what lists show");
+                Ok(Rows::unread())
+            }
+            read => read,
+        };
+        let olds: Vec<Rows> = lives.rows.iter().map(old).collect::<Result<_, _>>()?;
+        for ((stream, live), old) in lives.rows.iter().zip(&olds) {
+            // It may have been deleted since whoever asks for this has read it.
+            if !self.is_gone(stream) {
+                self.relist(layout, stream, old, (None, live));
+            }
+        }
+        if lives.complete {
+            live::complete(self.epoch, &mut self.batch);
+            self.completes = true;
+        }
+        Ok(())
     }
 
     /// Whether a stream was deleted, as far as can be told; a group that cannot be read fails by itself.
@@ -435,11 +381,11 @@ impl Committer {
         let Delete { stream, expected, lease, wall_ms } = delete;
         self.expect(stream, expected, lease)?;
         let refused = |e| AppendError::from(ReadError::of_stream(stream, None)(e));
-        key::index(stream, &mut self.row);
-        let old = self.engine.get(&self.row).map_err(refused)?;
+        let old = self.rows(stream)?.meta;
         self.opened.deleted.store(true, Ordering::Release);
         delete::bury(stream, *wall_ms, &mut self.row, &mut self.batch);
         let more = delete::sweep(&*self.engine, stream, &mut self.row, &mut self.batch).map_err(refused)?;
+        self.listed.remove(stream);
         self.remember(stream, *expected, DELETED, true, old);
         self.gone.push(stream.clone());
         Ok(more)
@@ -449,12 +395,9 @@ impl Committer {
     fn mark(&mut self, mark: &Mark) -> Result<Head, AppendError> {
         let Mark { stream, expected, lease, meta, live } = mark;
         self.expect(stream, expected, lease)?;
-        key::index(stream, &mut self.row);
-        let refused = |e| AppendError::from(ReadError::of_stream(stream, expected.seq)(e));
-        let old = self.engine.get(&self.row).map_err(refused)?;
-        self.batch.put(&self.row, &seal_meta(meta));
-        live.write(stream, &mut self.row, &mut self.batch);
-        self.remember(stream, *expected, *expected, true, old);
+        let old = self.rows(stream)?;
+        self.relist(self.opened.layout, stream, &old, (Some(meta), live));
+        self.remember(stream, *expected, *expected, true, old.meta);
         self.refresh(stream, *expected, Some(meta));
         Ok(*expected)
     }
@@ -474,22 +417,19 @@ impl Committer {
         if !blobs.is_empty() {
             pass(Point::BlobsBatched);
         }
-        let writes_meta = meta.is_some() || head.seq == 0;
+        let lists = meta.as_deref().or((head.seq == 0).then_some(&[][..]));
         let mut old = None;
-        if writes_meta {
-            key::index(stream, &mut self.row);
-            if !is_new {
-                // Reading first also finds damage here, where it concerns one append and not a group.
-                old = self.engine.get(&self.row).map_err(refused)?;
-            }
-            self.batch.put(&self.row, &seal_meta(meta.as_deref().unwrap_or_default()));
+        if lists.is_some() || *live != LiveRow::Keep {
+            // Reading first also finds damage here, where it concerns one append and not a group.
+            let rows = if is_new { Rows::default() } else { self.rows(stream)? };
+            self.relist(self.opened.layout, stream, &rows, (lists, live));
+            old = rows.meta;
         }
         for (part, bytes) in (0..).zip(frame.bytes().chunks(ROW_LIMIT)) {
             key::frame(stream, frame.first_seq(), part, &mut self.row);
             self.batch.put(&self.row, bytes);
         }
-        live.write(stream, &mut self.row, &mut self.batch);
-        self.remember(stream, head, frame.head(), writes_meta, old);
+        self.remember(stream, head, frame.head(), lists.is_some(), old);
         self.refresh(stream, frame.head(), meta.as_deref());
         Ok(frame.head())
     }
@@ -539,7 +479,11 @@ impl Committer {
             std::mem::swap(&mut self.before, &mut *shared.reader.unacked.write().unwrap_or_else(PoisonError::into_inner));
         }
         pass(Point::ApplyBefore);
-        self.engine.apply(Guard { key: key::CONTROL, holds: Some(&self.control) }, &self.batch)?;
+        let moving = || self.moves.then(|| self.opened.moves.fetch_add(1, Ordering::AcqRel));
+        moving();
+        let applied = self.engine.apply(Guard { key: key::CONTROL, holds: Some(&self.control) }, &self.batch);
+        moving();
+        applied?;
         pass(Point::ApplyAfter);
         let mut syncs = self.engine.sync(self.durability)?;
         pass(Point::SyncAfter);

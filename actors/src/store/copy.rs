@@ -20,7 +20,7 @@ use super::engine::Durability;
 use super::error::{AppendError, Damage, OpenError, ReadError};
 use super::highwater::sync_parent;
 use super::home::place;
-use super::live::{self, LiveRow};
+use super::live::LiveRow;
 use super::stream::{Head, StreamId, StreamKind};
 use super::{Append, Listed, Options, Store, blocking};
 use crate::points::{Point, pass};
@@ -235,7 +235,7 @@ impl Stream {
     /// The stream's row in the live index. Where the source's is not whole, every run is looked at again at the next start.
     async fn live(&self, stream: &StreamId) -> Result<LiveRow, ReadError> {
         let named = stream.clone();
-        let row = self.source.read_with(move |shared| live::row(&*shared.reader.opened().engine, &named)).await?;
+        let row = self.source.read_with(move |shared| Ok(shared.reader.rows(&named)?.live)).await?;
         let unknown = stream.kind() == StreamKind::Run && !self.source.live_is_whole();
         Ok(row.or_else(|| unknown.then(Vec::new)).map_or(LiveRow::Keep, LiveRow::Put))
     }

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::commit::Work;
 use super::engine::{Batch, Engine, EngineError, Order};
 use super::error::{AppendError, ReadError};
 use super::key;
 use super::reader::Listed;
 use super::stream::{Head, Lease, StreamId};
+use super::work::Work;
 use super::{DELETING_FORMAT, Store};
 
 /// So many rows of a stream are removed at once.

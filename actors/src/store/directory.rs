@@ -13,7 +13,7 @@ use super::home::ENGINES;
 use crate::points::{Point, pass};
 
 /// The format of new stores, and the newest that this program knows.
-pub const STORE_FORMAT: u32 = 2;
+pub const STORE_FORMAT: u32 = 3;
 
 /// The oldest format that this program knows.
 pub const OLDEST_FORMAT: u32 = 1;
@@ -204,7 +204,7 @@ mod tests {
             fs::write(path.join("FORMAT"), text).unwrap();
             assert_eq!(open(), Err(expect.into()));
         };
-        check("commedia store 3 sled\n", "the store has format 3; this program knows formats up to 2: use a newer commedia");
+        check("commedia store 4 sled\n", "the store has format 4; this program knows formats up to 3: use a newer commedia");
         fs::write(path.join("FORMAT"), "commedia store 1 sled\n").unwrap();
         assert_eq!(Directory::open(&path, "sled").unwrap().format(), 1);
         check("commedia store 0 sled\n", "the store is damaged: FORMAT names a format that never was");

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hasher};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -26,6 +26,8 @@ const COMPACT_ABOVE: u64 = 16 * 1024 * 1024;
 
 /// What stands in the place of a deleted stream's head: above all others, so that its line counts. Since format 2.
 pub(crate) const DELETED: Head = Head { seq: u64::MAX, hash: Hash32([0; 32]) };
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// The open file.
 pub(crate) struct HighWater {
@@ -108,12 +110,40 @@ fn check(line: &[u8]) -> u32 {
 /// Adds a line to a buffer; a line without a stream marks an opening.
 pub(crate) fn push_line(lines: &mut Vec<u8>, group: u64, epoch: u64, mark: Option<(&StreamId, &Head)>) {
     let start = lines.len();
-    let written = match mark {
-        Some((stream, head)) => write!(lines, "{group} {epoch} {} {:016x} {stream} ", head.seq, half(&head.hash)),
-        None => write!(lines, "{group} {epoch} 0 {:016x} - ", 0),
-    };
+    decimal(group, lines);
+    decimal(epoch, lines);
+    match mark {
+        Some((stream, head)) => {
+            decimal(head.seq, lines);
+            hex(half(&head.hash), 16, lines);
+            lines.push(b' ');
+            stream.write(lines);
+            lines.push(b' ');
+        }
+        None => lines.extend_from_slice(b"0 0000000000000000 - "),
+    }
     let check = check(&lines[start..]);
-    written.and_then(|()| writeln!(lines, "{check:08x}")).expect("a buffer takes everything");
+    hex(check.into(), 8, lines);
+    lines.push(b'\n');
+}
+
+/// A number with a blank behind it: there is a line for each write, and formatting it took longer than its check.
+fn decimal(mut number: u64, lines: &mut Vec<u8>) {
+    let mut digits = [b' '; 21];
+    let mut at = digits.len() - 1;
+    loop {
+        at -= 1;
+        digits[at] = DIGITS[(number % 10) as usize];
+        number /= 10;
+        if number == 0 {
+            return lines.extend_from_slice(&digits[at..]);
+        }
+    }
+}
+
+/// The last digits of a number, in lower case.
+fn hex(number: u64, digits: u32, lines: &mut Vec<u8>) {
+    lines.extend((0..digits).rev().map(|n| DIGITS[(number >> (4 * n)) as usize & 15]));
 }
 
 struct Line<'l> {
@@ -125,7 +155,7 @@ struct Line<'l> {
 fn parse(line: &[u8]) -> Option<Line<'_>> {
     let (body, sum) = line.split_last_chunk::<8>()?;
     let check = check(body);
-    let digit = |n: usize| b"0123456789abcdef"[(check >> (28 - 4 * n)) as usize & 15];
+    let digit = |n: usize| DIGITS[(check >> (28 - 4 * n)) as usize & 15];
     if (0..8).any(|n| sum[n] != digit(n)) {
         return None;
     }
@@ -139,8 +169,11 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
     Some(Line { group, epoch, stream })
 }
 
-/// Where the lines end, and whether what follows is a torn line. A crash tears the end only: bad lines count as torn if no
-/// good one comes after them.
+/// Disks write so much whole or not at all.
+const SECTOR: usize = 512;
+
+/// Where the lines end, and whether what follows is torn. A crash tears the last group only: bad lines count as torn if no good
+/// one comes after them, or only such as belong to one group, whose pages a disk may write in any order: then they are holes.
 fn end(bytes: &[u8]) -> (usize, bool) {
     let text = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
     let behind = |bytes: &[u8]| bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
@@ -153,7 +186,37 @@ fn end(bytes: &[u8]) -> (usize, bool) {
         }
         (end, torn) = (start, true);
     }
+    let (mut at, mut group) = (end, None);
+    while let Some(last) = at.checked_sub(1) {
+        at = behind(&bytes[..last]);
+        match parse(&bytes[at..last]) {
+            Some(line) if *group.get_or_insert(line.group) == line.group => {}
+            None if group.is_some_and(|group| is_hole(&bytes[..last], at, group)) => (end, torn) = (at, true),
+            _ => break,
+        }
+    }
     (end, torn)
+}
+
+/// Whether the line that begins at a byte has a hole where a part of a group's lines never got to the disk: it begins where the
+/// group does, or with a sector, and ends with one. Nothing of an earlier group is missing with it.
+fn is_hole(bytes: &[u8], at: usize, group: u64) -> bool {
+    let line = &bytes[at..];
+    let Some(before) = line.iter().position(|b| *b == 0) else { return false };
+    let behind = line[before..].iter().position(|b| *b != 0).map_or(bytes.len(), |len| at + before + len);
+    let own = format!("{group} ");
+    let is_own = match before {
+        0 => true,
+        _ if before >= own.len() => line.starts_with(own.as_bytes()),
+        // That its number begins alike says nothing; the line in front may.
+        _ => own.as_bytes().starts_with(&line[..before]) && line_in_front(bytes, at).is_some_and(|line| line.group == group),
+    };
+    is_own && (before == 0 || (at + before).is_multiple_of(SECTOR)) && behind.is_multiple_of(SECTOR)
+}
+
+fn line_in_front(bytes: &[u8], at: usize) -> Option<Line<'_>> {
+    let before = &bytes[..at.checked_sub(1)?];
+    parse(before.rsplit(|b| *b == b'\n').next()?)
 }
 
 /// Each line's place and content.
@@ -377,6 +440,55 @@ mod tests {
             let (_, marks) = HighWater::open(&path).unwrap();
             assert!(marks.damage.is_empty() && marks.group < 3, "cut at {cut}");
         }
+    }
+
+    /// A group's lines may cover many pages, and a power cut leaves any of them.
+    #[test]
+    fn a_hole_in_the_last_group_is_a_tear_and_in_another_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = written(dir.path(), &[("a", 3)]);
+        let (mut file, _) = HighWater::open(&path).unwrap();
+        let names: Vec<String> = (0..400).map(|n| format!("s{n}")).collect();
+        let mut append = |group: u64| {
+            let mut lines = Vec::new();
+            names.iter().for_each(|name| push_line(&mut lines, group, 7, Some((&stream(name), &head(group)))));
+            file.append(&lines, Durability::Process).unwrap();
+        };
+        append(2);
+        let middle = fs::read(&path).unwrap().iter().rposition(|b| *b != 0).unwrap() + 1;
+        append(3);
+        let whole = fs::read(&path).unwrap();
+        let end = whole.iter().rposition(|b| *b != 0).unwrap() + 1;
+        for at in (0..end).step_by(4096) {
+            let mut bytes = whole.clone();
+            bytes[at..end.min(at + 4096)].fill(0);
+            fs::write(&path, &bytes).unwrap();
+            let (_, marks) = HighWater::open(&path).unwrap();
+            let torn = at > middle;
+            assert_eq!((marks.torn, marks.damage.is_empty()), (torn, torn), "the page at byte {at} of {end}, {middle}");
+            assert!(!torn || marks.of(&stream("s0")).unwrap().seq >= 2 && marks.group >= 2);
+        }
+        // Of the page that it shares with the group before, the part that is its own; then also where it covers two pages only.
+        let shared = middle.next_multiple_of(4096);
+        for end in [end, shared + 2000, shared + 200] {
+            let end = whole[..end].iter().rposition(|b| *b == b'\n').unwrap() + 1;
+            let mut bytes = whole[..end].to_vec();
+            bytes[middle..shared].fill(0);
+            fs::write(&path, &bytes).unwrap();
+            let (_, marks) = HighWater::open(&path).unwrap();
+            assert_eq!((marks.torn, marks.damage.len(), marks.group), (true, 0, 2), "up to {end}");
+        }
+        // What is written behind a tear that was noticed is read as if there had been none.
+        let (mut file, _) = HighWater::open(&path).unwrap();
+        push_line_to(&mut file, 4);
+        let (_, marks) = HighWater::open(&path).unwrap();
+        assert_eq!((marks.torn, marks.damage.len(), marks.group), (false, 0, 4));
+        // A flip in the same place is none of a power cut's.
+        let mut bytes = whole.clone();
+        bytes[middle + 5000] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let (_, marks) = HighWater::open(&path).unwrap();
+        assert_eq!((marks.torn, marks.damage.len()), (false, 1));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::engine::{Durability, Engine, EngineError};
 use super::error::OpenError;
 use super::fjall::FjallEngine;
 use super::highwater::{HighWater, Marks};
+use super::listing::Layout;
 use super::memory::MemoryEngine;
 use super::reader::Reader;
 use super::sled::SledEngine;
@@ -43,6 +44,7 @@ pub(crate) struct Home {
     directory: Mutex<Option<Directory>>,
     high_water: Option<PathBuf>,
     durability: Durability,
+    layout: Layout,
     inline: bool,
 }
 
@@ -64,7 +66,8 @@ impl Home {
 
     /// A place without files; `inline`: the engine never waits, so the actor itself writes.
     pub(crate) fn new(engine: Box<OpenEngine>, durability: Durability, inline: bool) -> Home {
-        Home { engine, files: None, directory: Mutex::new(None), high_water: None, durability, inline }
+        let layout = Layout::of(STORE_FORMAT);
+        Home { engine, files: None, directory: Mutex::new(None), high_water: None, durability, layout, inline }
     }
 
     fn in_directory(
@@ -77,6 +80,7 @@ impl Home {
         let dir = directory.engine_dir(engine);
         Ok(Home {
             high_water: Some(directory.high_water()),
+            layout: Layout::of(directory.format()),
             directory: Mutex::new(Some(directory)),
             files: Some((dir.clone(), Box::new(open.clone()))),
             engine: Box::new(move || {
@@ -113,7 +117,7 @@ impl Home {
             ((self.engine)(), marks.join())
         });
         let panicked = |_| OpenError::Failed("reading the high-water mark panicked".into());
-        claim(engine?, marks.map_err(panicked)??, self.durability)
+        claim(engine?, marks.map_err(panicked)??, self.durability, self.layout)
     }
 
     /// The folders that take part in a compaction, where there are files.
@@ -141,12 +145,12 @@ impl Home {
     pub(crate) fn go_on(&self, engine: Option<Arc<dyn Engine>>) -> Result<Claimed, OpenError> {
         let marks = self.marks()?.ok_or_else(|| OpenError::Failed("there is no high-water mark".into()))?;
         let engine = engine.map_or_else(|| (self.engine)(), Ok)?;
-        go_on(engine, marks, self.durability)
+        go_on(engine, marks, self.durability, self.layout)
     }
 
     /// Claims an engine that is open already.
     pub(crate) fn claim(&self, engine: Arc<dyn Engine>) -> Result<Claimed, OpenError> {
-        claim(engine, self.marks()?, self.durability)
+        claim(engine, self.marks()?, self.durability, self.layout)
     }
 
     fn marks(&self) -> Result<Option<(HighWater, Marks)>, OpenError> {

@@ -5,6 +5,7 @@
 
 use commedia_domain::id::Hash32;
 
+use super::engine::Order;
 use super::stream::{StreamId, StreamKind};
 
 /// The one row that every group rewrites: epoch and number of groups.
@@ -78,9 +79,24 @@ impl Space {
 }
 
 /// A range of keys: `from <= key < to`.
+#[derive(Clone)]
 pub(crate) struct Range {
     pub(crate) from: Vec<u8>,
     pub(crate) to: Vec<u8>,
+}
+
+impl Range {
+    /// What an order meets first, up to a key and with it, and what it meets then; all of it without a key.
+    pub(crate) fn split(self, edge: Option<Vec<u8>>, order: Order) -> (Range, Option<Range>) {
+        let Some(edge) = edge else { return (self, None) };
+        match order {
+            Order::Ascending => {
+                let behind = [&edge[..], &[0]].concat();
+                (Range { from: self.from, to: behind.clone() }, Some(Range { from: behind, to: self.to }))
+            }
+            Order::Descending => (Range { from: edge.clone(), to: self.to }, Some(Range { from: self.from, to: edge })),
+        }
+    }
 }
 
 fn stream_rows(space: u8, stream: &StreamId) -> Range {
@@ -116,7 +132,7 @@ pub(crate) fn seq_and_part(key: &[u8]) -> Option<(u64, u16)> {
 pub(crate) fn index(stream: &StreamId, key: &mut Vec<u8>) {
     key.clear();
     key.push(INDEX);
-    key.extend_from_slice(&stream.key()[2..]);
+    key.extend_from_slice(stream.listed());
 }
 
 /// The index rows of a kind in a workspace, or of all with `None`.
@@ -140,6 +156,22 @@ pub(crate) fn live(stream: &StreamId, key: &mut Vec<u8>) {
 /// All live rows.
 pub(crate) fn lives() -> Range {
     Range { from: vec![LIVE], to: vec![LIVE + 1] }
+}
+
+/// The live rows of the streams whose index rows a range holds.
+pub(crate) fn in_live(range: &Range) -> Range {
+    let moved = |key: &[u8]| key.split_first().map_or(Vec::new(), |(space, rest)| [&[space - INDEX + LIVE], rest].concat());
+    Range { from: moved(&range.from), to: moved(&range.to) }
+}
+
+/// The key of the index row of a live row's stream.
+pub(crate) fn beside_live(key: &[u8]) -> Vec<u8> {
+    [&[INDEX], key.get(1..).unwrap_or_default()].concat()
+}
+
+/// The stream of a live row.
+pub(crate) fn of_live(key: &[u8]) -> Option<StreamId> {
+    named(LIVE, key)
 }
 
 /// Workspace, kind and id in the key of a live row.

@@ -1,5 +1,6 @@
-//! The live index: the streams that are not over, each with a few bytes of its owner's, so that a start reads these rows
-//! and nothing else. A projection: written in the batch of the append that changes it, rebuilt where it is missing.
+//! The live index: the streams that are not over, each with a few bytes of its owner's, and beside them what lists show
+//! (`listing.rs`), so that a start reads these rows and nothing else. A projection: written in the batch of the append that changes
+//! it, rebuilt where it is missing.
 //!
 //! A row of its own holds the epoch in which the index was last complete. A release that knows no index raises the epoch
 //! without that row, and so what it left out is noticed at the next opening.
@@ -10,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use super::engine::{Batch, Engine, EngineError, Order};
 use super::error::{Damage, ReadError};
 use super::key;
-use super::stream::{StreamId, StreamKind};
+use super::listing;
+use super::stream::StreamKind;
 
 /// A row of the live index is at most this long.
 pub const LIVE_LIMIT: usize = 64;
@@ -30,21 +32,6 @@ pub enum LiveRow {
 impl LiveRow {
     pub(crate) fn len(&self) -> usize {
         if let LiveRow::Put(bytes) = self { bytes.len() } else { 0 }
-    }
-
-    /// Adds the change to a batch.
-    pub(crate) fn write(&self, stream: &StreamId, row: &mut Vec<u8>, batch: &mut Batch) {
-        match self {
-            LiveRow::Keep => {}
-            LiveRow::Put(bytes) => {
-                key::live(stream, row);
-                batch.put(row, bytes);
-            }
-            LiveRow::Remove => {
-                key::live(stream, row);
-                batch.delete(row);
-            }
-        }
     }
 }
 
@@ -76,13 +63,6 @@ pub(crate) fn complete(epoch: u64, batch: &mut Batch) {
     batch.put(key::LIVE_EPOCH, &epoch.to_be_bytes());
 }
 
-/// The row of a stream.
-pub(crate) fn row(engine: &dyn Engine, stream: &StreamId) -> Result<Option<Vec<u8>>, ReadError> {
-    let mut key = Vec::new();
-    key::live(stream, &mut key);
-    engine.get(&key).map_err(ReadError::of_stream(stream, None))
-}
-
 /// Visits the rows of a kind in order of workspaces and ids: workspace, id and bytes.
 pub(crate) fn visit(engine: &dyn Engine, kind: StreamKind, visit: &mut dyn FnMut(&str, &str, &[u8])) -> Result<(), ReadError> {
     let range = key::lives();
@@ -90,7 +70,7 @@ pub(crate) fn visit(engine: &dyn Engine, kind: StreamKind, visit: &mut dyn FnMut
         if let Some((workspace, of, id)) = key::listed_live(key)
             && of == kind
         {
-            visit(workspace, id, bytes);
+            visit(workspace, id, listing::parts(bytes).0);
         }
         ControlFlow::Continue(())
     });

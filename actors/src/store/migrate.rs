@@ -2,14 +2,25 @@
 //!
 //! Format 1: frames, blobs, snapshots, index and live rows. Format 2: tombstones too, and lines of deleted streams in the
 //! high-water mark, which a program that knows format 1 only would take for losses. Back to 1 these are removed: what was
-//! deleted stays deleted, and that it ever was is forgotten.
+//! deleted stays deleted, and that it ever was is forgotten. Format 3: one row for what lists show of a stream that is not over
+//! and for its row in the live index (`listing.rs`); a program that knows no such row is kept away before the first is
+//! written, and until the last is taken apart.
 
-use super::directory::{Directory, OLDEST_FORMAT, STORE_FORMAT};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::directory::{DELETING_FORMAT, Directory, OLDEST_FORMAT, STORE_FORMAT};
 use super::engine::Durability;
-use super::error::{AppendError, OpenError};
+use super::error::{AppendError, OpenError, ReadError};
 use super::highwater::HighWater;
 use super::home::place;
+use super::listing::{JOINED_FORMAT, Layout};
+use super::live::LiveRow;
+use super::stream::{StreamId, StreamKind};
+use super::work::Lives;
 use super::{Options, Store, blocking};
+
+/// So many rows are written at once.
+const ROWS_AT_ONCE: usize = 1000;
 
 /// Why the format is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +31,9 @@ pub enum MigrateError {
     /// The store does not open.
     #[error("{0}")]
     Open(#[from] OpenError),
+    /// The store cannot be read.
+    #[error("{0}")]
+    Read(#[from] ReadError),
     /// The store takes no writes.
     #[error("{0}")]
     Write(#[from] AppendError),
@@ -43,21 +57,64 @@ pub async fn migrate(url: &str, to: Option<u32>, durability: Durability) -> Resu
     let (from, damage) = (store.format(), store.damage());
     let ready = match damage.first() {
         Some(damage) => Err(MigrateError::Open(OpenError::Damaged(damage.clone()))),
-        None if to < from => store.forget_deleted().await.map_err(MigrateError::Write),
+        None if to < from => go_back(&store, from, to).await,
         None => Ok(()),
     };
     store.close().await.map_err(MigrateError::File)?;
     ready?;
     if to != from {
         let path = path.to_path_buf();
-        blocking(move || step(&path, engine, to)).await.map_err(MigrateError::File)??;
+        blocking(move || step(&path, engine, from, to)).await.map_err(MigrateError::File)??;
+    }
+    if to >= JOINED_FORMAT {
+        // Also where it has that format: an earlier call may have been cut short.
+        let store = Store::open(url, durability, Options::default()).await?;
+        let joined = store.lay_out(Layout::Joined).await;
+        store.close().await.map_err(MigrateError::File)?;
+        joined?;
     }
     Ok((from, to))
 }
 
-fn step(path: &std::path::Path, engine: &str, to: u32) -> Result<(), MigrateError> {
+/// Takes out of a store what an older format does not know.
+async fn go_back(store: &Store, from: u32, to: u32) -> Result<(), MigrateError> {
+    if to < DELETING_FORMAT {
+        store.forget_deleted().await?;
+    }
+    if from >= JOINED_FORMAT && to < JOINED_FORMAT {
+        store.lay_out(Layout::Apart).await?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Lays the rows of all streams that are not over out anew.
+    async fn lay_out(&self, layout: Layout) -> Result<(), MigrateError> {
+        let mut rows: Vec<(StreamId, LiveRow)> = Vec::new();
+        for kind in StreamKind::ALL {
+            let found: Arc<Mutex<Vec<(StreamId, LiveRow)>>> = Arc::default();
+            let into = found.clone();
+            let visit = move |workspace: &str, id: &str, row: &[u8]| {
+                let Ok(stream) = StreamId::new(workspace, kind, id) else { return };
+                into.lock().unwrap_or_else(PoisonError::into_inner).push((stream, LiveRow::Put(row.into())));
+            };
+            self.visit_live(kind, visit).await?;
+            rows.append(&mut found.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        while !rows.is_empty() {
+            let some = rows.split_off(rows.len().saturating_sub(ROWS_AT_ONCE));
+            self.write_lives(Lives { rows: some, complete: false, layout: Some(layout) }).await?;
+        }
+        Ok(())
+    }
+}
+
+fn step(path: &std::path::Path, engine: &str, from: u32, to: u32) -> Result<(), MigrateError> {
     let mut directory = Directory::open(path, engine)?;
-    if to < directory.format() {
+    if directory.format() != from {
+        return Err(MigrateError::Usage("another process gave the store another format meanwhile: look, and try again".into()));
+    }
+    if to < DELETING_FORMAT && directory.format() >= DELETING_FORMAT {
         let failed = |e: std::io::Error| MigrateError::File(format!("cannot write the high-water mark anew: {e}"));
         let (mut file, _) = HighWater::open(&directory.high_water()).map_err(failed)?;
         file.compact().map_err(failed)?;

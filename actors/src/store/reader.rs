@@ -5,18 +5,19 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering as Atomic};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Atomic};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use super::engine::{Engine, EngineError, Order};
+use super::engine::{Engine, Order};
 use super::error::{Damage, ReadError};
 use super::frame::Frame;
-use super::highwater::{self, Marks};
+use super::highwater::Marks;
 use super::key;
-use super::live::{self, Whole};
+use super::listing::{Layout, Rows};
+use super::live::Whole;
 use super::stream::{Head, StreamId, StreamKind};
 
 /// An opened engine with what is known about it.
@@ -31,6 +32,10 @@ pub(crate) struct Opened {
     pub(crate) high_water: Option<PathBuf>,
     /// Whether the live index can be relied on.
     pub(crate) live: Whole,
+    /// How rows are laid out that are written.
+    pub(crate) layout: Layout,
+    /// Raised before and after a group that moves rows from the index to the live index: odd while one does.
+    pub(crate) moves: AtomicU64,
     /// Whether any stream was ever deleted.
     pub(crate) deleted: AtomicBool,
 }
@@ -39,7 +44,7 @@ pub(crate) struct Opened {
 #[derive(Clone, Debug)]
 pub(crate) struct Before {
     pub(crate) head: Head,
-    /// The index row, where the group writes it.
+    /// What lists showed, sealed, where the group writes that.
     pub(crate) meta: Option<Vec<u8>>,
     pub(crate) writes_meta: bool,
 }
@@ -215,12 +220,17 @@ impl Reader {
         let row = match self.before(stream).filter(|b| b.writes_meta) {
             Some(before) => before.meta,
             None => {
-                let mut key = Vec::new();
-                key::index(stream, &mut key);
-                self.opened().engine.get(&key).map_err(ReadError::of_stream(stream, None))?
+                let opened = self.opened();
+                let row = Rows::meta(&*opened.engine, stream, &mut Vec::new());
+                row.map_err(ReadError::of_stream(stream, None))?
             }
         };
         Ok(row.as_deref().and_then(open_meta).map(<[u8]>::to_vec))
+    }
+
+    /// What is stored beside a stream's log, in a group that is being written too.
+    pub(crate) fn rows(&self, stream: &StreamId) -> Result<Rows, ReadError> {
+        Rows::read(&*self.opened().engine, stream, &mut Vec::new()).map_err(ReadError::of_stream(stream, None))
     }
 
     /// A stream's head with what lists show of it and its row in the live index, all of one moment where it is not written to
@@ -229,7 +239,7 @@ impl Reader {
         for attempt in 1.. {
             let meta = self.meta(stream)?;
             let quiet = self.before(stream).is_none();
-            let live = live::row(&*self.opened().engine, stream)?;
+            let live = self.rows(stream)?.live;
             let head = self.head(stream)?;
             let same = quiet && self.before(stream).is_none() && self.meta(stream)? == meta && self.head(stream)? == head;
             if same || attempt >= STANDING_ATTEMPTS {
@@ -248,7 +258,7 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<Listed>, ReadError> {
         let opened = self.opened();
-        let rows = opened.index(of, after, limit)?;
+        let rows = opened.index(of, after, limit, &|stream| self.before(stream))?;
         self.listed(&opened, rows)
     }
 
@@ -266,7 +276,7 @@ impl Reader {
         keep: &dyn Fn(&StreamId, Option<&[u8]>) -> bool,
     ) -> Result<Vec<Listed>, ReadError> {
         let opened = self.opened();
-        let rows = opened.newest(of, before, limit, keep)?;
+        let rows = opened.newest(of, before, limit, keep, &|stream| self.before(stream))?;
         self.listed(&opened, rows)
     }
 
@@ -286,7 +296,7 @@ impl Reader {
             };
             let stored = before.filter(|b| b.writes_meta).map_or(meta, |b| b.meta);
             let meta = stored.as_deref().and_then(open_meta).map(<[u8]>::to_vec);
-            let missing = || Damage::of_stream(&stream, None, "its index row is damaged");
+            let missing = || Damage::of_stream(&stream, None, "what lists show of it is damaged");
             let head = if meta.is_none() { head.and(Err(missing())) } else { head };
             listed.push(Listed { meta: meta.unwrap_or_default(), stream, head });
         }
@@ -398,7 +408,8 @@ impl Opened {
             let seq = key::seq_and_part(key).map_or(0, |(seq, _)| seq);
             match raw.last_mut() {
                 Some((last, frame)) if *last == seq => frame.extend_from_slice(value),
-                Some(_) if bytes >= max_bytes => {
+                // Of one that ends before it the next one tells whether that is the end, or something is missing.
+                Some(found) if bytes >= max_bytes && ends_behind(found, from_seq) => {
                     end = End::Open;
                     return ControlFlow::Break(());
                 }
@@ -412,118 +423,11 @@ impl Opened {
         }
         Ok((raw, end))
     }
+}
 
-    /// Index rows: stream and row.
-    pub(crate) fn index(
-        &self,
-        of: Option<(&str, StreamKind)>,
-        after: Option<&StreamId>,
-        limit: usize,
-    ) -> Result<Vec<Indexed>, ReadError> {
-        let mut range = key::indexes(of);
-        if let Some(after) = after {
-            let mut from = Vec::new();
-            key::index(after, &mut from);
-            from.push(0);
-            range.from = range.from.max(from);
-        }
-        self.index_rows(&range, limit)
-    }
-
-    fn index_rows(&self, range: &key::Range, limit: usize) -> Result<Vec<Indexed>, ReadError> {
-        let mut rows = Vec::new();
-        if limit == 0 {
-            return Ok(rows);
-        }
-        let visit = &mut |key: &[u8], value: &[u8]| {
-            rows.extend(key::indexed(key).map(|stream| (stream, Some(value.to_vec()))));
-            if rows.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        match (self.engine.scan(&range.from, &range.to, Order::Ascending, visit), &self.high_water) {
-            (Ok(()), Some(path)) if self.lost => self.index_by_name(range, limit, path),
-            (Ok(()), _) => Ok(rows),
-            (Err(EngineError::Damaged(_)), Some(path)) => self.index_by_name(range, limit, path),
-            (Err(e), _) => Err(ReadError::of_store(e)),
-        }
-    }
-
-    /// The workspaces that index rows name, in order.
-    fn workspaces(&self) -> Result<Vec<String>, ReadError> {
-        let (mut found, mut range) = (Vec::new(), key::indexes(None));
-        while let Some((stream, _)) = self.index_rows(&range, 1)?.pop() {
-            range = key::indexes_behind(stream.workspace());
-            found.push(stream.workspace().to_owned());
-        }
-        Ok(found)
-    }
-
-    /// Index rows from the last one back, or from before a given stream, that are wanted: stream and row.
-    fn newest(
-        &self,
-        of: (&str, StreamKind),
-        before: Option<&StreamId>,
-        limit: usize,
-        keep: &dyn Fn(&StreamId, Option<&[u8]>) -> bool,
-    ) -> Result<Vec<Indexed>, ReadError> {
-        let mut range = key::indexes(Some(of));
-        if let Some(before) = before {
-            let mut to = Vec::new();
-            key::index(before, &mut to);
-            range.to = range.to.min(to);
-        }
-        let mut rows: Vec<Indexed> = Vec::new();
-        if limit == 0 {
-            return Ok(rows);
-        }
-        let by_name = |path: &Path| {
-            let mut rows = self.index_by_name(&range, usize::MAX, path)?;
-            rows.reverse();
-            rows.retain(|(stream, row)| keep(stream, row.as_deref().and_then(open_meta)));
-            rows.truncate(limit);
-            Ok(rows)
-        };
-        let wanted = |stream: &StreamId, row: Option<&[u8]>| keep(stream, row.and_then(open_meta));
-        let visit = &mut |key: &[u8], value: &[u8]| {
-            rows.extend(key::indexed(key).filter(|s| wanted(s, Some(value))).map(|stream| (stream, Some(value.to_vec()))));
-            if rows.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        match (self.engine.scan(&range.from, &range.to, Order::Descending, visit), &self.high_water) {
-            (Ok(()), Some(path)) if self.lost => by_name(path),
-            (Ok(()), _) => Ok(rows),
-            (Err(EngineError::Damaged(_)), Some(path)) => by_name(path),
-            (Err(e), _) => Err(ReadError::of_store(e)),
-        }
-    }
-
-    /// The index rows of a range one by one, where the range cannot be read as a whole, or its end was lost: what can be read
-    /// is served, and what was acknowledged is named.
-    fn index_by_name(&self, range: &key::Range, limit: usize, path: &Path) -> Result<Vec<Indexed>, ReadError> {
-        let streams = highwater::streams(path).map_err(|e| ReadError::Unavailable(e.to_string()))?;
-        let keyed = streams.into_iter().map(|(stream, _)| {
-            let mut key = Vec::new();
-            key::index(&stream, &mut key);
-            (key, stream)
-        });
-        let mut keyed: Vec<_> = keyed.filter(|(key, _)| range.from <= *key && *key < range.to).collect();
-        // Of a stream whose line in the file is damaged too the row is the only sign.
-        let also = &mut |key: &[u8], _: &[u8]| {
-            keyed.extend(key::indexed(key).map(|stream| (key.to_vec(), stream)));
-            ControlFlow::Continue(())
-        };
-        match self.engine.scan(&range.from, &range.to, Order::Ascending, also) {
-            Ok(()) | Err(EngineError::Damaged(_)) => {}
-            Err(e) => return Err(ReadError::of_store(e)),
-        }
-        keyed.sort_unstable();
-        keyed.dedup();
-        keyed.truncate(limit);
-        let row = |(key, stream): (Vec<u8>, StreamId)| match self.engine.get(&key) {
-            Ok(row) => Ok((stream, row)),
-            Err(EngineError::Damaged(_)) => Ok((stream, None)),
-            Err(e) => Err(ReadError::of_store(e)),
-        };
-        keyed.into_iter().map(row).collect()
-    }
+/// Whether a frame reaches up to an event; one that cannot be read is told of where it is decoded.
+fn ends_behind((first_seq, bytes): &Raw, seq: u64) -> bool {
+    *first_seq >= seq || Frame::decode(bytes).map_or(true, |frame| frame.head().seq >= seq)
 }
 
 fn decode(stream: &StreamId, (seq, bytes): &Raw) -> Result<Frame, ReadError> {

@@ -132,6 +132,38 @@ impl SledEngine {
     }
 }
 
+/// So many neighbours at least are walked over, and not looked up one by one.
+const NEIGHBOURS: usize = 4;
+/// Keys of neighbours differ in so many bytes at the end at most: those of runs that were created within a second.
+const UNLIKE: usize = 20;
+
+/// Looks at each page that holds, or held, one of the keys.
+fn look_at(db: &::sled::Db, mut keys: Vec<&[u8]>) -> ::sled::Result<()> {
+    keys.sort_unstable();
+    let mut rest = &keys[..];
+    while let [first, ..] = rest {
+        let like = |key: &&&[u8]| key.len() == first.len() && key.starts_with(&first[..first.len().saturating_sub(UNLIKE)]);
+        let (near, others) = rest.split_at(rest.iter().take_while(like).count());
+        rest = others;
+        if near.len() < NEIGHBOURS || !walk_over(db, near)? {
+            near.iter().try_for_each(|key| db.get(key).map(drop))?;
+        }
+    }
+    Ok(())
+}
+
+/// Walks from the first key to the last; `false` where too much that is not theirs lies between them.
+fn walk_over(db: &::sled::Db, keys: &[&[u8]]) -> ::sled::Result<bool> {
+    let [first, .., last] = *keys else { return Ok(false) };
+    for (n, row) in db.range::<&[u8], _>(first..=last).enumerate() {
+        row?;
+        if n > 2 * keys.len() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// sled takes a snapshot it did not finish for a whole one, and refuses to open with a damaged one; its log is complete
 /// without either. The unfinished are removed, the damaged kept under another name.
 fn set_bad_snapshots_aside(dir: &Path) -> Result<(), EngineError> {
@@ -183,7 +215,7 @@ impl Engine for SledEngine {
             db.apply_batch(writes).map_err(convert)?;
             // Whoever looks at a page that has grown too large splits it, and cannot read it if that fails. After an error
             // of the disk everything fails that writes; so that readers are served then, what was written is looked at now.
-            batch.iter().try_for_each(|(key, _)| db.get(key).map(drop)).map_err(convert)
+            look_at(db, batch.iter().map(|(key, _)| key).collect()).map_err(convert)
         })
     }
 
@@ -259,5 +291,35 @@ impl Drop for SledEngine {
         if let Err(e) = self.close() {
             tracing::warn!("closing sled: {e}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_walked_over_unless_too_much_lies_between() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = ::sled::Config::default().path(dir.path()).open().unwrap();
+        let key = |n: usize| format!("i-default-r_0123456789{n:016}");
+        let put = |ns: &mut dyn Iterator<Item = usize>| ns.for_each(|n| drop(db.insert(key(n), "row").unwrap()));
+        let check = |ns: &[usize], expect: bool| {
+            let keys: Vec<String> = ns.iter().map(|n| key(*n)).collect();
+            let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
+            assert_eq!(walk_over(&db, &keys).unwrap(), expect, "{ns:?}");
+            look_at(&db, keys.into_iter().rev().collect()).unwrap();
+        };
+        put(&mut (0..40).map(|n| n * 100));
+        let wide: Vec<usize> = (0..40).map(|n| n * 100).collect();
+        check(&wide, true);
+        check(&[0, 100, 200, 300], true);
+        check(&[0, 1, 2, 3900], false);
+        // Rows that were removed are none.
+        check(&[10, 20, 30, 40], true);
+        check(&[5], false);
+        put(&mut (0..4000));
+        check(&wide, false);
+        assert_eq!(db.len(), 4000);
     }
 }

@@ -3,7 +3,9 @@
 //! A stream is the unit of order and of recovery: one writer, one gap-free sequence, one hash chain. No read and no
 //! write spans two of them.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -69,8 +71,30 @@ impl StreamKind {
 /// A stream's name: workspace, kind and id. Cheap to clone; it carries its encoded key.
 ///
 /// The key is `shard ‖ workspace ‖ 0 ‖ kind ‖ id ‖ 0`; names hold no byte below 0x21, so no key is another's prefix.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(Arc<[u8]>);
+#[derive(Clone, PartialEq, Eq)]
+pub struct StreamId {
+    /// More of the hash that the shard comes from: what tables are told, and two that differ are told apart by.
+    print: u64,
+    key: Arc<[u8]>,
+}
+
+impl Hash for StreamId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.print);
+    }
+}
+
+impl Ord for StreamId {
+    fn cmp(&self, other: &StreamId) -> Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+impl PartialOrd for StreamId {
+    fn partial_cmp(&self, other: &StreamId) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// Why a name cannot be a workspace's or a stream's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +107,8 @@ pub struct BadName {
 /// Checks a workspace's or a stream's name: 1 to 128 bytes, no blank, no control character, no `/`.
 pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), BadName> {
     let fine = |c: char| !c.is_control() && !c.is_whitespace() && c != '/';
-    if name.is_empty() || name.len() > NAME_LIMIT || !name.chars().all(fine) {
+    let all_fine = || name.bytes().all(|b| b.is_ascii_graphic() && b != b'/') || name.chars().all(fine);
+    if name.is_empty() || name.len() > NAME_LIMIT || !all_fine() {
         return Err(BadName { what, name: name.chars().take(NAME_LIMIT).collect() });
     }
     Ok(())
@@ -101,25 +126,32 @@ impl StreamId {
         key.extend_from_slice(id.as_bytes());
         key.push(0);
         let hash = blake3::hash(&key[2..]);
-        let shard = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]) % SHARDS;
+        let [low, high, rest @ ..] = hash.as_bytes();
+        let shard = u16::from_le_bytes([*low, *high]) % SHARDS;
         key[..2].copy_from_slice(&shard.to_be_bytes());
-        Ok(StreamId(key.into()))
+        let print = rest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Ok(StreamId { print, key: key.into() })
     }
 
     /// The encoded key: shard, workspace, kind, id.
     pub(crate) fn key(&self) -> &[u8] {
-        &self.0
+        &self.key
+    }
+
+    /// The key without the shard: lists are in its order.
+    pub(crate) fn listed(&self) -> &[u8] {
+        &self.key[2..]
     }
 
     fn split(&self) -> (&[u8], u8, &[u8]) {
-        let rest = &self.0[2..self.0.len() - 1];
+        let rest = &self.key[2..self.key.len() - 1];
         let zero = rest.iter().position(|b| *b == 0).unwrap_or(0);
         (&rest[..zero], rest[zero + 1], &rest[zero + 2..])
     }
 
     /// The shard whose lease a writer of this stream holds.
     pub fn shard(&self) -> u16 {
-        u16::from_be_bytes([self.0[0], self.0[1]])
+        u16::from_be_bytes([self.key[0], self.key[1]])
     }
 
     /// The workspace it belongs to.
@@ -135,6 +167,14 @@ impl StreamId {
     /// Its id within workspace and kind.
     pub fn id(&self) -> &str {
         std::str::from_utf8(self.split().2).unwrap_or_default()
+    }
+
+    /// Adds its name to a buffer, as it is displayed.
+    pub(crate) fn write(&self, text: &mut Vec<u8>) {
+        let (workspace, _, id) = self.split();
+        for part in [workspace, b"/", self.kind().name().as_bytes(), b"/", id] {
+            text.extend_from_slice(part);
+        }
     }
 }
 

@@ -173,8 +173,17 @@ struct FaultyState {
 
 impl Faulty {
     pub fn new() -> Faulty {
+        Faulty::on(MemoryEngine::new())
+    }
+
+    /// The same rows as another process would open them: what goes wrong here goes on doing so.
+    pub fn elsewhere(&self) -> Faulty {
+        Faulty::on(self.0.memory.clone())
+    }
+
+    fn on(memory: MemoryEngine) -> Faulty {
         Faulty(Arc::new(FaultyState {
-            memory: MemoryEngine::new(),
+            memory,
             gate: (Mutex::new(true), Condvar::new()),
             waiting: AtomicBool::new(false),
             fault: Mutex::new(Fault::None),
@@ -232,6 +241,20 @@ impl Faulty {
     /// Rows whose key holds these bytes cannot be read any more.
     pub fn damage(&self, part_of_key: &[u8]) {
         *self.0.unreadable.lock().unwrap() = Some(part_of_key.to_vec());
+    }
+
+    /// Rows whose key holds these bytes are gone.
+    pub fn lose(&self, part_of_key: &[u8]) {
+        let mut batch = Batch::default();
+        let all = &mut |key: &[u8], _: &[u8]| {
+            if key.windows(part_of_key.len()).any(|w| w == part_of_key) {
+                batch.delete(key);
+            }
+            ControlFlow::Continue(())
+        };
+        self.0.memory.scan(&[], &[0xff; 9], Order::Ascending, all).unwrap();
+        assert!(batch.size_bytes() > 0);
+        self.0.memory.apply(Guard { key: b"none", holds: None }, &batch).unwrap();
     }
 
     /// Nothing can be read until it is opened again.
