@@ -384,7 +384,8 @@ impl Api {
             .and(warp::ext::optional::<Peer>())
             .and(warp::body::stream())
             .then(move |method, path: warp::path::FullPath, query, headers, upgrade, peer: Option<Peer>, body| {
-                let peer = peer.map(|Peer(address)| peer::client(address, &headers, &self.settings.http.proxies));
+                let http = &self.settings.http;
+                let peer = peer.map(|Peer(address)| peer::client(address, &headers, &http.proxies, http.proxy_header));
                 let path = path.as_str().to_owned();
                 let envelope = Envelope { peer, method, path, query, headers, upgrade };
                 self.clone().answer(envelope, body)

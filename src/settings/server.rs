@@ -35,6 +35,17 @@ pub struct ServerSettings {
     pub origins: Vec<String>,
     /// Proxies whose word on where a request comes from is taken.
     pub proxies: Vec<IpNet>,
+    /// The header they say it in. One only: what a proxy does not write itself comes from whoever is before it.
+    pub proxy_header: ProxyHeader,
+}
+
+/// How a proxy says where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` of RFC 7239.
+    Forwarded,
 }
 
 /// One layer of `[http]`.
@@ -51,6 +62,7 @@ pub(crate) struct ServerLayer {
     tls: TlsLayer,
     cors: CorsLayer,
     proxies: Option<Vec<String>>,
+    proxy_header: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -88,6 +100,14 @@ fn proxies(env: Env<'_>, file: &Option<Vec<String>>) -> Result<Vec<IpNet>, Failu
     let wrong =
         |text: &String| Failure::usage(format!("http.proxies names addresses and networks such as `10.0.0.0/8`, not `{text}`"));
     listed(env, "COMMEDIA_HTTP__PROXIES", file).iter().map(|text| network(text).map_err(|_| wrong(text))).collect()
+}
+
+fn proxy_header(text: &str) -> Result<ProxyHeader, Failure> {
+    match text.to_ascii_lowercase().as_str() {
+        "x-forwarded-for" => Ok(ProxyHeader::XForwardedFor),
+        "forwarded" => Ok(ProxyHeader::Forwarded),
+        _ => Err(Failure::usage(format!("http.proxy_header is `X-Forwarded-For` or `Forwarded`, not `{text}`"))),
+    }
 }
 
 fn origins(env: Env<'_>, file: &CorsLayer) -> Result<Vec<String>, Failure> {
@@ -144,6 +164,7 @@ pub(crate) fn layered(env: Env<'_>, file: &ServerLayer, reference: &ServerLayer)
         tls: tls(env, &file.tls)?,
         origins: origins(env, &file.cors)?,
         proxies: proxies(env, &file.proxies)?,
+        proxy_header: proxy_header(&word("COMMEDIA_HTTP__PROXY_HEADER", &file.proxy_header, &reference.proxy_header))?,
     })
 }
 
@@ -162,7 +183,8 @@ pub(crate) fn json_schema() -> Json {
             "certificate": {"type": "string", "default": "", "description": "The certificate, and those that vouch for it"},
             "key": {"type": "string", "default": "", "description": "Its key"},
         })),
-        "proxies": {"type": "array", "items": {"type": "string"}, "default": [], "description": "Addresses and networks of proxies in front, such as 10.0.0.0/8: the last address in X-Forwarded-For that is none of theirs is the client's"},
+        "proxies": {"type": "array", "items": {"type": "string"}, "default": [], "description": "Addresses and networks of proxies in front, such as 10.0.0.0/8: the last address that they name and that is none of theirs is the client's"},
+        "proxy_header": {"type": "string", "enum": ["X-Forwarded-For", "Forwarded"], "default": "X-Forwarded-For", "description": "The header in which they name it; the other one is not read"},
         "cors": section("Pages of other origins", json!({
             "origins": {"type": "array", "items": {"type": "string"}, "default": [], "description": "Origins whose pages may read answers, such as https://app.example.com"},
         })),
@@ -182,6 +204,7 @@ mod tests {
             max_bundle: Some("16 MiB".into()),
             head_timeout: Some("10s".into()),
             body_timeout: Some("30s".into()),
+            proxy_header: Some("X-Forwarded-For".into()),
             ..ServerLayer::default()
         };
         let file = ServerLayer { max_body: Some("1 KiB".into()), ..ServerLayer::default() };
@@ -208,6 +231,7 @@ mod tests {
                 "10.0.0.0/8, me",
                 "http.proxies names addresses and networks such as `10.0.0.0/8`, not `me`",
             ),
+            ("COMMEDIA_HTTP__PROXY_HEADER", "Via", "http.proxy_header is `X-Forwarded-For` or `Forwarded`, not `Via`"),
             ("COMMEDIA_HTTP__CORS__ORIGINS", "*", "http.cors.origins names origins such as `https://app.example.com`, not `*`"),
         ] {
             assert!(with(name, value).expect_err(name).message.contains(words), "{name}");
