@@ -137,7 +137,7 @@ impl Fold {
                 of_turn(&injected.turn, "its last step").or_else(|| self.message(scenario, run, injected.seat))
             }
             Event::ToolsDiscovered(_) => self.before("the run began"),
-            Event::FaultsSet { .. } => Some(Because { seq: 1, how: "the run was created".into() }),
+            Event::FaultsSet { .. } | Event::RunLabelled { .. } => Some(Because { seq: 1, how: "the run was created".into() }),
             Event::AgentCrashed(crash) => {
                 of_turn(&crash.turn, "its last step").or_else(|| self.message(scenario, run, crash.seat))
             }

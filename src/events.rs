@@ -19,7 +19,7 @@ use commedia_domain::scenario::Scenario;
 use commedia_domain::value::timestamp_text;
 use serde_json::{Map, Value as Json, json};
 
-pub(crate) use data::{check_json, samples, usage_json};
+pub(crate) use data::{check_json, labels_json, samples, usage_json};
 pub use schema::json_schema;
 
 /// Characters of a value in a line for people.

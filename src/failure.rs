@@ -33,9 +33,10 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Of several runs: an interruption, else the first of 8, 1, 4, 5, 6, 99 that occurs.
+    /// Of several runs: an interruption, else the first of 8, 1, 4, 5, 6, 99, 7, 2, 3 that occurs.
     pub fn of_all(exits: impl IntoIterator<Item = Exit>) -> Exit {
-        let order = [Exit::Interrupted, Exit::Store, Exit::Internal, Exit::Failed, Exit::Limit, Exit::Cancelled, Exit::Missed];
+        use Exit::{Cancelled, Failed, Internal, Interrupted, Invalid, Limit, Missed, Server, Store, Usage};
+        let order = [Interrupted, Store, Internal, Failed, Limit, Cancelled, Missed, Server, Usage, Invalid];
         let all: Vec<Exit> = exits.into_iter().collect();
         order.into_iter().find(|e| all.contains(e)).unwrap_or(Exit::Ok)
     }
@@ -123,5 +124,8 @@ mod tests {
         check(&[Exit::Failed, Exit::Store], Exit::Store);
         check(&[Exit::Cancelled, Exit::Limit], Exit::Limit);
         check(&[Exit::Failed, Exit::Interrupted], Exit::Interrupted);
+        for exit in [Exit::Server, Exit::Usage, Exit::Invalid] {
+            check(&[Exit::Ok, exit], exit);
+        }
     }
 }

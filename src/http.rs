@@ -93,6 +93,7 @@ const IN_RUNS: &[InQuery] = &[
     InQuery { name: "after", kind: Kind::Run, about: "The `next` of the page before" },
     InQuery { name: "status", kind: Kind::OneOf(STATUSES), about: "Only runs that stand so" },
     InQuery { name: "scenario", kind: Kind::Text(200), about: "Only runs of a scenario" },
+    InQuery { name: "label", kind: Kind::Text(200), about: "Only runs with a label: `NAME=VALUE`, or `NAME` with any value" },
 ];
 /// The last seq that a number of JSON names exactly.
 const LAST: u64 = (1 << 53) - 1;

@@ -1,6 +1,6 @@
 //! A server in the place of the local data folder: the same verbs over its API. What it refuses is told in its own words.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -14,6 +14,35 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(90);
 /// Bytes of an answer that are read.
 const LONGEST: usize = 64 << 20;
+
+/// How long a server that is away is waited for, and one that is busy, where that is done at all; and the longest pause before
+/// it is asked again.
+const AWAY: Duration = Duration::from_secs(30);
+const BUSY: Duration = Duration::from_secs(600);
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why nothing came of a request.
+struct Refused {
+    failure: Failure,
+    again: Again,
+}
+
+/// Whether the same may be asked again.
+enum Again {
+    /// It would be answered the same.
+    No,
+    /// The server is away, or went away meanwhile.
+    WhenThere,
+    /// It is busy, for so long.
+    After(Duration),
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Failure {
+        refused.failure
+    }
+}
 
 /// A server, and who asks it.
 pub struct Remote {
@@ -48,8 +77,9 @@ impl Remote {
         }
     }
 
-    async fn sent(&self, request: RequestBuilder) -> Result<Response, Failure> {
-        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, Refused> {
+        let response = request.send().await;
+        let response = response.map_err(|e| Refused { failure: self.unreachable(&e), again: Again::WhenThere })?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -57,7 +87,13 @@ impl Remote {
         let retry = response.headers().get("retry-after").and_then(|v| v.to_str().ok()).map(str::to_owned);
         let body = bounded(response).await.unwrap_or_default();
         let problem: Json = serde_json::from_slice(&body).unwrap_or(Json::Null);
-        Err(refused(status, &problem, retry.as_deref(), &self.url))
+        let pause = || retry.as_deref().and_then(|seconds| seconds.parse().ok()).map_or(PAUSE, Duration::from_secs);
+        let again = match status.as_u16() {
+            429 | 503 => Again::After(pause().clamp(PAUSE, LONGEST_PAUSE)),
+            502 | 504 => Again::WhenThere,
+            _ => Again::No,
+        };
+        Err(Refused { failure: refused(status, &problem, retry.as_deref(), &self.url), again })
     }
 
     fn unreachable(&self, e: &reqwest::Error) -> Failure {
@@ -78,6 +114,39 @@ impl Remote {
         self.json(self.asked(Method::POST, path).header(CONTENT_TYPE, "application/json").body(body.to_string())).await
     }
 
+    /// What a route answers to a body that comes with a key: it is done once, however often it is asked. A server that is away
+    /// for a moment, or busy, is asked again.
+    pub async fn post_once(&self, path: &str, body: &Json, key: &str, prefer: Option<&str>) -> Result<Json, Failure> {
+        let post = || self.asked(Method::POST, path).header(CONTENT_TYPE, "application/json").body(body.to_string());
+        let keyed = || post().header("idempotency-key", key);
+        self.patiently(|| prefer.map_or_else(keyed, |prefer| keyed().header("prefer", prefer))).await
+    }
+
+    /// What a route answers; a server that is away for a moment, or busy, is asked again.
+    pub async fn get_patiently(&self, path: &str) -> Result<Json, Failure> {
+        self.patiently(|| self.asked(Method::GET, path)).await
+    }
+
+    async fn patiently(&self, request: impl Fn() -> RequestBuilder) -> Result<Json, Failure> {
+        let begun = Instant::now();
+        let mut away: Option<Instant> = None;
+        loop {
+            let Refused { failure, again } = match self.answered(request()).await {
+                Ok(answer) => return Ok(answer),
+                Err(refused) => refused,
+            };
+            let pause = match again {
+                Again::WhenThere if away.get_or_insert_with(Instant::now).elapsed() < AWAY => PAUSE,
+                Again::After(pause) if begun.elapsed() < BUSY => {
+                    away = None;
+                    pause
+                }
+                _ => return Err(failure),
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     /// What a route answers to a body of another type.
     pub async fn put(&self, path: &str, kind: &str, body: Vec<u8>) -> Result<Json, Failure> {
         self.json(self.asked(Method::PUT, path).header(CONTENT_TYPE, kind).body(body)).await
@@ -85,12 +154,17 @@ impl Remote {
 
     /// Something is to go.
     pub async fn delete(&self, path: &str) -> Result<(), Failure> {
-        self.sent(self.asked(Method::DELETE, path)).await.map(drop)
+        Ok(self.sent(self.asked(Method::DELETE, path)).await.map(drop)?)
     }
 
     async fn json(&self, request: RequestBuilder) -> Result<Json, Failure> {
-        let body = bounded(self.sent(request).await?).await.map_err(|why| self.broken(&why))?;
-        serde_json::from_slice(&body).map_err(|e| self.broken(&e.to_string()))
+        Ok(self.answered(request).await?)
+    }
+
+    async fn answered(&self, request: RequestBuilder) -> Result<Json, Refused> {
+        let body = bounded(self.sent(request).await?).await;
+        let body = body.map_err(|why| Refused { failure: self.broken(&why), again: Again::WhenThere })?;
+        serde_json::from_slice(&body).map_err(|e| Refused { failure: self.broken(&e.to_string()), again: Again::No })
     }
 
     fn broken(&self, why: &str) -> Failure {

@@ -16,7 +16,7 @@ use commedia_domain::step::idempotency_key;
 use commedia_domain::value::timestamp_text;
 use serde_json::{Map, Value as Json, json};
 
-use crate::events::{agent_name, body_json, check_json, samples, seat_name, usage_json};
+use crate::events::{agent_name, body_json, check_json, labels_json, samples, seat_name, usage_json};
 use crate::failure::Exit;
 use crate::statistics::Summary;
 use crate::storm;
@@ -46,12 +46,10 @@ impl Verdict {
 pub struct Outcome {
     /// Its id.
     pub id: RunId,
-    /// Where it stands.
-    pub status: Status,
-    /// The word of that: `waiting` where its time has not come, or somebody has to say what became of a step.
-    pub word: &'static str,
-    /// Steps of which nobody knows what became of them.
-    pub unknown: usize,
+    /// The word of where it stands: `waiting` where its time has not come, or somebody has to say what became of a step.
+    pub word: String,
+    /// What that means for the process, its checks aside.
+    stands: Exit,
     seed: u64,
     /// Final metrics, in declaration order, of a run that completed.
     metrics: Vec<Option<f64>>,
@@ -71,9 +69,8 @@ impl Outcome {
         let metric = |n: usize| completed.and_then(|e| value_of(&e.metrics, MetricIx::from(n)));
         Outcome {
             id: loaded.id.clone(),
-            status: state.status.clone(),
-            word: loaded.status_word(),
-            unknown: run.unknown_steps().len(),
+            word: loaded.status_word().into(),
+            stands: stands(loaded),
             seed: state.created.seed,
             metrics: (0..run.scenario().metrics.len()).map(metric).collect(),
             facts: RUN_FIELDS.iter().map(|field| fact(run, field)).collect(),
@@ -82,17 +79,77 @@ impl Outcome {
         }
     }
 
+    /// Of a run as a server tells it: of one that has ended what came of it, of another one its line in lists. `None` where it is
+    /// neither.
+    pub fn of_json(scenario: &Scenario, json: Json) -> Option<Outcome> {
+        let word = json["status"].as_str()?.to_owned();
+        let number = |at: &Json| at.as_f64().or_else(|| at.as_bool().map(|is| f64::from(u8::from(is))));
+        let stands = match &*word {
+            "completed" => Exit::Ok,
+            "waiting" if json["waiting_for"] == "timer" => Exit::Ok,
+            "waiting" | "paused" | "timed_out" | "over_budget" => Exit::Limit,
+            "cancelled" | "cancelling" => Exit::Cancelled,
+            "queued" | "running" => Exit::Interrupted,
+            _ => Exit::Failed,
+        };
+        let metric = |name: &str| number(&json["metrics"][name]).filter(|_| word == "completed");
+        let fact = |field: &str| match field {
+            "failed" => Some(f64::from(u8::from(word == "failed"))),
+            "degraded" => number(&json[field]),
+            "ticks" | "turns" | "handoffs" => number(&json["counts"][field]),
+            _ => number(&json["usage"][field]),
+        };
+        Some(Outcome {
+            id: json["run_id"].as_str()?.parse().ok()?,
+            stands,
+            seed: json["seed"].as_u64()?,
+            metrics: scenario.metrics.iter().map(|m| metric(&m.name)).collect(),
+            facts: RUN_FIELDS.iter().map(|field| fact(field)).collect(),
+            checks: json["checks"].as_array().into_iter().flatten().map(|c| c["passed"] == Json::Bool(true)).collect(),
+            word,
+            json: without_counts(json),
+        })
+    }
+
+    /// Whether it came to its own end.
+    pub fn completed(&self) -> bool {
+        self.word == Status::Completed.word()
+    }
+
     /// The exit code it stands for: its status, then its checks.
     pub fn exit(&self) -> Exit {
-        match Exit::of_status(&self.status) {
-            // Somebody has to be asked, and there is nobody.
-            Exit::Interrupted if self.unknown > 0 && self.word == "waiting" => Exit::Limit,
-            // It waits for its time only.
-            Exit::Interrupted if self.status != Status::Created && self.word != self.status.word() => Exit::Ok,
+        match self.stands {
             Exit::Ok if self.checks.contains(&false) => Exit::Missed,
             exit => exit,
         }
     }
+}
+
+/// What a run's status means for the process.
+fn stands(loaded: &LoadedRun) -> Exit {
+    let status = &loaded.run.state().status;
+    match Exit::of_status(status) {
+        // Somebody has to be asked, and there is nobody.
+        Exit::Interrupted if loaded.status_word() == "waiting" && !loaded.run.unknown_steps().is_empty() => Exit::Limit,
+        // It waits for its time only.
+        Exit::Interrupted if *status != Status::Created && loaded.status_word() != status.word() => Exit::Ok,
+        exit => exit,
+    }
+}
+
+/// What a server tells of a run besides the promised object, which thresholds of the client's read.
+pub fn with_counts(mut json: Json, run: &Run) -> Json {
+    let facts = run.run_facts();
+    json["counts"] = json!({"ticks": facts.ticks, "turns": facts.turns, "handoffs": facts.handoffs});
+    json
+}
+
+/// The promised object alone.
+pub fn without_counts(mut json: Json) -> Json {
+    if let Some(fields) = json.as_object_mut() {
+        fields.shift_remove("counts");
+    }
+    json
 }
 
 /// The verdicts of a scenario's thresholds over some of its runs. Metrics count where the run completed.
@@ -113,9 +170,9 @@ pub fn thresholds(scenario: &Scenario, runs: &[Outcome]) -> Vec<Verdict> {
 /// One run judged by itself: its thresholds count where it completed.
 pub fn of_one(loaded: &LoadedRun) -> (Outcome, Vec<Verdict>) {
     let outcome = Outcome::of(loaded);
-    let verdicts = match outcome.status {
-        Status::Completed => thresholds(loaded.run.scenario(), std::slice::from_ref(&outcome)),
-        _ => Vec::new(),
+    let verdicts = match outcome.completed() {
+        true => thresholds(loaded.run.scenario(), std::slice::from_ref(&outcome)),
+        false => Vec::new(),
     };
     (outcome, verdicts)
 }
@@ -200,6 +257,9 @@ pub fn run_json(loaded: &LoadedRun, verdicts: &[Verdict]) -> Json {
         "started_at": timestamp_text(loaded.started_ms),
         "ended_at": loaded.ended_ms.map(timestamp_text),
     });
+    if !state.labels.is_empty() {
+        json["labels"] = labels_json(&state.labels).into();
+    }
     let restarted = restarted(run);
     if !restarted.is_empty() {
         json["restarted"] = restarted.into();

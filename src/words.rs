@@ -1,5 +1,7 @@
 //! What people say to runs, read: which agent they mean, and what became of a step.
 
+use std::sync::Arc;
+
 use clap::ValueEnum;
 use commedia_domain::event::Created;
 use commedia_domain::expression::suggest;
@@ -13,6 +15,33 @@ use crate::failure::Failure;
 
 /// Characters of a reason: it stands in an event, beside which nothing longer is kept.
 pub const MAX_REASON: usize = 1000;
+
+/// Labels of a run at most.
+pub const MOST_LABELS: usize = 16;
+/// Characters of a label's name and of its value.
+const LONGEST_LABEL: usize = 63;
+
+/// A label, `NAME=VALUE`.
+pub fn label(text: &str) -> Result<(Arc<str>, Arc<str>), String> {
+    let (name, value) = text.split_once('=').ok_or("a label is NAME=VALUE")?;
+    let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
+    if !begins || name.len() > LONGEST_LABEL || !name.chars().all(plain) {
+        return Err(format!(
+            "a label's name has 1 to {LONGEST_LABEL} letters, digits and `._/-`, and begins with one of the former"
+        ));
+    }
+    if value.len() > LONGEST_LABEL || !value.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
+        return Err(format!("a label's value has at most {LONGEST_LABEL} characters of ASCII"));
+    }
+    Ok((name.into(), value.into()))
+}
+
+/// Whether one of the labels is that: `NAME=VALUE`, or `NAME` whatever its value.
+pub fn has_label(labels: &[(Arc<str>, Arc<str>)], wanted: &str) -> bool {
+    let (name, value) = wanted.split_once('=').map_or((wanted, None), |(name, value)| (name, Some(value)));
+    labels.iter().any(|(n, v)| &**n == name && value.is_none_or(|value| value == &**v))
+}
 
 /// What became of a step of which nobody knew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

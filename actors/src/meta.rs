@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use commedia_domain::event::Created;
+use commedia_domain::event::{Created, Labels};
 use commedia_domain::run::{State, Status};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub(crate) struct RunMeta {
     /// The moment of wall time it waits for. Stored behind the other fields, where an older release does not look.
     #[serde(skip)]
     pub(crate) waits: Option<i64>,
+    /// Names and values by which people find it again; stored behind that.
+    #[serde(skip)]
+    pub(crate) labels: Arc<Labels>,
     /// Whether it waits for an operator to say what became of a step.
     #[serde(skip)]
     pub(crate) unresolved: bool,
@@ -42,6 +45,9 @@ pub(crate) struct RunMeta {
     #[serde(skip)]
     stored: bool,
 }
+
+/// Stands where a moment would, before labels of a run that waits for none: no number, also to a release that knows no labels.
+const NO_NUMBER: [u8; 10] = [0xff; 10];
 
 /// While nothing changes but counts, the row that lists show is written so often: a run that works in small appends writes one row
 /// with each, and not two.
@@ -105,6 +111,7 @@ impl RunMeta {
             events: 1,
             tick: 0,
             waits: None,
+            labels: Arc::default(),
             unresolved: false,
             listed: Listed::Unknown,
             stored: false,
@@ -137,6 +144,7 @@ impl RunMeta {
         self.events = state.counts.events;
         self.tick = state.tick;
         self.waits = waits;
+        self.labels.clone_from(&state.labels);
         let listed = self.standing().map_or(Listed::Nothing, Listed::As);
         let live = match listed {
             _ if listed == self.listed => LiveRow::Keep,
@@ -180,15 +188,24 @@ impl RunMeta {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = postcard::to_stdvec(self).expect("plain data encodes");
-        if let Some(at) = self.waits {
-            bytes.extend(postcard::to_stdvec(&at).expect("a number encodes"));
+        match self.waits {
+            Some(at) => bytes.extend(postcard::to_stdvec(&at).expect("a number encodes")),
+            None if self.labels.is_empty() => {}
+            None => bytes.extend_from_slice(&NO_NUMBER),
+        }
+        if !self.labels.is_empty() {
+            bytes.extend(postcard::to_stdvec(&*self.labels).expect("text encodes"));
         }
         bytes
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<RunMeta> {
         let (meta, rest) = postcard::take_from_bytes::<RunMeta>(bytes).ok()?;
-        Some(RunMeta { waits: postcard::from_bytes(rest).ok(), ..meta })
+        let (waits, rest) = match postcard::take_from_bytes(rest) {
+            Ok((at, rest)) => (Some(at), rest),
+            Err(_) => (None, rest.strip_prefix(&NO_NUMBER).unwrap_or_default()),
+        };
+        Some(RunMeta { waits, labels: Arc::new(postcard::from_bytes(rest).unwrap_or_default()), ..meta })
     }
 }
 
@@ -206,6 +223,7 @@ mod tests {
             events: 3,
             tick: 4,
             waits: None,
+            labels: Arc::default(),
             unresolved: false,
             listed: Listed::Unknown,
             stored: false,
@@ -218,6 +236,12 @@ mod tests {
         let check = |status: &str, waits, expect: Option<Standing>| {
             let meta = meta(status, waits);
             assert_eq!(RunMeta::decode(&meta.encode()), Some(meta.clone()), "{status}");
+            let labelled = RunMeta { labels: Arc::new(vec![("team".into(), "blue".into())]), ..meta.clone() };
+            assert_eq!(RunMeta::decode(&labelled.encode()), Some(labelled.clone()), "{status}");
+            // As a release reads it that knows no labels.
+            let row = labelled.encode();
+            let (_, rest) = postcard::take_from_bytes::<RunMeta>(&row).unwrap();
+            assert_eq!(postcard::from_bytes::<i64>(rest).ok(), waits, "{status}");
             assert_eq!(meta.standing(), expect, "{status}");
             assert_eq!(expect.and_then(|s| Standing::decode(&s.encode())), expect);
         };

@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use commedia_domain::body::Body;
-use commedia_domain::event::{Created, Discovered, Event, Injected, Work};
+use commedia_domain::event::{Created, Discovered, Event, Injected, Labels, Work};
 use commedia_domain::id::{AgentIx, ToolIx};
 use commedia_domain::message::{Seat, StepId, TurnId};
 use commedia_domain::rules::{Order, SHARD};
@@ -322,8 +322,14 @@ impl State {
         if fresh {
             pass(Point::CreatedBefore);
         }
-        if fresh && !state.run.scenario().faults.is_empty() {
-            let faults = state.run.scenario().faults.clone();
+        let labels = &state.live.start.labels;
+        if fresh && !labels.is_empty() {
+            let labels = Labels::clone(labels);
+            state.take(vec![Event::RunLabelled { labels }])?;
+        }
+        let faults = state.live.start.faults.as_deref().unwrap_or(&state.run.scenario().faults);
+        if fresh && !faults.is_empty() {
+            let faults = faults.to_vec();
             state.take(vec![Event::FaultsSet { faults }])?;
         }
         state.opening = fresh && (state.live.start.follow || state.live.start.watch);

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use commedia_domain::event::{Amount, Created, ModelBinding};
+use commedia_domain::event::{Amount, Created, Labels, ModelBinding};
+use commedia_domain::fault::Fault;
 use commedia_domain::message::{Seat, StepId};
 use commedia_domain::run::{Command, NewRun, Run, RunInput};
 use commedia_domain::scenario::Scenario;
@@ -128,7 +129,7 @@ impl Default for RuntimeOptions {
 }
 
 /// How a run is started or resumed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct StartOptions {
     /// The run is durable before its id comes back: with whatever it does up to its first append, which comes soon.
     pub stored: bool,
@@ -140,16 +141,20 @@ pub struct StartOptions {
     pub until_wait: bool,
     /// Somebody wants to hear answers while they come: models are asked for them piece by piece.
     pub pieces: bool,
+    /// Names and values by which people find a new run again.
+    pub labels: Arc<Labels>,
+    /// The faults that are injected into a new run; `None`: those that the scenario says.
+    pub faults: Option<Arc<[Fault]>>,
 }
 
 impl StartOptions {
     /// Whether the run is to be durable before its id comes back, and nobody sees how it comes to that.
-    pub(crate) fn is_stored_only(self) -> bool {
+    pub(crate) fn is_stored_only(&self) -> bool {
         self.stored && !self.follow && !self.watch
     }
 
     /// Whether somebody waits for what becomes durable.
-    pub(crate) fn is_seen(self) -> bool {
+    pub(crate) fn is_seen(&self) -> bool {
         self.stored || self.follow || self.watch
     }
 }
@@ -238,6 +243,8 @@ pub struct RunSummary {
     pub ended_ms: Option<i64>,
     /// Stored events.
     pub events: u64,
+    /// Names and values by which people find it again.
+    pub labels: Labels,
     /// What is wrong with its stream.
     pub damage: Option<String>,
 }
@@ -716,6 +723,7 @@ fn summary(id: RunId, meta: &[u8], damage: Option<String>) -> RunSummary {
             started_ms: 0,
             ended_ms: None,
             events: 0,
+            labels: Labels::new(),
             damage,
         };
     };
@@ -729,6 +737,7 @@ fn summary(id: RunId, meta: &[u8], damage: Option<String>) -> RunSummary {
         ended_ms: (!live).then_some(meta.updated_ms),
         status: meta.status,
         events: meta.events,
+        labels: meta.labels.to_vec(),
         damage,
     }
 }

@@ -141,7 +141,7 @@ async fn an_orchestrator_that_dies_is_rebuilt_three_times_and_then_quarantined()
         for follow in [false, true] {
             let runtime = Runtime::open(options(Moody::times(times))).await.expect("opens");
             let start = StartOptions { follow, ..StartOptions::default() };
-            let mut handle = runtime.start_run(compile(TRIGGER), input(7), start).await.expect("starts");
+            let mut handle = runtime.start_run(compile(TRIGGER), input(7), start.clone()).await.expect("starts");
             let neighbour = runtime.start_run(compile(&AGENT.replace("SUPERVISION", "{}")), input(7), start).await;
             let (id, followed) = (handle.id.clone(), handle.events.take());
             let ended = handle.done().await;

@@ -271,7 +271,7 @@ impl Storm {
         };
         for _ in 0..ROUNDS {
             self.pause().await;
-            let begun = self.runtime.start_run(scenario(text), input(seed), start);
+            let begun = self.runtime.start_run(scenario(text), input(seed), start.clone());
             if let Ok(handle) = within("a start", begun).await {
                 if text == BELL || seed >= LET_ALONE {
                     self.known.lock().unwrap_or_else(PoisonError::into_inner).push(handle.id.clone());

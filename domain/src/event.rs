@@ -307,7 +307,15 @@ pub enum Event {
     },
     /// A server of tools was asked what it offers, for the whole run.
     ToolsDiscovered(Box<Discovered>),
+    /// Words by which people find the run again.
+    RunLabelled {
+        /// Names and values.
+        labels: Labels,
+    },
 }
+
+/// Names and values by which people find a run again, in order of names.
+pub type Labels = Vec<(Arc<str>, Arc<str>)>;
 
 /// Tokens and money, exact: what budgets are counted in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Serialize, Deserialize)]
@@ -825,7 +833,8 @@ impl Event {
             | Event::BudgetSettled { .. }
             | Event::BudgetRefused { .. }
             | Event::BudgetGranted { .. }
-            | Event::ToolsDiscovered(_) => Lane::Operational,
+            | Event::ToolsDiscovered(_)
+            | Event::RunLabelled { .. } => Lane::Operational,
             _ => Lane::Canonical,
         }
     }
@@ -873,6 +882,7 @@ impl Event {
             Event::BudgetRefused { .. } => "budget.refused",
             Event::BudgetGranted { .. } => "budget.granted",
             Event::ToolsDiscovered(_) => "tools.discovered",
+            Event::RunLabelled { .. } => "run.labelled",
         }
     }
 

@@ -25,7 +25,8 @@ use std::sync::Arc;
 
 pub use guardrails::{Guardrail, GuardrailAt, GuardrailCheck, GuardrailThen, Judge};
 pub use load::{
-    FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, inside, json_schema, load, load_with_faults, read_data,
+    FileError, Files, Loaded, MAX_FILE_BYTES, NoFiles, compile_bundle, compile_faults, inside, json_schema, load,
+    load_with_faults, read_data,
 };
 pub use models::{Api, ModelAlias, ModelTarget};
 pub use parameters::{Confirm, Extract, Extraction, OnMissing, Parameter, Preset, Reads};

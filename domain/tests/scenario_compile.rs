@@ -154,6 +154,24 @@ fn a_stored_bundle_compiles_to_the_same_scenario() {
     assert!(compile_bundle(&bad).is_err());
 }
 
+/// A version that an earlier release stored compiles for ever: bounds on faults hold for what is read from now on.
+#[test]
+fn faults_are_bounded_but_for_what_is_stored_already() {
+    let mut stored = loaded(HARBOUR).bundle;
+    let crash = json!({"crash": {"agent": "*", "p": 0.5}});
+    for (n, fits) in [(100, true), (101, false)] {
+        let list = Json::Array(vec![crash.clone(); n]);
+        let found = compile_faults(&stored, "storm", list.to_string().as_bytes());
+        assert_eq!(found.as_ref().map(Vec::len).ok(), fits.then_some(100), "{n}");
+        let mut document: Json = serde_json::from_str(&stored.document).unwrap();
+        document["faults"] = list;
+        stored.document = document.to_string().into();
+        assert_eq!(compile_bundle(&stored).unwrap().faults.len(), n);
+    }
+    let told = compile_faults(&stored, "storm", json!([crash, {"crash": {"agent": "nobody"}}]).to_string().as_bytes());
+    assert!(told.unwrap_err().iter().all(|found| found.file == "storm"));
+}
+
 #[test]
 fn the_hash_is_what_a_scenario_is() {
     let hash = |source: &str| loaded(source).hash;

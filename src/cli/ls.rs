@@ -7,8 +7,10 @@ use commedia_domain::value::timestamp_text;
 use serde_json::{Value as Json, json};
 
 use crate::app::{App, close, read_failure};
+use crate::events::labels_json;
 use crate::failure::{Exit, Failure};
 use crate::report::{columns, moment, took};
+use crate::words;
 
 #[derive(Debug, Args)]
 pub(super) struct LsArgs {
@@ -24,6 +26,9 @@ pub(super) struct LsArgs {
     /// Only runs of this scenario
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
+    /// Only runs with this label, whatever its value where none is said
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    label: Option<String>,
 }
 
 impl LsArgs {
@@ -31,17 +36,27 @@ impl LsArgs {
     pub(super) fn query(&self) -> String {
         let mut query = format!("limit={}", self.limit.clamp(1, 500));
         self.after.iter().for_each(|id| query.push_str(&format!("&after={id}")));
-        for (name, value) in [("status", &self.status), ("scenario", &self.scenario)] {
+        for (name, value) in [("status", &self.status), ("scenario", &self.scenario), ("label", &self.label)] {
             value.iter().for_each(|value| query.push_str(&format!("&{name}={}", crate::remote::encoded(value))));
         }
         query
     }
+
+    /// The words that ask for the page behind a run.
+    pub(super) fn next(&self, last: &str) -> String {
+        let mut words = format!("commedia ls --after {last}");
+        for (flag, value) in [("--status", &self.status), ("--scenario", &self.scenario), ("--label", &self.label)] {
+            value.iter().for_each(|value| words.push_str(&format!(" {flag} {value}")));
+        }
+        words
+    }
 }
 
 pub(super) async fn ls(app: &App, args: &LsArgs) -> Result<Exit, Failure> {
-    let (status, scenario) = (args.status.clone(), args.scenario.clone());
+    let (status, scenario, label) = (args.status.clone(), args.scenario.clone(), args.label.clone());
     let asked = |asked: &Option<String>, found: &str| asked.as_ref().is_none_or(|a| a == found);
-    let wanted = move |run: &RunSummary| asked(&status, &run.status) && asked(&scenario, &run.scenario);
+    let labelled = move |run: &RunSummary| label.as_ref().is_none_or(|label| words::has_label(&run.labels, label));
+    let wanted = move |run: &RunSummary| asked(&status, &run.status) && asked(&scenario, &run.scenario) && labelled(run);
     let page = match app.open_stored().await? {
         Some(runtime) => {
             let began = std::time::Instant::now();
@@ -58,7 +73,7 @@ pub(super) async fn ls(app: &App, args: &LsArgs) -> Result<Exit, Failure> {
     app.console.list(&json, &rows, || table(&page.runs));
     match next {
         _ if page.runs.is_empty() => app.console.note("no runs here; a first one: commedia run coin-shop"),
-        Some(last) => app.console.note(&format!("older ones: commedia ls --after {last}")),
+        Some(last) => app.console.note(&format!("older ones: {}", args.next(last))),
         None => {}
     }
     Ok(Exit::Ok)
@@ -69,6 +84,9 @@ fn row_json(run: &RunSummary) -> Json {
         "run_id": run.id.as_str(), "scenario": run.scenario, "status": run.status, "seed": run.seed, "events": run.events,
         "started_at": timestamp_text(run.started_ms), "ended_at": run.ended_ms.map(timestamp_text), "damage": run.damage,
     });
+    if !run.labels.is_empty() {
+        row["labels"] = labels_json(&run.labels).into();
+    }
     match run.waits_ms {
         Some(at) => {
             row["waiting_for"] = "timer".into();

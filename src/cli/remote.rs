@@ -1,31 +1,26 @@
 //! The verbs on a server (`--server URL`, or `COMMEDIA_SERVER`): the same words, options and objects as on the local data folder.
 
-use std::time::Duration;
+mod runs;
 
 use serde_json::{Value as Json, json};
 
 use super::Command;
+use super::ls::LsArgs;
 use super::resolve::ResolveArgs;
-use super::run::RunArgs;
 use crate::app::App;
 use crate::failure::{Exit, Failure};
 use crate::output::Format;
-use crate::packs;
-use crate::progress::Mode;
 use crate::remote::Remote;
 use crate::report::{self, columns};
 
 /// Runs that a word is looked for among.
 const PAGE: usize = 500;
-/// How often a stream may break off without a word in between, and the pause before it is asked for again.
-const BREAKS: u32 = 30;
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Carries a verb out on a server.
 pub(super) async fn perform(app: &App, remote: &Remote, command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Run(args) => run(app, remote, &args).await,
-        Command::Ls(args) => ls(app, remote, &args.query()).await,
+        Command::Run(args) => runs::run(app, remote, &args).await,
+        Command::Ls(args) => ls(app, remote, &args).await,
         Command::Show(args) => show(app, remote, &find(remote, &args.id).await?).await,
         Command::Tail(args) => tail(app, remote, &find(remote, &args.id).await?, args.from, args.stored).await,
         Command::Resume(args) => {
@@ -136,8 +131,8 @@ async fn resolve(app: &App, remote: &Remote, args: &ResolveArgs) -> Result<Exit,
     done(app, remote, &id, &format!("steps/{step}/resolution"), body, "goes on").await
 }
 
-async fn ls(app: &App, remote: &Remote, query: &str) -> Result<Exit, Failure> {
-    let listed = remote.get(&format!("/api/runs?{query}")).await?;
+async fn ls(app: &App, remote: &Remote, args: &LsArgs) -> Result<Exit, Failure> {
+    let listed = remote.get(&format!("/api/runs?{}", args.query())).await?;
     let rows = listed["data"].as_array().cloned().unwrap_or_default();
     let json = json!({"schema": "commedia.list/v1", "runs": rows, "next": listed["next"]});
     app.console.list(&json, &rows, || {
@@ -156,7 +151,7 @@ async fn ls(app: &App, remote: &Remote, query: &str) -> Result<Exit, Failure> {
         if rows.is_empty() { String::new() } else { columns(std::iter::once(head).chain(rows.iter().map(row)).collect()) }
     });
     if let Some(last) = listed["next"].as_str() {
-        app.console.note(&format!("older ones: commedia ls --after {last} --server {}", remote.url()));
+        app.console.note(&format!("older ones: {} --server {}", args.next(last), remote.url()));
     }
     Ok(Exit::Ok)
 }
@@ -170,7 +165,7 @@ async fn show(app: &App, remote: &Remote, id: &str) -> Result<Exit, Failure> {
         });
         return Ok(Exit::Ok);
     }
-    let result = remote.get(&format!("/api/runs/{id}/result")).await?;
+    let result = report::without_counts(remote.get(&format!("/api/runs/{id}/result")).await?);
     app.console.document(&result, || told(&result));
     Ok(Exit::Ok)
 }
@@ -217,92 +212,4 @@ async fn tail(app: &App, remote: &Remote, id: &str, from: u64, stored: bool) -> 
         app.console.document(&json!({"schema": "commedia.events/v1", "events": whole}), String::new);
     }
     Ok(Exit::Ok)
-}
-
-/// A run on a server: a file is kept there under its name first, so that its version is there for good.
-async fn run(app: &App, remote: &Remote, args: &RunArgs) -> Result<Exit, Failure> {
-    args.refuse_local_flags()?;
-    let scenario = super::run::load(app, &args.scenario, None, Mode::None)?;
-    let word = if packs::find(&args.scenario).is_some() && !std::path::Path::new(&args.scenario).is_file() {
-        args.scenario.clone()
-    } else {
-        let packed = crate::bundle::write(&scenario.name, &scenario.bundle).map_err(|e| Failure::new(Exit::Internal, e))?;
-        let kept = remote.put(&format!("/api/scenarios/{}", scenario.name), "application/gzip", packed).await?;
-        format!("{}@{}", scenario.name, kept["version"])
-    };
-    let today = args.today.map(|day| day.to_string());
-    let read = match args.words()? {
-        Some(text) => {
-            let body = without_null(json!({"scenario": word, "text": text, "today": today}));
-            Some(remote.post("/api/parameters/extract", &body).await?)
-        }
-        None => None,
-    };
-    let body = without_null(json!({
-        "scenario": word,
-        "parameters": args.parameters_as_json(app, &scenario, read.as_ref())?,
-        "seed": args.seed,
-        "model": if args.offline { Some("offline") } else { args.model.as_deref() },
-        "today": today,
-    }));
-    let started = remote.post("/api/runs", &body).await?;
-    let id = text(&started, "run_id").to_owned();
-    if args.detach {
-        app.console
-            .document(&json!({"schema": "commedia.run/v1", "run_id": id, "status": started["status"]}), || format!("{id}\n"));
-        return Ok(Exit::Ok);
-    }
-    app.console.note(&format!("run {id} is on {}; `commedia cancel {id}` ends it", remote.url()));
-    let mode = args.mode(app);
-    let mut stop = std::pin::pin!(crate::app::interrupted());
-    let (mut over, mut stands) = (false, false);
-    let mut cursor = 0;
-    let mut breaks = 0;
-    while !over && !stands {
-        let path = format!("/api/runs/{id}/events?after={cursor}");
-        let each = |event: Json| {
-            if mode == Mode::Json {
-                let line =
-                    json!({"run_id": id, "seq": event["seq"], "type": event["type"], "agent": event["agent"], "at": event["at"]});
-                crate::output::say(&line.to_string());
-            }
-            // Events that share a seq come again with it, if the stream breaks between them.
-            (cursor, breaks) = (event["seq"].as_u64().unwrap_or(1).saturating_sub(1).max(cursor), 0);
-            let kind = text(&event, "type");
-            over = matches!(kind, "run.completed" | "run.failed" | "run.timed_out" | "run.over_budget" | "run.cancelled");
-            stands = matches!(kind, "run.paused" | "run.quarantined");
-            Ok(!over && !stands)
-        };
-        let followed = tokio::select! {
-            followed = remote.lines(&path, each) => followed,
-            () = &mut stop => {
-                app.console.note(&format!("it goes on there; follow it:\n  commedia tail {id} --server {}", remote.url()));
-                return Ok(Exit::Interrupted);
-            }
-        };
-        if over || stands {
-            break;
-        }
-        // The stream has ended, or broke off: the server may have been started again.
-        breaks += 1;
-        match followed {
-            Err(failure) if failure.exit != Exit::Server || breaks > BREAKS => return Err(failure),
-            _ => tokio::time::sleep(PAUSE).await,
-        }
-    }
-    let run = remote.get(&format!("/api/runs/{id}")).await?;
-    let exit = match text(&run, "status") {
-        "completed" => Exit::Ok,
-        "over_budget" | "timed_out" | "waiting" | "paused" => Exit::Limit,
-        "cancelled" => Exit::Cancelled,
-        _ => Exit::Failed,
-    };
-    if !over {
-        app.console.document(&run, || format!("run {id} is {}\n", text(&run, "status")));
-        return Ok(exit);
-    }
-    let result = remote.get(&format!("/api/runs/{id}/result")).await?;
-    app.console.document(&result, || told(&result));
-    let failed = |list: &str| result[list].as_array().into_iter().flatten().any(|c| c["passed"] == Json::Bool(false));
-    Ok(if exit == Exit::Ok && (failed("checks") || failed("thresholds")) { Exit::Missed } else { exit })
 }

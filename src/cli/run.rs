@@ -8,9 +8,9 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use commedia_actors::live::LoadedRun;
 use commedia_actors::run_id::RunId;
-use commedia_actors::runtime::Runtime;
+use commedia_actors::runtime::{Runtime, StartOptions};
 use commedia_domain::diagnostic::Diagnostic;
-use commedia_domain::event::{ModelBinding, tool_name};
+use commedia_domain::event::{Labels, ModelBinding, tool_name};
 use commedia_domain::extraction::Extracted;
 use commedia_domain::run::{RunInput, Status};
 use commedia_domain::scenario::{AgentKind, ModelTarget, Scenario};
@@ -35,6 +35,7 @@ use crate::report::{self, Outcome};
 use crate::settings::models::ModelSettings;
 use crate::source::{Source, values};
 use crate::tape::Tape;
+use crate::words;
 
 /// Runs at most.
 const MAX_RUNS: u32 = 1_000_000;
@@ -64,7 +65,7 @@ pub(super) struct RunArgs {
     /// So many runs, with seeds one after the other
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_RUNS)))]
     runs: Option<u32>,
-    /// So many of them at once [default: one for each worker]
+    /// So many of them at once [default: one for each worker; on a server 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     parallel: Option<u32>,
     /// How progress is shown [default: bars on a terminal, else a line per 10 %]
@@ -91,6 +92,9 @@ pub(super) struct RunArgs {
     /// Start with what --ask read without asking, where it is settled
     #[arg(long)]
     yes: bool,
+    /// Give the run, or each of several, a label to find it again by (`commedia ls --label`)
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = words::label)]
+    labels: Vec<(Arc<str>, Arc<str>)>,
     /// Do not follow it: print the run's id and end (on a server)
     #[arg(long)]
     pub(super) detach: bool,
@@ -109,19 +113,42 @@ impl RunArgs {
         Mode::chosen(self.live.then_some(Mode::Bar).or(self.progress), &app.console)
     }
 
+    /// How many runs, where it is said.
+    pub(super) fn runs(&self) -> Option<u32> {
+        self.runs
+    }
+
+    /// How many of them at once, where it is said.
+    pub(super) fn parallel(&self) -> Option<usize> {
+        self.parallel.map(|n| n as usize)
+    }
+
+    /// The labels in order of names; of two with one name the later.
+    pub(super) fn labels(&self) -> Result<Arc<Labels>, Failure> {
+        let by_name: BTreeMap<_, _> = self.labels.iter().cloned().collect();
+        match by_name.len() {
+            0..=words::MOST_LABELS => Ok(Arc::new(by_name.into_iter().collect())),
+            n => Err(Failure::usage(format!("a run has {} labels at most, and these are {n}", words::MOST_LABELS))),
+        }
+    }
+
     /// What cannot be said to a server.
     pub(super) fn refuse_local_flags(&self) -> Result<(), Failure> {
-        let given = [
-            ("--runs", self.runs.is_some()),
-            ("--faults", self.faults.is_some()),
-            ("--record", self.record.is_some()),
-            ("--cassette", self.cassette.is_some()),
-        ];
+        let given = [("--record", self.record.is_some()), ("--cassette", self.cassette.is_some())];
         match given.into_iter().find(|(_, given)| *given) {
             Some((flag, _)) => Err(Failure::usage(format!("`{flag}` does not go with a server in this version"))
                 .help("leave it out, or leave --server out")),
             None => Ok(()),
         }
+    }
+
+    /// The faults to be injected, as a server is told: those of a file that is named, or else a file's own. Of a scenario that comes with
+    /// the program the server knows its own.
+    pub(super) fn faults_as_json(&self, app: &App, own: Option<&Scenario>) -> Result<Option<Json>, Failure> {
+        // What is doubtful about the scenario was said when it was read without them.
+        let injected = self.faults.as_deref().map(|file| load(app, &self.scenario, Some(file), Mode::Json)).transpose()?;
+        let list = injected.as_ref().or(own).map(|scenario| scenario.resolved()["faults"].take());
+        Ok(list.map(|list| if list.is_null() { Json::Array(Vec::new()) } else { list }))
     }
 
     /// What is asked for in words, if anything is.
@@ -164,7 +191,7 @@ pub(super) async fn run(app: &App, args: &RunArgs) -> Result<Exit, Failure> {
             Failure::usage("`--detach` needs a server, which goes on with the run").help("say --server URL, or leave it out")
         );
     }
-    let mode = args.mode(app);
+    let (mode, labels) = (args.mode(app), args.labels()?);
     let scenario = Arc::new(load(app, &args.scenario, args.faults.as_deref(), mode)?);
     let played = args.cassette.as_deref().map_or(Ok(Tape::None), Tape::play)?;
     let bound = match played.bindings(&scenario)? {
@@ -192,11 +219,11 @@ pub(super) async fn run(app: &App, args: &RunArgs) -> Result<Exit, Failure> {
     {
         app.console.note(&estimate.line());
     }
-    let order = Order { scenario, input, mode, tape };
+    let order = Order { scenario, input, mode, labels, tape };
     match args.runs {
         None => one(app, order).await,
         Some(runs) => {
-            let parallel = args.parallel.map_or(app.settings.workers, |n| n as usize).min(runs as usize);
+            let parallel = args.parallel().unwrap_or(app.settings.workers).min(runs as usize);
             many(app, order, runs, parallel).await
         }
     }
@@ -207,7 +234,15 @@ struct Order {
     scenario: Arc<Scenario>,
     input: RunInput,
     mode: Mode,
+    labels: Arc<Labels>,
     tape: Tape,
+}
+
+impl Order {
+    /// How a run is started that is shown so.
+    fn start(&self, mode: Mode) -> StartOptions {
+        StartOptions { labels: self.labels.clone(), ..mode.start() }
+    }
 }
 
 /// Parameters: what a text says, once it is confirmed, then those of the file and of the command line.
@@ -334,8 +369,9 @@ async fn one(app: &App, order: Order) -> Result<Exit, Failure> {
     let runtime = app.open_with(1, &order.tape).await?;
     let stop = interrupted();
     tokio::pin!(stop);
+    let start = order.start(order.mode);
     let started = tokio::select! {
-        started = runtime.start_run(order.scenario.clone(), order.input, order.mode.start()) => started.map_err(start_failure)?,
+        started = runtime.start_run(order.scenario.clone(), order.input, start) => started.map_err(start_failure)?,
         () = &mut stop => {
             close(&runtime).await;
             say_resume(app, &[]);
@@ -360,7 +396,7 @@ async fn one(app: &App, order: Order) -> Result<Exit, Failure> {
 pub(super) fn sum_up(app: &App, loaded: &LoadedRun) -> Exit {
     let (outcome, verdicts) = report::of_one(loaded);
     app.console.document(&report::run_json(loaded, &verdicts), || report::run_text(loaded, &verdicts));
-    if let Status::Paused { reason } = &outcome.status {
+    if let Status::Paused { reason } = &loaded.run.state().status {
         app.console.note(&format!("paused: {reason}; go on with\n  commedia resume {}", loaded.id));
     }
     say_unknown(app, loaded);
@@ -397,7 +433,7 @@ async fn many(app: &App, order: Order, runs: u32, parallel: usize) -> Result<Exi
             ended = working.join_next() => match ended {
                 None => break,
                 Some(Ok(Ok((n, id, ended)))) => {
-                    progress.ended(ended.as_ref().is_ok_and(|o| o.status == Status::Completed));
+                    progress.ended(ended.as_ref().is_ok_and(Outcome::completed));
                     match ended {
                         Ok(outcome) => { outcomes.insert(n, outcome); }
                         Err(failure) => failures.push((id, failure)),
@@ -446,8 +482,9 @@ fn a_run(runtime: Runtime, order: &Order, n: u32) -> impl Future<Output = Result
     input.seed = input.seed.wrapping_add(u64::from(n));
     let scenario = order.scenario.clone();
     let mode = if order.mode == Mode::Json { Mode::Json } else { Mode::None };
+    let start = order.start(mode);
     async move {
-        let handle = runtime.start_run(scenario.clone(), input, mode.start()).await.map_err(start_failure)?;
+        let handle = runtime.start_run(scenario.clone(), input, start).await.map_err(start_failure)?;
         let id = handle.id.clone();
         let watch = Watch { runtime: &runtime, scenario: &scenario, mode, before: None };
         let ended = watch.drive(handle).await.map(|loaded| Outcome::of(&loaded));

@@ -1,5 +1,7 @@
 //! What each stored event says: `data` for programs, a few words for people.
 
+use std::sync::Arc;
+
 use commedia_domain::event::{
     Amount, Ask, Created, Discovered, Ended, Event, Fired, FiredAction, ModelBinding, Offered, Outcome, Recorded, Reply, Sample,
     Sent, StepOutcome, Then, Usage, WakeAt, Work, Write, tool_name,
@@ -76,6 +78,10 @@ fn operation(scenario: &Scenario, event: &Event) -> (Json, String) {
                 None => format!("{}; once too often", crash.reason),
             };
             (json!({"reason": &*crash.reason, "at": timestamp_text(crash.wall), "again_at": until}), text)
+        }
+        Event::RunLabelled { labels } => {
+            let words: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            (json!({"labels": labels_json(labels)}), words.join(", "))
         }
         Event::FaultsSet { faults } => {
             let faults: Vec<String> = faults.iter().map(|fault| storm::words(scenario, fault)).collect();
@@ -302,6 +308,10 @@ pub(super) fn answer_text(text: &Json, calls: &[Json]) -> String {
 
 pub(super) fn call_json(call: &Call) -> Json {
     json!({"id": &*call.id, "name": &*call.name, "input": body_json(&call.input)})
+}
+
+pub(crate) fn labels_json(labels: &[(Arc<str>, Arc<str>)]) -> Map<String, Json> {
+    labels.iter().map(|(name, value)| (name.to_string(), Json::from(&**value))).collect()
 }
 
 pub(crate) fn usage_json(usage: &Usage) -> Json {

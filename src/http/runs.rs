@@ -6,12 +6,15 @@ use std::time::Duration;
 use commedia_actors::once::Started;
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::{RunSummary, Runtime, StartOptions};
+use commedia_domain::diagnostic::{Diagnostic, Severity};
 use commedia_domain::event::Created;
+use commedia_domain::fault;
 use commedia_domain::run::RunInput;
-use commedia_domain::scenario::Scenario;
+use commedia_domain::scenario::{Scenario, compile_faults};
 use commedia_domain::value::Value;
 use http::{HeaderName, StatusCode, header};
-use serde_json::json;
+use serde_json::{Map, Value as Json, json};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
 use super::Api;
@@ -22,6 +25,7 @@ use super::wire::{Done, NewRun, Object, Reason, Release, ReleaseTo, Replay, Reso
 use crate::causes;
 use crate::day;
 use crate::models::{self, Wanted};
+use crate::remote;
 use crate::report;
 use crate::words;
 
@@ -33,6 +37,9 @@ const FOLDED_EVENTS: u64 = 200_000;
 const TURN_WITHIN: Duration = Duration::from_secs(10);
 /// Seconds that `Prefer: wait` waits at most.
 const LONGEST_WAIT: u64 = 60;
+
+/// What diagnostics call the faults of a request.
+const FAULTS: &str = "faults";
 
 /// The run that a path names; a word that is no id is unknown like any other.
 pub(crate) fn run_id(asked: &Asked) -> Result<RunId, Problem> {
@@ -63,7 +70,12 @@ pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
     let params = new.parameters.iter().map(|(name, value)| (name.clone(), Value::from_json(value))).collect();
     let input = RunInput { params, seed: new.seed, now, models: bound.models };
     // It is durable before it is answered.
-    let start = StartOptions { stored: true, ..StartOptions::default() };
+    let labels = Arc::new(new.labels.into_iter().collect());
+    let faults = match new.faults {
+        Some(list) => Some(faults_for(&api, &scenario, list).await?),
+        None => None,
+    };
+    let start = StartOptions { stored: true, labels, faults, ..StartOptions::default() };
     let started = match asked.once {
         Some(once) => {
             let (runtime, place) = (asked.runtime.clone(), api.detached()?);
@@ -88,6 +100,35 @@ pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
     }
 }
 
+/// Faults to inject, compiled for a scenario.
+async fn faults_for(api: &Api, scenario: &Arc<Scenario>, list: Vec<Map<String, Json>>) -> Result<Arc<[fault::Fault]>, Problem> {
+    if list.is_empty() {
+        return Ok(Arc::default());
+    }
+    let (scenario, turn) = (scenario.clone(), turn(api).await?);
+    let compiled = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let list = Json::Array(list.into_iter().map(Json::Object).collect());
+        if scenario.resolved()["faults"] == list {
+            return Ok(scenario.faults.clone());
+        }
+        // Each on a line of its own, which says which one a diagnostic is about.
+        let lines: Vec<String> = list.as_array().into_iter().flatten().map(Json::to_string).collect();
+        compile_faults(&scenario.bundle, FAULTS, format!("[\n{}\n]", lines.join(",\n")).as_bytes())
+    });
+    compiled.await.map_err(Problem::internal)?.map(Arc::from).map_err(|found| {
+        let errors = found.into_iter().filter(|found| found.severity == Severity::Error);
+        let fault = |found: Diagnostic| Fault {
+            pointer: match found.span.line.checked_sub(2) {
+                Some(n) if found.file == FAULTS => format!("/faults/{n}"),
+                _ => "/faults".into(),
+            },
+            message: [Some(found.message), found.help].into_iter().flatten().collect::<Vec<_>>().join("; "),
+        };
+        Problem::invalid(errors.map(fault).collect())
+    })
+}
+
 async fn created(asked: &Asked, id: &RunId) -> Handled {
     let view = RunView::from(asked.runtime.summary(id).await?);
     Ok(Answer::json(&view).status(StatusCode::CREATED).with(header::LOCATION, &format!("/api/runs/{id}")))
@@ -103,12 +144,17 @@ pub(crate) async fn list(_: Arc<Api>, asked: Asked) -> Handled {
     let limit = asked.number("limit").unwrap_or(PAGE);
     let after: Option<RunId> = asked.query("after").and_then(|id| id.parse().ok());
     let (status, scenario) = (asked.query("status").map(str::to_owned), asked.query("scenario").map(str::to_owned));
+    let label = asked.query("label").map(str::to_owned);
+    let filters = [("status", &status), ("scenario", &scenario), ("label", &label)]
+        .map(|(name, value)| value.as_ref().map_or_else(String::new, |value| format!("&{name}={}", remote::encoded(value))));
     let wanted = move |run: &RunSummary| {
-        status.as_ref().is_none_or(|status| *status == run.status) && scenario.as_ref().is_none_or(|name| *name == run.scenario)
+        label.as_ref().is_none_or(|label| words::has_label(&run.labels, label))
+            && status.as_ref().is_none_or(|status| *status == run.status)
+            && scenario.as_ref().is_none_or(|name| *name == run.scenario)
     };
     let page = asked.runtime.runs_page(after.as_ref(), usize::try_from(limit).unwrap_or(1), wanted).await?;
     let next = page.next.map(|id| id.to_string());
-    let link = next.as_ref().map(|next| format!("</api/runs?limit={limit}&after={next}>; rel=\"next\""));
+    let link = next.as_ref().map(|next| format!("</api/runs?limit={limit}{}&after={next}>; rel=\"next\"", filters.concat()));
     let answer = Answer::json(&RunsPage { data: page.runs.into_iter().map(RunView::from).collect(), next });
     Ok(match link {
         Some(link) => answer.with(header::LINK, &link),
@@ -143,7 +189,7 @@ pub(crate) async fn delete(_: Arc<Api>, asked: Asked) -> Handled {
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
 
-/// What came of a run that has ended: the object that `commedia run --output json` prints.
+/// What came of a run that has ended: the object that `commedia run --output json` prints, and its `counts`.
 pub(crate) async fn result(_: Arc<Api>, asked: Asked) -> Handled {
     let loaded = asked.runtime.load(&run_id(&asked)?).await?;
     if loaded.run.state().status.ended().is_none() {
@@ -151,7 +197,7 @@ pub(crate) async fn result(_: Arc<Api>, asked: Asked) -> Handled {
         return Err(Problem::new("conflict", format!("run `{}` has no result yet: it is {word}", loaded.id)));
     }
     let (_, verdicts) = report::of_one(&loaded);
-    Ok(Answer::json(&Object::of(report::run_json(&loaded, &verdicts))))
+    Ok(Answer::json(&Object::of(report::with_counts(report::run_json(&loaded, &verdicts), &loaded.run))))
 }
 
 /// How a run stood after an event.
@@ -248,6 +294,12 @@ pub(crate) async fn resolve(api: Arc<Api>, mut asked: Asked) -> Handled {
     Ok(done(&id, asked.runtime.resolve(&id, step, resolution).await?))
 }
 
+/// A turn among those who have something large to do.
+async fn turn(api: &Api) -> Result<OwnedSemaphorePermit, Problem> {
+    let turn = tokio::time::timeout(TURN_WITHIN, api.folding.clone().acquire_owned()).await;
+    turn.map_err(|_| Problem::new("busy", "others have as much to do").after(1))?.map_err(Problem::internal)
+}
+
 /// Folds a whole run where it holds up nobody: on a thread of its own, few at once, and not one that is too long to be held.
 async fn folded<T, F>(api: &Api, runtime: &Runtime, id: &RunId, fold: F) -> Result<T, Problem>
 where
@@ -259,8 +311,7 @@ where
         let what = format!("the run has {events} events, more than the {FOLDED_EVENTS} that are folded at once over HTTP");
         return Err(Problem::new("conflict", format!("{what}: ask where its data folder is")));
     }
-    let turn = tokio::time::timeout(TURN_WITHIN, api.folding.clone().acquire_owned()).await;
-    let turn = turn.map_err(|_| Problem::new("busy", "other runs are being folded").after(1))?.map_err(Problem::internal)?;
+    let turn = turn(api).await?;
     let handle = tokio::runtime::Handle::current();
     let folding = tokio::task::spawn_blocking(move || {
         // For as long as it works, whether anybody waits for it or not.

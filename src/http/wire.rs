@@ -3,6 +3,7 @@
 mod identity;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use commedia_actors::run_id::RunId;
 use commedia_actors::runtime::RunSummary;
@@ -18,7 +19,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::events::seat_name;
+use crate::events::{labels_json, seat_name};
 use crate::words::OutcomeWord;
 
 pub(crate) use self::identity::*;
@@ -46,6 +47,18 @@ pub(crate) struct NewRun {
     #[serde(default)]
     #[schemars(extend("format" = "date"))]
     pub(crate) today: Option<String>,
+    /// Names and values by which people find the run again: 16 at most.
+    #[serde(default)]
+    #[schemars(extend(
+        "maxProperties" = 16,
+        "propertyNames" = {"pattern": r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"},
+        "additionalProperties" = {"type": "string", "pattern": r"^[ -~]{0,63}$"}
+    ))]
+    pub(crate) labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// Faults to inject in the place of the scenario's own, as its `faults` are written; `[]` for calm weather.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    pub(crate) faults: Option<Vec<Map<String, Json>>>,
 }
 
 /// Beyond it JSON's numbers skip some.
@@ -84,6 +97,9 @@ pub(crate) struct RunView {
     pub(crate) seed: u64,
     /// Stored events so far.
     pub(crate) events: u64,
+    /// Names and values by which people find it again.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub(crate) labels: Map<String, Json>,
     /// When it was created.
     pub(crate) started_at: String,
     /// When it ended; `null` where it has not.
@@ -105,6 +121,7 @@ impl From<RunSummary> for RunView {
             status: run.status,
             seed: run.seed,
             events: run.events,
+            labels: labels_json(&run.labels),
             started_at: timestamp_text(run.started_ms),
             ended_at: run.ended_ms.map(timestamp_text),
             damage: run.damage,

@@ -231,7 +231,7 @@ fn usage_text(run: &Run) -> String {
 /// The summary of several runs.
 pub fn runs_text(scenario: &Scenario, runs: &[Outcome], verdicts: &[Verdict]) -> String {
     let mut by_status: Vec<(&str, usize)> = Vec::new();
-    for word in runs.iter().map(|r| r.word) {
+    for word in runs.iter().map(|r| &*r.word) {
         match by_status.iter_mut().find(|(w, _)| *w == word) {
             Some((_, n)) => *n += 1,
             None => by_status.push((word, 1)),

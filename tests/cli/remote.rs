@@ -1,11 +1,9 @@
 //! The same verbs on a server, and scenarios that it keeps by name.
 
-use std::time::Instant;
-
 use serde_json::{Value as Json, json};
 
 use crate::home::{Home, Said};
-use crate::serve::{PATIENCE, Server};
+use crate::serve::Server;
 
 const HELLO: &str = "name: hello\nstart: {agent: greeter, message: Begin}\nparameters:\n  who: {type: string, default: you}\nagents:\n  greeter:\n    kind: rules\n    rules: \
                      [{otherwise: true, emit: [{finish: \"'hello ' + params.who\"}]}]\n";
@@ -68,13 +66,7 @@ fn the_verbs_act_on_a_server() {
     on(&home, &server, &["resume", waiting]).exits(0);
     let seq = on(&home, &server, &["tell", waiting, "sleeper", "Wake up."]).exits(0).err;
     assert!(seq.is_empty(), "{seq}");
-    // The words are durable when they are acknowledged; they are served a moment later.
-    let begun = Instant::now();
-    let heard = || server.ask("GET", &format!("/api/runs/{waiting}/state"), &[], None).json()["state"]["heard"].clone();
-    while heard() != 1 {
-        assert!(begun.elapsed() < PATIENCE, "the words were heard, and not served");
-        std::thread::yield_now();
-    }
+    server.heard(waiting, 1);
     on(&home, &server, &["cancel", waiting, "--reason", "enough"]).exits(0);
     assert_eq!(on(&home, &server, &["show", waiting, "--output", "json"]).exits(0).json()["status"], "cancelled");
 
@@ -83,7 +75,7 @@ fn the_verbs_act_on_a_server() {
         (&["show", "r_00000000000000000000000000"], 2, "there is no run"),
         (&["run", "no-such-thing"], 3, "no-such-thing"),
         (&["run", "retail-season", "--set", "forecast_horizon_weeks=99"], 3, "forecast_horizon_weeks"),
-        (&["run", "coin-shop", "--runs", "3"], 2, "`--runs` does not go with a server"),
+        (&["run", "coin-shop", "--record", "tape"], 2, "`--record` does not go with a server"),
         (&["why", "@1", "99"], 2, "has no event 99"),
         (&["tell", "@1", "sleeper", "Wake up."], 2, "has ended"),
         (&["tell", "@1", "nobody", "Wake up."], 2, "has no agent `nobody`; it has `sleeper`"),
@@ -127,6 +119,141 @@ fn a_server_with_users_wants_to_know_who_asks() {
     assert_eq!(ask(&["key", "ls"])["data"][0]["key_id"], key["key_id"]);
     assert_eq!(ask(&["workspace", "ls"])["data"][0]["workspace_id"], "default");
     assert_eq!(ask(&["run", "coin-shop"])["status"], "completed");
+}
+
+/// An agent whose turns count, and one that draws; bounds that are kept, and one that is missed.
+const DICE: &str = "name: dice\nstart: {agent: host, message: Begin}\nagents:\n  host:\n    kind: llm\n    instructions: Hand over.\n    \
+                    handoffs: [player]\n    fallback: {rules: [{otherwise: true, emit: [{handoff: player, message: Go}]}]}\n  player:\n    \
+                    kind: rules\n    draws: {n: {choice: {of: [1, 2, 3, 4, 5, 6]}}}\n    rules: [{otherwise: true, emit: [{set: {n: draws.n}}, \
+                    {finish: draws.n}]}]\nworld: {state: {n: {type: integer, default: 0}}}\nmetrics: {n: {value: state.n}}\nchecks: \
+                    [{name: it fell, that: 'state.n > 0'}]\nthresholds:\n  - {metric: run.turns, max: '== 1', min: '== 1'}\n  \
+                    - {metric: run.handoffs, mean: '== 1'}\n  - {metric: run.failed, rate: '== 0'}\n  - {metric: n, max: '< 3'}\n";
+
+#[test]
+fn many_runs_on_a_server_are_summed_up_as_here() {
+    let (home, there) = (Home::new(), Home::new());
+    let key = there.run(&["key", "create", "--name", "ci", "--role", "operator", "--output", "json"]).exits(0).json();
+    // So few requests that some are refused at first.
+    let mut serve = there.command(&["serve", "--bind", "127.0.0.1:0", "--quiet"]);
+    let server = Server::of(serve.env("COMMEDIA_HTTP__RATES__PRINCIPAL", "20/s"));
+    let file = home.file("dice.scenario.yaml", DICE);
+    let words = ["run", &file, "--runs", "12", "--seed", "5", "--output", "json"];
+    let local = home.run(&words).exits(99).json();
+    let on = |words: &[&str]| {
+        let url = format!("http://{}", server.address);
+        let mut command = home.command(words);
+        Said::from(command.env("COMMEDIA_SERVER", url).env("COMMEDIA_TOKEN", text(&key["key"])).output().expect("runs"))
+    };
+    let there = on(&words).exits(99).json();
+    let digests = |runs: &Json| -> Vec<Json> {
+        let runs = runs["runs"].as_array().expect("runs").iter();
+        runs.map(|run| json!([run["seed"], run["status"], run["digest"], run["metrics"], crate::home::keys(run)])).collect()
+    };
+    assert_eq!((digests(&there).len(), digests(&there)), (12, digests(&local)));
+    for field in ["schema", "scenario_hash", "metrics", "thresholds"] {
+        assert_eq!(there[field], local[field], "{field}");
+    }
+    let passed: Vec<_> = there["thresholds"].as_array().expect("verdicts").iter().map(|v| v["passed"].as_bool()).collect();
+    assert_eq!(passed, [Some(true), Some(true), Some(true), Some(true), Some(false)]);
+    let table = on(&["run", &file, "--runs", "3", "--parallel", "2"]).exits(99);
+    assert!(table.out.starts_with("dice · 3 runs: 3 completed · seeds 1 to 3\n"), "{}", table.out);
+    assert!(table.err.contains("100 %  3 of 3 runs"), "{}", table.err);
+    let ids = on(&["run", "waiting", "--runs", "2", "--detach"]).exits(0).out;
+    assert_eq!(ids.lines().filter(|id| id.starts_with("r_")).count(), 2, "{ids}");
+    let waiting = on(&["run", "waiting", "--runs", "2", "--output", "json"]).exits(0).json();
+    assert_eq!(waiting["runs"][1]["waiting_for"], "timer", "{waiting}");
+    let refused = on(&["run", &file, "--runs", "2", "--set", "no=1"]).exits(3);
+    assert!(refused.err.contains("no") && !refused.err.contains("started"), "{}", refused.err);
+    let followed = on(&["run", &file, "--runs", "2", "--progress", "json", "--output", "json"]).exits(99);
+    assert_eq!(followed.json()["runs"].as_array().map(Vec::len), Some(2), "{}", followed.err);
+}
+
+#[test]
+fn faults_are_injected_on_a_server_as_here() {
+    let (home, there) = (Home::new(), Home::new());
+    let server = Server::of(&mut there.command(&["serve", "--auth", "none", "--bind", "127.0.0.1:0", "--quiet"]));
+    let pack = there.run(&["validate", "fault-drill", "--resolved"]).exits(0).out;
+    let (own, _) = pack.split_once("\nfaults:").expect("its faults");
+    let own = &own.replacen("name: fault-drill", "name: drill", 1);
+    // Files that differ in their faults are one version, which is kept there as it came first.
+    let crash = home.file("crash.scenario.yaml", format!("{own}\nfaults:\n  - crash: {{agent: clerk, turn: 2}}\n"));
+    let drop = home.file("drop.scenario.yaml", format!("{own}\nfaults:\n  - message: {{from: watch, effect: drop, p: 0.2}}\n"));
+    let calm = home.file("calm.scenario.yaml", own);
+    let none = home.file("none.yaml", "[]");
+    let storm = home.file("storm.yaml", "faults:\n  - message: {to: clerk, effect: duplicate, p: 0.3}\n");
+    let mut seen = Vec::new();
+    for (scenario, faults) in [
+        ("fault-drill", None),
+        ("fault-drill", Some(&none)),
+        ("fault-drill", Some(&storm)),
+        (&*crash, None),
+        (&*drop, None),
+        (&*calm, None),
+        (&*drop, Some(&storm)),
+    ] {
+        let mut words = vec!["run", scenario, "--seed", "3", "--output", "json"];
+        words.extend(faults.iter().flat_map(|file| ["--faults", file.as_str()]));
+        let (local, there) = (home.run(&words).exits(0).json(), on(&home, &server, &words).exits(0).json());
+        assert_eq!((&there["digest"], &there["faults"]), (&local["digest"], &local["faults"]), "{words:?}");
+        seen.push(there["faults"].as_array().map_or(0, Vec::len));
+    }
+    assert_eq!(seen, [9, 0, 1, 1, 1, 0, 1]);
+    let bad = home.file("bad.yaml", "- crash: {agent: nobody, turn: 1}\n");
+    let said = on(&home, &server, &["run", "fault-drill", "--faults", &bad]).exits(3);
+    assert!(said.err.contains("bad.yaml:1:"), "{}", said.err);
+    let body =
+        json!({"scenario": "fault-drill", "faults": [{"crash": {"agent": "clerk", "turn": 1}}, {"crash": {"agent": "nobody"}}]});
+    let answer = server.ask("POST", "/api/runs", &[], Some(&body));
+    let told = answer.json();
+    let pointers: Vec<&str> = told["errors"].as_array().expect("errors").iter().map(|e| text(&e["pointer"])).collect();
+    assert_eq!((answer.status, pointers), (422, vec!["/faults/1"; 2]), "{told}");
+    for (error, words) in [("x".repeat(201), "at most 200 characters"), ("${env:HOME}".into(), "a secret cannot be used here")] {
+        let body = json!({"scenario": "fault-drill", "faults": [{"tool": {"name": "set_pace", "error": error, "p": 0.5}}]});
+        let answer = server.ask("POST", "/api/runs", &[], Some(&body));
+        let told = answer.json();
+        assert_eq!((answer.status, text(&told["errors"][0]["pointer"])), (422, "/faults/0"), "{told}");
+        assert!(told.to_string().contains(words), "{told}");
+    }
+    assert_eq!(on(&home, &server, &["ls", "--output", "jsonl"]).exits(0).lines().len(), 7);
+}
+
+#[test]
+fn labels_find_runs_again() {
+    let home = Home::new();
+    let plain = home.run(&["run", "coin-shop", "--output", "json"]).exits(0).json();
+    let words = ["run", "coin-shop", "--label", "team=red", "--label", "n=1", "--label", "team=blue", "--output", "json"];
+    let run = home.run(&words).exits(0).json();
+    assert_eq!((&run["labels"], &plain["labels"]), (&json!({"n": "1", "team": "blue"}), &Json::Null));
+    assert_eq!((&run["digest"], run["events"].as_u64()), (&plain["digest"], plain["events"].as_u64().map(|n| n + 1)));
+    let count = |label: &str| home.run(&["ls", "--label", label, "--output", "jsonl"]).exits(0).lines().len();
+    assert_eq!((count("team"), count("team=blue"), count("team=red"), count("n=1"), count("team=")), (1, 1, 0, 1, 0));
+    home.run(&["run", "coin-shop", "--label", "team"]).exits(2);
+    home.run(&["run", "coin-shop", "--label", "-x=1"]).exits(2);
+    assert_eq!(home.run(&["replay", "@1", "--verify", "--output", "json"]).exits(0).json()["equal"], true);
+
+    let server = Server::of(&mut home.command(&["serve", "--auth", "none", "--bind", "127.0.0.1:0", "--quiet"]));
+    let get = |path: &str| server.ask("GET", path, &[], None).json();
+    let of = |label: &str| get(&format!("/api/runs?label={label}"))["data"].clone();
+    on(&home, &server, &["run", "waiting", "--label", "team=blue", "--detach"]).exits(0);
+    assert_eq!((of("team").as_array().map(Vec::len), &of("n%3D1")[0]["run_id"]), (Some(2), &run["run_id"]));
+    // A row that is written anew has them, too.
+    let id = text(&of("team%3Dblue")[0]["run_id"]).to_owned();
+    on(&home, &server, &["tell", &id, "sleeper", "Wake up."]).exits(0);
+    on(&home, &server, &["cancel", &id]).exits(0);
+    assert_eq!(get(&format!("/api/runs/{id}"))["labels"], json!({"team": "blue"}));
+    let there = on(&home, &server, &["run", "coin-shop", "--label", "team=green", "--runs", "2", "--output", "json"]).exits(0);
+    assert_eq!(there.json()["runs"][1]["labels"], json!({"team": "green"}));
+    let listed = on(&home, &server, &["ls", "--label", "team=green", "--limit", "1"]).exits(0);
+    assert!(listed.err.contains("--label team=green --server"), "{}", listed.err);
+    let post = |labels: Json| {
+        let reply = server.ask("POST", "/api/runs", &[], Some(&json!({"scenario": "coin-shop", "labels": labels})));
+        (reply.status, reply.json()["errors"][0]["pointer"].clone())
+    };
+    let many: serde_json::Map<String, Json> = (0..17).map(|n| (format!("l{n}"), json!("x"))).collect();
+    assert_eq!(post(json!({"a": "b"})), (201, Json::Null));
+    assert_eq!(post(Json::Object(many)), (422, json!("/labels")));
+    assert_eq!(post(json!({"a b": "x"})).0, 422);
+    assert_eq!(post(json!({"a": "\u{e9}"})), (422, json!("/labels/a")));
 }
 
 #[test]

@@ -72,6 +72,7 @@ pub(super) fn apply(run: &mut Run, event: &Event) {
             run.crashed(&Crash { seat: *seat, turn: *turn, reason: reason.clone(), wall: 0, until: None });
         }
         Event::AgentCrashed(crash) => run.crashed(crash),
+        Event::RunLabelled { labels } => run.state.labels = Arc::new(labels.clone()),
         Event::FaultsSet { faults } => run.state.faults = Some(Arc::new(faults.clone())),
         Event::FaultInjected(injected) => run.state.strikes.add(injected),
         Event::AgentRestarted { seat, .. } => run.restarted(*seat),

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use serde::{Deserialize, Serialize};
 
 use crate::body::BlobKey;
-use crate::event::{Created, ModelBinding, Usage};
+use crate::event::{Created, Labels, ModelBinding, Usage};
 use crate::fault::Fault;
 use crate::id::{AgentIx, ToolIx};
 use crate::message::{MessageKind, Seat, StepId};
@@ -23,7 +23,7 @@ use crate::value::Value;
 use crate::world::World;
 
 /// The version of the snapshot's form.
-pub const STATE_VERSION: u16 = 5;
+pub const STATE_VERSION: u16 = 6;
 
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +181,8 @@ pub struct State {
     pub crashes: BTreeMap<Seat, Crashes>,
     /// Who was started again, and why.
     pub restarts: BTreeMap<AgentIx, Restarts>,
+    /// Words by which people find it again.
+    pub labels: Arc<Labels>,
     /// Faults to inject, where there are any.
     pub faults: Option<Arc<Vec<Fault>>>,
     /// What they did.
@@ -237,6 +239,7 @@ impl State {
             ordinals: BTreeMap::new(),
             crashes: BTreeMap::new(),
             restarts: BTreeMap::new(),
+            labels: Arc::default(),
             faults: None,
             strikes: Strikes::default(),
             quarantined: BTreeMap::new(),

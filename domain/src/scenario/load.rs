@@ -14,6 +14,7 @@ use super::node::{Key, Kind, Node};
 use super::scalars::{Int, Num, Pause, Text, Wall};
 use super::{AgentKind, Bundle, Overflow, Scenario, include, secrets, text, yaml};
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::fault::Fault;
 use crate::id::Hash32;
 
 /// Bytes of one data file.
@@ -119,6 +120,14 @@ pub fn load_with_faults(
     })
 }
 
+/// The faults of a file, a list or a map with `faults`, for runs of a stored bundle.
+pub fn compile_faults(bundle: &Bundle, file_name: &str, source: &[u8]) -> Result<Vec<Fault>, Vec<Diagnostic>> {
+    let (mut root, mut faults) = read_bundle(bundle)?;
+    replace_faults(&mut root, file_name, source, &mut faults);
+    secrets::check(&root, &mut faults);
+    compile(&root, &bundle.files, faults).map(|(scenario, _, _, _)| scenario.faults)
+}
+
 /// Puts the list of a file of faults in the place of the document's.
 fn replace_faults(root: &mut Node, name: &str, source: &[u8], faults: &mut Faults) {
     let (file, text) = text::text_of(source, name, faults);
@@ -152,6 +161,15 @@ pub fn read_data(file_name: &str, source: &[u8]) -> Result<Json, Vec<Diagnostic>
 
 /// Compiles a stored bundle again: the same scenario with the same hash.
 pub fn compile_bundle(bundle: &Bundle) -> Result<Scenario, Vec<Diagnostic>> {
+    let (root, faults) = read_bundle(bundle)?;
+    compile(&root, &bundle.files, faults).map(|(mut scenario, _, _, _)| {
+        scenario.bundle = bundle.clone();
+        scenario.hash = hash(bundle);
+        scenario
+    })
+}
+
+fn read_bundle(bundle: &Bundle) -> Result<(Node, Faults), Vec<Diagnostic>> {
     let mut faults = Faults::default();
     let file = faults.add_source("bundle", "".into());
     let at = super::faults::Place { file, ..Default::default() };
@@ -160,14 +178,7 @@ pub fn compile_bundle(bundle: &Bundle) -> Result<Scenario, Vec<Diagnostic>> {
         return Err(faults.finish());
     }
     match serde_json::from_str::<Json>(&bundle.document) {
-        Ok(json) => {
-            let root = Node::from_json(&json);
-            compile(&root, &bundle.files, faults).map(|(mut scenario, _, _, _)| {
-                scenario.bundle = bundle.clone();
-                scenario.hash = hash(bundle);
-                scenario
-            })
-        }
+        Ok(json) => Ok((Node::from_json(&json), faults)),
         Err(e) => {
             faults.error("bad_bundle", at, format!("the stored document is no JSON: {e}"));
             Err(faults.finish())

@@ -12,6 +12,9 @@ use crate::value::Value;
 
 /// Combinations of one sweep.
 const MAX_ARMS: usize = 10_000;
+/// Faults that are injected at most, and characters of the words of one: they are an event of the run.
+const MOST_FAULTS: usize = 100;
+const LONGEST_ERROR: usize = 200;
 
 impl Compiler<'_> {
     pub(super) fn sweeps(&mut self, doc: &ScenarioDoc) {
@@ -110,6 +113,12 @@ impl Compiler<'_> {
     }
 
     pub(super) fn injections(&mut self, doc: &ScenarioDoc) -> Vec<Fault> {
+        // A stored version that has more goes on as it began.
+        if let Some(more) = doc.faults.get(MOST_FAULTS).filter(|more| more.at.written()) {
+            let message = format!("{} faults are injected; at most {MOST_FAULTS} may be", doc.faults.len());
+            self.faults.error("too_many", more.at, message);
+            return Vec::new();
+        }
         doc.faults.iter().filter_map(|fault| self.injection(fault)).collect()
     }
 
@@ -152,6 +161,11 @@ impl Compiler<'_> {
             return Some(Fault { what, p: latency.p.it });
         }
         if let Some(tool) = &fault.tool {
+            let too_long = |error: &&Text| error.at.written() && error.it.chars().count() > LONGEST_ERROR;
+            if let Some(error) = tool.error.as_ref().filter(too_long) {
+                self.faults.error("too_long", error.at, format!("the words of a fault are at most {LONGEST_ERROR} characters"));
+                return None;
+            }
             let error = tool.error.as_ref().map_or_else(|| "injected fault".into(), |e| e.it.clone());
             return Some(Fault { what: Strike::Tool { tool: self.single_tool(&tool.name)?, error }, p: tool.p.it });
         }
