@@ -182,17 +182,17 @@ pub(crate) fn table() -> Vec<Route> {
                 ("text/event-stream", None), ("application/x-ndjson", None)], &[]).fails(&["not_found"]),
         get("/api/runs/{run_id}/transcript", "get_transcript", to!(events::transcript)).about("runs", "What was said and done in a run, in order: a page").query(IN_EVENTS)
             .gives::<TranscriptPage>(200, "A page").fails(&["not_found"]),
-        post("/api/runs/{run_id}/cancel", "cancel_run", to!(runs::cancel)).about("runs", "End a run").may_take::<Reason>(reason)
+        post("/api/runs/{run_id}/cancel", "cancel_run", to!(runs::cancel)).keyed(Keyed::Command).about("runs", "End a run").may_take::<Reason>(reason)
             .gives::<Done>(200, "It ends").fails(&["not_found", "conflict", "busy", "precondition_failed"]),
-        post("/api/runs/{run_id}/pause", "pause_run", to!(runs::pause)).about("runs", "Let a run stand still").may_take::<Reason>(reason)
+        post("/api/runs/{run_id}/pause", "pause_run", to!(runs::pause)).keyed(Keyed::Command).about("runs", "Let a run stand still").may_take::<Reason>(reason)
             .gives::<Done>(200, "It stands still").fails(&["not_found", "conflict", "busy", "precondition_failed"]),
         post("/api/runs/{run_id}/resume", "resume_run", to!(runs::resume)).about("runs", "Go on with a run that stands still or was interrupted")
             .gives::<Done>(200, "It goes on").fails(&["not_found", "conflict", "busy", "not_built", "invalid", "precondition_failed"]),
         post("/api/runs/{run_id}/release", "release_run", to!(runs::release)).about("runs", "Let a quarantined run go on, or end")
             .takes::<Release>(|| json!({"to": "running"})).gives::<Done>(200, "So it is").fails(&["not_found", "conflict", "busy", "precondition_failed"]),
-        post("/api/runs/{run_id}/messages", "tell_agent", to!(runs::message)).about("runs", "Say something to an agent of a run, which is woken for it").takes::<Words>(|| json!({"agent": "clerk", "text": "Close early today."}))
+        post("/api/runs/{run_id}/messages", "tell_agent", to!(runs::message)).keyed(Keyed::Command).about("runs", "Say something to an agent of a run, which is woken for it").takes::<Words>(|| json!({"agent": "clerk", "text": "Close early today."}))
             .gives::<Done>(200, "It was heard").fails(&["not_found", "conflict", "busy", "precondition_failed"]),
-        post("/api/runs/{run_id}/steps/{step_id}/resolution", "resolve_step", to!(runs::resolve)).about("runs", "Say what became of a step of which nobody knows; the run goes on")
+        post("/api/runs/{run_id}/steps/{step_id}/resolution", "resolve_step", to!(runs::resolve)).keyed(Keyed::Command).about("runs", "Say what became of a step of which nobody knows; the run goes on")
             .takes::<Resolved>(|| json!({"outcome": "succeeded", "result": "paid"})).gives::<Done>(200, "It goes on").fails(&["not_found", "conflict", "busy", "precondition_failed"]),
         post("/api/runs/{run_id}/replay", "replay_run", to!(runs::replay)).keyed(Keyed::No).needs(Viewer).about("runs", "Fold a run from its log; with `verify` decide everything anew: no calls")
             .may_take::<Replay>(|| json!({"verify": true})).gives::<Object>(200, "As `commedia replay --output json` prints it").fails(&["not_found", "conflict", "busy"]),

@@ -12,6 +12,7 @@ pub mod agent;
 pub mod budget;
 pub mod catalogue;
 pub mod clock;
+pub mod command;
 pub mod extraction;
 pub mod feed;
 pub mod follow;

@@ -1,12 +1,13 @@
-//! What is done once, however often a client asks with the same key: a run is started, an answer is given.
-//!
+//! What is done once, however often a client asks with the same key: a run is started, an answer is given, a run is commanded.
 //! ```text
 //! a run:      no receipt ──receipt durable: run id, payload──▶ receipt, no run ──started──▶ receipt and run
 //! an answer:  no receipt ──done──▶ done, no receipt ──receipt durable: answer, payload──▶ receipt
+//! a command:  no receipt ──durable: the run's head──▶ announced ──done: its frame has the key──▶ done ──receipt──▶ receipt
 //! asked again: with the payload, whichever of these comes next; with another payload, refused
 //! ```
 //! Receipts are streams named by day and key; those of the days before yesterday are deleted, and their names never come again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use commedia_domain::event::ENGINE;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::log::LoadError;
 use crate::meta::run_stream;
+use crate::recovery::stream_of;
 use crate::run_id::{RunId, RunKey};
 use crate::runtime::{DeleteError, RunHandle, Runtime, StartError, StartOptions};
 use crate::store::frame::{Cause, FrameBuilder, Lane};
@@ -33,6 +35,9 @@ const PAGE_BYTES: usize = 512 * 1024;
 const PAGE: usize = 1000;
 /// How their streams' names begin.
 const MARK: &str = "once-";
+/// Kinds of receipts: of what was done, and of a command that is about to be given.
+const DONE: &str = "once";
+const ANNOUNCED: &str = "announced";
 
 /// A client's key, in the place where it holds, and what it was used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +75,7 @@ impl From<LoadError> for OnceError {
 
 /// What is kept under a key.
 struct Receipt {
+    kind: Cow<'static, str>,
     bytes: Vec<u8>,
     payload: Hash32,
     wall_ms: i64,
@@ -87,12 +93,14 @@ pub struct Kept {
 }
 
 /// The right to answer what is asked with a key; whoever asks with it meanwhile waits. After a crash between what was done and
-/// its receipt, whoever asks again does it again.
+/// its receipt, whoever asks again does it again; a command to a run is found by its key: see [`Answering::commanded`].
 pub struct Answering<'r> {
     runtime: &'r Runtime,
     once: Once,
     /// What was answered before.
     pub answered: Option<Kept>,
+    /// The run's last event when a command was announced that has no answer.
+    announced: Option<u64>,
     _turn: Turn<'r, Hash32>,
 }
 
@@ -100,7 +108,35 @@ impl Answering<'_> {
     /// The answer is durable from then on, for whoever asks again.
     pub async fn keep(&self, answer: &Kept) -> Result<(), LoadError> {
         let bytes = postcard::to_stdvec(answer).map_err(|e| LoadError::Stopped(e.to_string()))?;
-        self.runtime.keep_receipt(&self.once, &bytes).await
+        self.runtime.keep_receipt(&self.once, DONE, &bytes).await
+    }
+
+    /// The seq that a command to a run has led to, where it was given with this key and its answer is not known. Else it is
+    /// announced, durably: it may be given now, by [`Runtime::with_key`].
+    pub async fn commanded(&self, id: &RunId) -> Result<Option<u64>, OnceError> {
+        let stream = stream_of(&self.runtime.scoped(id))?;
+        let Some(announced) = self.announced else {
+            let head = self.runtime.shared.store.head(&stream).await.map_err(LoadError::from)?;
+            if head != Head::START {
+                self.runtime.keep_receipt(&self.once, ANNOUNCED, &head.seq.to_be_bytes()).await?;
+            }
+            return Ok(None);
+        };
+        let (mut after, mut found) = (announced, None);
+        loop {
+            let frames = self.runtime.shared.store.read(&stream, after + 1, PAGE_BYTES).await.map_err(LoadError::from)?;
+            let Some(last) = frames.last() else { return Ok(found) };
+            after = last.head().seq;
+            for frame in &frames {
+                let cause = &frame.header.cause;
+                match (cause.id == self.once.key, found) {
+                    (true, _) if cause.payload_hash != self.once.payload => return Err(OnceError::Another),
+                    (true, _) => found = Some(frame.head().seq),
+                    (false, Some(seq)) => return Ok(Some(seq)),
+                    (false, None) => {}
+                }
+            }
+        }
     }
 }
 
@@ -126,7 +162,7 @@ impl Runtime {
             Some((id, false)) => id,
             None => {
                 let id = RunId::new();
-                self.keep_receipt(&once, &id.key()).await?;
+                self.keep_receipt(&once, DONE, &id.key()).await?;
                 id
             }
         };
@@ -147,7 +183,7 @@ impl Runtime {
     /// The run of a key's receipt, and whether it is durable; one that was deleted is unknown.
     async fn run_of(&self, once: &Once) -> Result<Option<(RunId, bool)>, OnceError> {
         let Some(receipt) = self.receipt(once).await? else { return Ok(None) };
-        let key = RunKey::try_from(receipt.as_slice()).map_err(|_| LoadError::Stopped("a receipt names no run".into()))?;
+        let key = RunKey::try_from(receipt.bytes.as_slice()).map_err(|_| LoadError::Stopped("a receipt names no run".into()))?;
         let id = RunId::of_key(key);
         let (store, unknown) = (&self.shared.store, || LoadError::Unknown(id.to_string()));
         let stream = run_stream(&self.scoped(&id)).map_err(|_| unknown())?;
@@ -161,10 +197,17 @@ impl Runtime {
     /// The turn to answer what is asked with a key, and what was answered before.
     pub async fn answer_once(&self, once: Once) -> Result<Answering<'_>, OnceError> {
         let turn = self.shared.keys.alone(&once.key).await;
-        let kept = self.receipt(&once).await?;
-        let answered = kept.map(|bytes| postcard::from_bytes(&bytes)).transpose();
-        let answered = answered.map_err(|e| LoadError::Stopped(format!("a receipt cannot be read: {e}")))?;
-        Ok(Answering { runtime: self, once, answered, _turn: turn })
+        let unreadable = |why: String| LoadError::Stopped(format!("a receipt cannot be read: {why}"));
+        let (mut answered, mut announced) = (None, None);
+        if let Some(Receipt { kind, bytes, .. }) = self.receipt(&once).await? {
+            if kind == ANNOUNCED {
+                let seq = bytes.try_into().map_err(|_| unreadable("no seq".into()))?;
+                announced = Some(u64::from_be_bytes(seq));
+            } else {
+                answered = Some(postcard::from_bytes(&bytes).map_err(|e| unreadable(e.to_string()))?);
+            }
+        }
+        Ok(Answering { runtime: self, once, answered, announced, _turn: turn })
     }
 
     fn receipts(&self, day: i64, key: &Hash32) -> Result<StreamId, LoadError> {
@@ -172,30 +215,30 @@ impl Runtime {
         stream.map_err(|e| LoadError::Stopped(e.to_string()))
     }
 
-    /// What is kept under a key, if that was asked with the same payload.
-    async fn receipt(&self, once: &Once) -> Result<Option<Vec<u8>>, OnceError> {
+    /// What is kept under a key, if that was asked with the same payload. Of what was announced the payload stands where it is done.
+    async fn receipt(&self, once: &Once) -> Result<Option<Receipt>, OnceError> {
         let now = self.shared.clock.now_ms();
         for day in [day_of(now), day_of(now) - 1] {
             let frames = self.shared.store.read(&self.receipts(day, &once.key)?, 1, PAGE_BYTES).await.map_err(LoadError::from)?;
             let receipt = frames.last().and_then(|frame| {
                 let cause = &frame.header.cause;
                 let bytes = frame.records.last()?.bytes.to_vec();
-                Some(Receipt { bytes, payload: cause.payload_hash, wall_ms: cause.wall_ms })
+                Some(Receipt { kind: cause.kind.clone(), bytes, payload: cause.payload_hash, wall_ms: cause.wall_ms })
             });
             match receipt.filter(|receipt| now.saturating_sub(receipt.wall_ms) < KEPT_MS) {
-                Some(receipt) if receipt.payload != once.payload => return Err(OnceError::Another),
-                Some(receipt) => return Ok(Some(receipt.bytes)),
+                Some(receipt) if receipt.kind != ANNOUNCED && receipt.payload != once.payload => return Err(OnceError::Another),
+                Some(receipt) => return Ok(Some(receipt)),
                 None => {}
             }
         }
         Ok(None)
     }
 
-    async fn keep_receipt(&self, once: &Once, bytes: &[u8]) -> Result<(), LoadError> {
+    async fn keep_receipt(&self, once: &Once, kind: &'static str, bytes: &[u8]) -> Result<(), LoadError> {
         let (store, now) = (&self.shared.store, self.shared.clock.now_ms());
         let stream = self.receipts(day_of(now), &once.key)?;
         let (head, lease, principal) = (store.head(&stream).await?, store.lease(&stream), self.principal.clone());
-        let cause = Cause { kind: "once".into(), id: once.key, payload_hash: once.payload, principal, wall_ms: now };
+        let cause = Cause { kind: kind.into(), id: once.key, payload_hash: once.payload, principal, wall_ms: now };
         let mut frame = FrameBuilder::new(ENGINE, &head, lease.epoch, cause);
         let full = || LoadError::Stopped("a receipt does not fit into a frame".into());
         frame.push(Lane::Operational, bytes).map_err(|_| full())?;

@@ -29,6 +29,7 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, Supervi
 
 use self::depth::Depth;
 use crate::agent::{AgentMsg, AgentReport, ToolOrder};
+use crate::command::Given;
 use crate::live::{Live, Shared};
 use crate::log::{LogWriter, cause};
 use crate::meta::RunMeta;
@@ -56,10 +57,8 @@ pub enum OrchestratorMsg {
     Report(AgentReport),
     /// A command from outside, answered when it is durable.
     Command {
-        /// What.
-        command: Box<Command>,
-        /// Who.
-        principal: Arc<str>,
+        /// What, and by whom.
+        given: Given,
         /// The seq it led to, or the refusal.
         reply: RpcReplyPort<Result<u64, CommandError>>,
     },
@@ -215,8 +214,8 @@ impl Actor for Orchestrator {
                     Box::pin(state.flush()).await?;
                 }
             }
-            OrchestratorMsg::Command { command, principal, reply } => {
-                let answer = Box::pin(state.command(*command, principal)).await;
+            OrchestratorMsg::Command { given, reply } => {
+                let answer = Box::pin(state.command(given)).await;
                 pass(Point::CommandDurable);
                 let failed = match &answer {
                     Err(CommandError::Store(e)) => Some(e.clone()),
@@ -651,23 +650,16 @@ impl State {
     }
 
     /// A command from outside: what is decided is durable before it is answered.
-    async fn command(&mut self, command: Command, principal: Arc<str>) -> Result<u64, CommandError> {
+    async fn command(&mut self, given: Given) -> Result<u64, CommandError> {
         pass(Point::CommandBefore);
         self.flush().await?;
-        let kind = match &command {
-            Command::Tell { .. } => "tell",
-            Command::Pause { .. } => "pause",
-            Command::Resume => "resume",
-            Command::Cancel { .. } => "cancel",
-            Command::Resolve { .. } => "resolve",
-            _ => "command",
-        };
-        let events = self.run.decide(command).inspect_err(|refusal| {
+        let why = given.cause(self.shared.clock.now_ms());
+        let events = self.run.decide(*given.command).inspect_err(|refusal| {
             if matches!(refusal, Refusal::Full { .. }) {
                 self.shared.metrics.shed_total.with_label_values(&["mailbox"]).inc();
             }
         })?;
-        self.log.set_cause(cause(kind, &principal, &[], self.shared.clock.now_ms()));
+        self.log.set_cause(why);
         self.take(events)?;
         self.flush().await?;
         Ok(self.log.head().seq)

@@ -361,9 +361,9 @@ impl Runtime {
             self.shared.metrics.shed_total.with_label_values(&["commands"]).inc();
             CommandFailed::Busy(busy)
         })?;
+        let given = self.given(command);
         for _ in 0..ATTEMPTS {
-            let principal = self.principal.clone();
-            let asked = |reply| OrchestratorMsg::Command { command: Box::new(command.clone()), principal, reply };
+            let asked = |reply| OrchestratorMsg::Command { given: given.clone(), reply };
             if let Some(actor) = self.shared.registry.get(&scoped) {
                 // Without an answer it went to rest before it came to the command.
                 if let Ok(answer) = ractor::call!(actor, asked) {
@@ -390,8 +390,7 @@ impl Runtime {
     /// Brings a command to a run that is not live here, and lets the run go on as `start` says.
     pub async fn go_on_with(&self, id: &RunId, command: Command, start: StartOptions) -> Result<(RunHandle, u64), CommandFailed> {
         let (reply, answer) = tokio::sync::oneshot::channel();
-        let principal = self.principal.clone();
-        let asked = OrchestratorMsg::Command { command: Box::new(command), principal, reply: reply.into() };
+        let asked = OrchestratorMsg::Command { given: self.given(command), reply: reply.into() };
         let scoped = self.scoped(id);
         let load = self.loads.alone(&scoped).await;
         if self.shared.registry.get(&scoped).is_some() || self.shared.registry.is_parked(&scoped) {

@@ -26,6 +26,7 @@ use crate::log::{LoadError, StoredEvent};
 use crate::meta::{RunMeta, run_stream};
 use crate::metrics::Metrics;
 use crate::model::Model;
+use crate::once::Once;
 use crate::orchestrator::{CommandError, OrchestratorMsg, Origin};
 pub use crate::passive::{CommandFailed, Standings};
 use crate::passive::{Loads, Rush, quarantined};
@@ -274,6 +275,8 @@ pub struct Runtime {
     pub(crate) workspace: WorkspaceId,
     /// Who acts, as causes name it.
     pub(crate) principal: Arc<str>,
+    /// The key with which a command is given, if it is.
+    pub(crate) once: Option<Once>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) scenarios: Arc<Scenarios>,
     pub(crate) supervisor: ActorRef<SupervisorMsg>,
@@ -327,7 +330,7 @@ impl Runtime {
         let spawned = Actor::spawn(None, Supervisor, (shared.clone(), scenarios.clone())).await;
         let (supervisor, _) = spawned.map_err(|e| OpenError::Failed(format!("the supervisor does not start: {e}")))?;
         let (workspace, principal) = (WorkspaceId::local(), "local".into());
-        let runtime = Runtime { workspace, principal, shared, scenarios, supervisor, loads: Arc::default() };
+        let runtime = Runtime { workspace, principal, once: None, shared, scenarios, supervisor, loads: Arc::default() };
         let kept = runtime.supervisor.cast(SupervisorMsg::KeepTime(runtime.clone()));
         kept.map_err(|e| OpenError::Failed(format!("the supervisor does not start: {e}")))?;
         if keep_ended != Keep::All {
@@ -425,7 +428,7 @@ impl Runtime {
         }
         self.priced(recovered.loaded.run.scenario(), &recovered.loaded.run.state().created.models)?;
         if status.is_paused() {
-            recovered = self.decided(recovered, Command::Resume, "resume").await?;
+            recovered = self.decided(recovered, Command::Resume).await?;
         }
         let scenario = recovered.loaded.run.scenario().clone();
         let (live, done) = Live::new(scoped, self.principal.clone(), scenario, None, start, place);
@@ -444,16 +447,17 @@ impl Runtime {
         }
         let command = Command::Release { fail };
         recovered.loaded.run.decide(command.clone()).map_err(CommandError::Refused)?;
-        Ok(self.decided(recovered, command, "release").await?.loaded)
+        Ok(self.decided(recovered, command).await?.loaded)
     }
 
     /// What a command leads to in a run without an orchestrator, durable.
-    async fn decided(&self, mut recovered: Recovered, command: Command, kind: &'static str) -> Result<Recovered, LoadError> {
-        use crate::log::{LogWriter, cause};
+    async fn decided(&self, mut recovered: Recovered, command: Command) -> Result<Recovered, LoadError> {
+        use crate::log::LogWriter;
         pass(Point::UnpauseBefore);
-        let events = recovered.loaded.run.decide(command).map_err(|e| LoadError::Stopped(e.to_string()))?;
+        let given = self.given(command);
+        let why = given.cause(self.shared.clock.now_ms());
+        let events = recovered.loaded.run.decide(*given.command).map_err(|e| LoadError::Stopped(e.to_string()))?;
         let store = &self.shared.store;
-        let why = cause(kind, &self.principal, &[], self.shared.clock.now_ms());
         let lease = store.lease(&recovered.stream);
         let mut log = LogWriter::new(recovered.stream.clone(), lease, recovered.loaded.head, recovered.digest, why);
         for event in events {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use commedia_actors::once::{Kept, Once};
+use commedia_actors::once::{Answering, Kept, Once};
 use commedia_domain::id::Hash32;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value as Json;
@@ -15,9 +15,13 @@ use super::Api;
 use super::exchange::{Answer, Asked, Content, Handled};
 use super::problem::Problem;
 use super::route::{Handler, Keyed, Route};
+use super::runs;
 
 /// Bytes of an idempotency key.
 const KEY_LIMIT: usize = 255;
+
+/// Says that an answer is of what was done before.
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 fn kept(answer: &Answer, is_secret: bool) -> Option<Kept> {
     let Content::Whole(body) = &answer.body else { return None };
@@ -39,7 +43,7 @@ fn again(kept: Kept) -> Handled {
     for (name, value) in &kept.headers {
         answer = answer.with(HeaderName::try_from(name.as_str()).map_err(Problem::internal)?, value);
     }
-    Ok(answer.with(HeaderName::from_static("idempotency-replayed"), "true"))
+    Ok(answer.with(REPLAYED, "true"))
 }
 
 /// The client's key for what it asks of a route, if it brought one.
@@ -76,30 +80,50 @@ pub(crate) async fn handled(api: Arc<Api>, route: &Route, mut asked: Asked) -> H
         asked.once = Some(once);
         return (route.handler)(api, asked).await;
     }
-    let (handler, path, is_secret) = (route.handler, route.path, route.keyed == Keyed::Secret);
+    let (handler, path, keyed) = (route.handler, route.path, route.keyed);
     // Whoever asks may go before the answer, and ask again: what has begun comes to its end all the same.
     let place = api.detached()?;
     let answering = async move {
         let _place = place;
-        answered(api, handler, path, is_secret, asked, once).await
+        answered(api, (handler, path, keyed), asked, once).await
     };
     tokio::spawn(answering.in_current_span()).await.map_err(Problem::internal)?
 }
 
-async fn answered(api: Arc<Api>, handler: Handler, path: &'static str, is_secret: bool, asked: Asked, once: Once) -> Handled {
+type Way = (Handler, &'static str, Keyed);
+
+async fn answered(api: Arc<Api>, (handler, path, keyed): Way, mut asked: Asked, once: Once) -> Handled {
     let runtime = asked.runtime.clone();
     let answering = runtime.answer_once(once).await?;
     if let Some(kept) = &answering.answered {
         return again(kept.clone());
     }
-    let answer = handler(api, asked).await?;
+    let known = match keyed {
+        Keyed::Command => commanded(&answering, &mut asked, once).await?,
+        _ => None,
+    };
+    let is_known = known.is_some();
+    let answer = match known {
+        Some(answer) => answer,
+        None => handler(api, asked).await?,
+    };
     // It is done: that it may be done again is told to whoever runs this server.
-    if let Some(kept) = kept(&answer, is_secret).filter(|_| answer.status.is_success())
+    if let Some(kept) = kept(&answer, keyed == Keyed::Secret).filter(|_| answer.status.is_success())
         && let Err(why) = answering.keep(&kept).await
     {
         tracing::warn!(%why, route = path, "an answer is not kept for its idempotency key");
     }
-    Ok(answer)
+    Ok(if is_known { answer.with(REPLAYED, "true") } else { answer })
+}
+
+/// What a command was that is found in its run's log though its answer is not: the server ended between the two, or could not say.
+async fn commanded(answering: &Answering<'_>, asked: &mut Asked, once: Once) -> Result<Option<Answer>, Problem> {
+    let id = runs::run_id(asked)?;
+    let seq = answering.commanded(&id).await?;
+    if seq.is_none() {
+        asked.runtime = asked.runtime.with_key(once);
+    }
+    Ok(seq.map(|seq| runs::done(&id, seq)))
 }
 
 #[cfg(test)]

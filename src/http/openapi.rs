@@ -237,7 +237,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, has_users: bool) ->
 fn told_once(keyed: Keyed) -> String {
     let again = match keyed {
         Keyed::Secret => "from the second time on the answer is a 409 that names what was made",
-        Keyed::No | Keyed::ByItself | Keyed::Answer => {
+        Keyed::No | Keyed::ByItself | Keyed::Answer | Keyed::Command => {
             "from the second time on the answer is the same, with `Idempotency-Replayed: true`"
         }
     };

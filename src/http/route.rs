@@ -88,6 +88,8 @@ pub(crate) enum Keyed {
     ByItself,
     /// Its answer is kept.
     Answer,
+    /// A command to a run, found in the run's log by its key; its answer is kept, too.
+    Command,
     /// Only that it was answered is kept.
     Secret,
 }

@@ -19,6 +19,7 @@ use tracing::Instrument;
 
 use super::Api;
 use super::exchange::{Answer, Asked, Handled};
+use super::once::REPLAYED;
 use super::problem::{Fault, Problem};
 use super::scenarios::{find, the_day};
 use super::wire::{Done, NewRun, Object, Reason, Release, ReleaseTo, Replay, Resolved, RunView, RunsPage, StateView, Words};
@@ -52,7 +53,7 @@ pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
     if let Some(once) = asked.once
         && let Some(id) = asked.runtime.started_once(&once).await?
     {
-        return Ok(created(&asked, &id).await?.with(HeaderName::from_static("idempotency-replayed"), "true"));
+        return Ok(created(&asked, &id).await?.with(REPLAYED, "true"));
     }
     // A refusal is cheap.
     asked.runtime.room().map_err(Problem::busy)?;
@@ -89,7 +90,7 @@ pub(crate) async fn create(api: Arc<Api>, mut asked: Asked) -> Handled {
         None => Started::New(asked.runtime.start_run(scenario, input, start).await?),
     };
     match started {
-        Started::Known(id) => Ok(created(&asked, &id).await?.with(HeaderName::from_static("idempotency-replayed"), "true")),
+        Started::Known(id) => Ok(created(&asked, &id).await?.with(REPLAYED, "true")),
         Started::New(handle) => {
             let id = handle.id.clone();
             let Some(seconds) = wait else { return created(&asked, &id).await };
@@ -217,7 +218,8 @@ fn reason(asked: &mut Asked, usual: &str) -> Result<String, Problem> {
     Ok(asked.body::<Reason>()?.reason.unwrap_or_else(|| usual.to_owned()))
 }
 
-fn done(id: &RunId, seq: u64) -> Answer {
+/// What a command led to.
+pub(crate) fn done(id: &RunId, seq: u64) -> Answer {
     Answer::json(&Done { run_id: id.to_string(), seq })
 }
 

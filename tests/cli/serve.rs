@@ -360,6 +360,11 @@ fn a_key_starts_one_run() {
     }
     assert_eq!(server.say(request.as_bytes()).status, 200);
     server.heard(&run, 2);
+    let say = |body: Json| server.ask("POST", &format!("/api/runs/{run}/messages"), &["idempotency-key: 4"], Some(&body)).status;
+    let (nobody, sleeper) = (json!({"agent": "nobody", "text": "Hello!"}), json!({"agent": "sleeper", "text": "Hello!"}));
+    assert_eq!((say(nobody.clone()), say(sleeper.clone()), say(sleeper)), (409, 200, 200), "what is refused may be put right");
+    assert_eq!(say(nobody), 422);
+    server.heard(&run, 3);
     let pause = |headers: &[&str]| server.ask("POST", &format!("/api/runs/{run}/pause"), headers, None).status;
     assert_eq!((pause(&[]), pause(&["idempotency-key: 2"])), (200, 409), "it stands still already");
     assert_eq!(server.ask("POST", &format!("/api/runs/{run}/resume"), &[], None).status, 200);

@@ -5,6 +5,7 @@
 //! (1) says how many passes of each point, `COMMEDIA_DOUBLE_CRASHES` (6) how many double crashes, `COMMEDIA_SEED` repeats them.
 
 mod judge;
+mod keyed;
 mod stage;
 mod stuck;
 
