@@ -114,6 +114,11 @@ const IN_WS: &[InQuery] = &[
     InQuery { name: "view", kind: Kind::OneOf(&["frames", "events"]), about: "`events`: the durable events themselves" },
 ];
 
+const IN_LIST: &[InQuery] = &[
+    InQuery { name: "limit", kind: Kind::Whole(1, 1000), about: "So many on a page; all of them where it is not said" },
+    InQuery { name: "after", kind: Kind::Text(200), about: "The `next` of the page before" },
+];
+
 /// The table.
 #[rustfmt::skip]
 pub(crate) fn table() -> Vec<Route> {
@@ -139,11 +144,11 @@ pub(crate) fn table() -> Vec<Route> {
             .content(200, "The metrics", vec![("text/plain", None)], &[]).open(),
         get("/api/system", "system", to!(probes::system)).about("system", "Live runs, queues, the store").gives::<Object>(200, "How it stands"),
 
-        get("/api/models", "list_models", to!(probes::models)).about("system", "Providers of models, and whether there is a key").gives::<ModelsPage>(200, "All of them"),
-        get("/api/tools", "list_tools", to!(probes::tools)).about("system", "Tools that any scenario may name without declaring a server").gives::<ToolsPage>(200, "All of them"),
+        get("/api/models", "list_models", to!(probes::models)).about("system", "Providers of models, and whether there is a key").query(IN_LIST).gives::<ModelsPage>(200, "A page").fails(&["conflict"]),
+        get("/api/tools", "list_tools", to!(probes::tools)).about("system", "Tools that any scenario may name without declaring a server").query(IN_LIST).gives::<ToolsPage>(200, "A page").fails(&["conflict"]),
 
         get("/api/scenarios", "list_scenarios", to!(scenarios::list)).about("scenarios", "Scenarios that can be run by name")
-            .gives::<ScenariosPage>(200, "All of them"),
+            .query(IN_LIST).gives::<ScenariosPage>(200, "A page").fails(&["conflict"]),
         post("/api/scenarios", "put_scenario", to!(scenarios::add)).about("scenarios", "Keep a scenario under its own name: a document, or a tar.gz with its files")
             .raw(scenarios::KINDS).content(200, "It is kept already", vec![("application/json", Some(|g| g.subschema_for::<ScenarioView>()))], &["ETag", "Location"])
             .content(201, "A new version", vec![("application/json", Some(|g| g.subschema_for::<ScenarioView>()))], &["ETag", "Location"]).fails(&["conflict", "uncompiled", "precondition_failed"]),
@@ -156,7 +161,7 @@ pub(crate) fn table() -> Vec<Route> {
         delete("/api/scenarios/{name}", "delete_scenario", to!(scenarios::remove)).about("scenarios", "Forget a name; runs of it go on")
             .content(204, "It means nothing any more", vec![], &[]).fails(&["not_found", "conflict", "precondition_failed"]),
         get("/api/scenarios/{name}/versions", "list_versions", to!(scenarios::versions)).about("scenarios", "All versions of a scenario, the newest first")
-            .gives::<VersionsPage>(200, "All of them").fails(&["not_found"]),
+            .query(IN_LIST).gives::<VersionsPage>(200, "A page").fails(&["not_found", "conflict"]),
         get("/api/scenarios/{name}/openapi.json", "get_scenario_openapi", to!(scenarios::document)).about("scenarios", "A document of the API in which runs are of this scenario")
             .gives::<Object>(200, "OpenAPI 3.1").fails(&["not_found"]),
         post("/api/scenarios/validate", "validate_scenario", to!(scenarios::validate)).keyed(Keyed::No).about("scenarios", "All that is wrong with a document")
@@ -212,7 +217,7 @@ pub(crate) fn table() -> Vec<Route> {
         post("/api/auth/refresh", "refresh", to!(auth::refresh)).about("auth", "The next tokens of a session; a token that refreshes is good once").open()
             .takes::<Refresh>(|| json!({"refresh_token": "cr_…"})).gives::<Tokens>(200, "The next tokens").fails(&["unauthorized", "conflict", "busy"]),
         post("/api/auth/token", "token", to!(auth::token)).about("auth", "OAuth 2.0 tokens (RFC 6749): password, refresh_token, client_credentials").open()
-            .form().takes::<Grant>(auth::grant_example).gives::<Tokens>(200, "Tokens").content(400, "None, and why", vec![("application/json", Some(|g| g.subschema_for::<TokenError>())), ("application/problem+json", Some(|g| g.subschema_for::<ProblemView>()))], &[]).fails(&["conflict", "busy"]),
+            .form().takes::<Grant>(auth::grant_example).gives::<Tokens>(200, "Tokens").content(400, "None, and why", vec![("application/json", Some(|g| g.subschema_for::<TokenError>())), ("application/problem+json", Some(|g| g.subschema_for::<ProblemView>()))], &[]).content(401, "No such client", vec![("application/json", Some(|g| g.subschema_for::<TokenError>()))], &["WWW-Authenticate"]).fails(&["conflict", "busy"]),
         post("/api/auth/logout", "log_out", to!(auth::log_out)).keyed(Keyed::No).about("auth", "End the session, for whoever has its tokens").needs(Viewer)
             .content(204, "It has ended", vec![], &[]),
         post("/api/auth/ws-ticket", "ws_ticket", to!(auth::ws_ticket)).keyed(Keyed::No).about("auth", "A ticket that opens one WebSocket within 30 s").needs(Viewer)
@@ -222,7 +227,7 @@ pub(crate) fn table() -> Vec<Route> {
             .gives::<Tokens>(200, "Tokens of a new session").fails(&["conflict", "busy"]),
         get("/api/auth/me", "me", to!(auth::me)).about("auth", "Who you are, where, and what you may do").gives::<Me>(200, "You"),
 
-        get("/api/users", "list_users", to!(people::users)).about("users", "Users who work in this workspace").needs(Admin).gives::<UsersPage>(200, "All of them").fails(&["conflict"]),
+        get("/api/users", "list_users", to!(people::users)).about("users", "Users who work in this workspace").needs(Admin).query(IN_LIST).gives::<UsersPage>(200, "A page").fails(&["conflict"]),
         post("/api/users", "create_user", to!(people::add_user)).about("users", "A new user, with a role in this workspace").needs(Admin)
             .takes::<NewUser>(people::user_example).gives::<UserView>(201, "The user").fails(&["conflict"]),
         get("/api/users/{user_id}", "get_user", to!(people::user)).about("users", "A user: yourself, or one of this workspace")
@@ -230,7 +235,7 @@ pub(crate) fn table() -> Vec<Route> {
         delete("/api/users/{user_id}", "delete_user", to!(people::remove_user)).about("users", "Remove a user, everywhere").needs(Viewer)
             .content(204, "Gone", vec![], &[]).fails(&["forbidden", "not_found", "conflict"]),
         get("/api/workspaces", "list_workspaces", to!(people::workspaces)).about("workspaces", "Workspaces in which you have a role")
-            .gives::<WorkspacesPage>(200, "All of them").fails(&["conflict"]),
+            .query(IN_LIST).gives::<WorkspacesPage>(200, "A page").fails(&["conflict"]),
         post("/api/workspaces", "create_workspace", to!(people::add_workspace)).about("workspaces", "A new workspace, which you own").needs(Admin)
             .takes::<NewWorkspace>(|| json!({"name": "Spring"})).gives::<WorkspaceView>(201, "The workspace").fails(&["conflict"]),
         get("/api/workspaces/{workspace_id}", "get_workspace", to!(people::workspace)).about("workspaces", "This workspace")
@@ -240,14 +245,14 @@ pub(crate) fn table() -> Vec<Route> {
         get("/api/workspaces/{workspace_id}/usage", "get_usage", to!(people::usage)).about("workspaces", "What this workspace uses")
             .gives::<UsageView>(200, "So much").fails(&["not_found", "conflict"]),
         get("/api/workspaces/{workspace_id}/members", "list_members", to!(people::members)).about("workspaces", "Who works here").needs(Admin)
-            .gives::<MembersPage>(200, "All of them").fails(&["not_found", "conflict"]),
+            .query(IN_LIST).gives::<MembersPage>(200, "A page").fails(&["not_found", "conflict"]),
         post("/api/workspaces/{workspace_id}/members", "add_member", to!(people::add_member)).about("workspaces", "Let a user of the account work here, too").needs(Admin)
             .takes::<NewMember>(|| json!({"email": "bob@example.com", "role": "viewer"})).gives::<MemberView>(201, "The member").fails(&["not_found", "conflict"]),
         put("/api/workspaces/{workspace_id}/members/{user_id}", "change_member", to!(people::change_member)).about("workspaces", "Give a member another role").needs(Admin)
             .takes::<MemberRole>(|| json!({"role": "admin"})).gives::<MemberView>(200, "The member").fails(&["not_found", "conflict"]),
         delete("/api/workspaces/{workspace_id}/members/{user_id}", "remove_member", to!(people::remove_member)).about("workspaces", "Let a member work here no longer").needs(Admin)
             .content(204, "Gone", vec![], &[]).fails(&["not_found", "conflict"]),
-        get("/api/keys", "list_keys", to!(people::keys)).about("keys", "Keys to this workspace").needs(Admin).gives::<KeysPage>(200, "All of them").fails(&["conflict"]),
+        get("/api/keys", "list_keys", to!(people::keys)).about("keys", "Keys to this workspace").needs(Admin).query(IN_LIST).gives::<KeysPage>(200, "A page").fails(&["conflict"]),
         post("/api/keys", "create_key", to!(people::add_key)).keyed(Keyed::Secret).about("keys", "A new key; its text is told once").needs(Admin).takes::<NewKey>(people::key_example)
             .gives::<KeyMade>(201, "The key").fails(&["not_found", "conflict"]),
         get("/api/keys/{key_id}", "get_key", to!(people::key)).about("keys", "A key").needs(Admin).gives::<KeyView>(200, "The key").fails(&["not_found", "conflict"]),

@@ -84,14 +84,6 @@ impl Outcome {
     pub fn of_json(scenario: &Scenario, json: Json) -> Option<Outcome> {
         let word = json["status"].as_str()?.to_owned();
         let number = |at: &Json| at.as_f64().or_else(|| at.as_bool().map(|is| f64::from(u8::from(is))));
-        let stands = match &*word {
-            "completed" => Exit::Ok,
-            "waiting" if json["waiting_for"] == "timer" => Exit::Ok,
-            "waiting" | "paused" | "timed_out" | "over_budget" => Exit::Limit,
-            "cancelled" | "cancelling" => Exit::Cancelled,
-            "queued" | "running" => Exit::Interrupted,
-            _ => Exit::Failed,
-        };
         let metric = |name: &str| number(&json["metrics"][name]).filter(|_| word == "completed");
         let fact = |field: &str| match field {
             "failed" => Some(f64::from(u8::from(word == "failed"))),
@@ -101,11 +93,11 @@ impl Outcome {
         };
         Some(Outcome {
             id: json["run_id"].as_str()?.parse().ok()?,
-            stands,
+            stands: stands_of_json(&json),
             seed: json["seed"].as_u64()?,
             metrics: scenario.metrics.iter().map(|m| metric(&m.name)).collect(),
             facts: RUN_FIELDS.iter().map(|field| fact(field)).collect(),
-            checks: json["checks"].as_array().into_iter().flatten().map(|c| c["passed"] == Json::Bool(true)).collect(),
+            checks: checks_of_json(&json).collect(),
             word,
             json: without_counts(json),
         })
@@ -122,6 +114,29 @@ impl Outcome {
             Exit::Ok if self.checks.contains(&false) => Exit::Missed,
             exit => exit,
         }
+    }
+}
+
+fn checks_of_json(json: &Json) -> impl Iterator<Item = bool> {
+    json["checks"].as_array().into_iter().flatten().map(|check| check["passed"] == Json::Bool(true))
+}
+
+fn stands_of_json(json: &Json) -> Exit {
+    match json["status"].as_str().unwrap_or_default() {
+        "completed" => Exit::Ok,
+        "waiting" if json["waiting_for"] == "timer" => Exit::Ok,
+        "waiting" | "paused" | "timed_out" | "over_budget" => Exit::Limit,
+        "cancelled" | "cancelling" => Exit::Cancelled,
+        "queued" | "running" => Exit::Interrupted,
+        _ => Exit::Failed,
+    }
+}
+
+/// The exit code that a run stands for as a server tells it: its status, then its checks.
+pub fn exit_of_json(json: &Json) -> Exit {
+    match stands_of_json(json) {
+        Exit::Ok if checks_of_json(json).any(|passed| !passed) => Exit::Missed,
+        exit => exit,
     }
 }
 

@@ -18,6 +18,7 @@ mod retry_after;
 mod sse;
 mod stream;
 pub mod stub;
+mod veil;
 mod voice;
 
 use std::fmt;

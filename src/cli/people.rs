@@ -9,6 +9,7 @@ use commedia_domain::identity::{Change, Refusal, Role};
 use commedia_domain::value::{timestamp_ms, timestamp_text};
 use serde_json::{Value as Json, json};
 
+use super::remote::with_schema;
 use crate::app::{App, close};
 use crate::failure::{Exit, Failure};
 use crate::password;
@@ -289,7 +290,7 @@ pub(super) async fn user_at(app: &App, remote: &Remote, args: &UserArgs) -> Resu
                 None => commedia_actors::identity::new_id('p').map_err(failed)?,
             };
             let body = json!({"email": email, "password": word, "role": role.word()});
-            let mut made = remote.post("/api/users", &body).await?;
+            let mut made = with_schema("user", &remote.post("/api/users", &body).await?);
             if given.is_none() {
                 made["password"] = word.as_str().into();
             }
@@ -314,7 +315,7 @@ pub(super) async fn workspace_at(app: &App, remote: &Remote, args: &WorkspaceArg
             Err(Failure::usage("on a server a new workspace is its maker's: --owner and --new-account are for the data folder"))
         }
         WorkspaceWhat::Create { name, .. } => {
-            let made = remote.post("/api/workspaces", &json!({"name": name})).await?;
+            let made = with_schema("workspace", &remote.post("/api/workspaces", &json!({"name": name})).await?);
             app.console.document(&made, || format!("workspace {}\n", made["workspace_id"].as_str().unwrap_or_default()));
             Ok(Exit::Ok)
         }
@@ -332,7 +333,7 @@ pub(super) async fn key_at(app: &App, remote: &Remote, args: &KeyArgs) -> Result
             if let Some(moment) = expires_at {
                 body["expires_at"] = moment.as_str().into();
             }
-            let made = remote.post("/api/keys", &body).await?;
+            let made = with_schema("key", &remote.post("/api/keys", &body).await?);
             app.console.document(&made, || format!("{}\n", made["key"].as_str().unwrap_or_default()));
             Ok(Exit::Ok)
         }

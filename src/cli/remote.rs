@@ -28,7 +28,8 @@ pub(super) async fn perform(app: &App, remote: &Remote, command: Command) -> Res
                 .id
                 .as_deref()
                 .ok_or_else(|| Failure::usage("say which run goes on: a server resumes what was interrupted by itself"))?;
-            done(app, remote, word, "resume", json!({}), "goes on").await
+            let id = find(remote, word).await?;
+            runs::resume(app, remote, &id, args.mode(app)).await
         }
         Command::Cancel(args) => done(app, remote, &args.id, "cancel", json!({"reason": args.reason()}), "is cancelled").await,
         Command::Pause(args) => done(app, remote, &args.id, "pause", json!({"reason": args.reason()}), "stands still").await,
@@ -72,6 +73,13 @@ fn pretty(json: &Json) -> String {
     serde_json::to_string_pretty(json).map_or_else(|_| String::new(), |text| text + "\n")
 }
 
+/// What a server answered, named as all documents of the console are.
+pub(super) fn with_schema(noun: &str, answer: &Json) -> Json {
+    let mut json = json!({"schema": format!("commedia.{noun}/v1")});
+    answer.as_object().into_iter().flatten().for_each(|(name, value)| json[name] = value.clone());
+    json
+}
+
 fn without_null(mut body: Json) -> Json {
     if let Some(fields) = body.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
@@ -105,9 +113,7 @@ async fn find(remote: &Remote, word: &str) -> Result<String, Failure> {
 
 async fn done(app: &App, remote: &Remote, word: &str, verb: &str, body: Json, words: &str) -> Result<Exit, Failure> {
     let id = find(remote, word).await?;
-    let answer = remote.post(&format!("/api/runs/{id}/{verb}"), &body).await?;
-    let mut json = json!({"schema": "commedia.done/v1"});
-    answer.as_object().into_iter().flatten().for_each(|(name, value)| json[name] = value.clone());
+    let json = with_schema("done", &remote.post(&format!("/api/runs/{id}/{verb}"), &body).await?);
     app.console.document(&json, || format!("run {id} {words}\n"));
     Ok(Exit::Ok)
 }
@@ -160,7 +166,7 @@ async fn ls(app: &App, remote: &Remote, args: &LsArgs) -> Result<Exit, Failure> 
 async fn show(app: &App, remote: &Remote, id: &str) -> Result<Exit, Failure> {
     let run = remote.get(&format!("/api/runs/{id}")).await?;
     if run["ended_at"].is_null() {
-        app.console.document(&run, || {
+        app.console.document(&with_schema("run", &run), || {
             format!("run {id}  {}  {}  {} events\n", text(&run, "scenario"), text(&run, "status"), run["events"])
         });
         return Ok(Exit::Ok);

@@ -32,8 +32,14 @@ pub(super) struct ResumeArgs {
     progress: Option<Mode>,
 }
 
+impl ResumeArgs {
+    pub(super) fn mode(&self, app: &App) -> Mode {
+        Mode::chosen(self.progress, &app.console)
+    }
+}
+
 pub(super) async fn resume(app: &App, args: &ResumeArgs) -> Result<Exit, Failure> {
-    let mode = Mode::chosen(args.progress, &app.console);
+    let mode = args.mode(app);
     if let Some(word) = &args.id {
         let (runtime, id) = app.find(word).await?;
         return one(app, &runtime, &id, mode, false).await;

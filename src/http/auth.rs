@@ -83,41 +83,50 @@ pub(crate) async fn log_out(api: Arc<Api>, asked: Asked) -> Handled {
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
 
+/// A refusal of the token endpoint, as RFC 6749 (5.2) has it.
+pub(crate) fn refused(error: &'static str, about: &str) -> Answer {
+    let body = TokenError { error, error_description: about.to_owned() };
+    Answer::json(&body).status(StatusCode::BAD_REQUEST)
+}
+
 /// The OAuth 2.0 token endpoint (RFC 6749): its errors are that standard's.
 pub(crate) async fn token(api: Arc<Api>, mut asked: Asked) -> Handled {
     let basic = asked.header("authorization").and_then(basic);
     let grant: Grant = asked.body()?;
     let users = api.gate.users()?;
-    let refused = |error: &'static str, about: &str| {
-        let body = TokenError { error, error_description: about.to_owned() };
-        Ok(Answer::json(&body).status(StatusCode::BAD_REQUEST))
-    };
     let given = match grant.grant_type.as_str() {
         "password" => {
             let (Some(email), Some(password)) = (&grant.username, &grant.password) else {
-                return refused("invalid_request", "`username` and `password` must be given");
+                return Ok(refused("invalid_request", "`username` and `password` must be given"));
             };
             api.rates.log_in(asked.peer, email)?;
             logged_in(users, email, password, grant.workspace_id.as_deref()).await
         }
         "refresh_token" => {
             let Some(token) = &grant.refresh_token else {
-                return refused("invalid_request", "`refresh_token` must be given");
+                return Ok(refused("invalid_request", "`refresh_token` must be given"));
             };
             refreshed(users, token, grant.workspace_id.as_deref()).await
         }
         "client_credentials" => {
-            let (id, secret) = match (basic, grant.client_id, grant.client_secret) {
+            let (id, secret) = match (basic.clone(), grant.client_id, grant.client_secret) {
                 (Some((id, secret)), _, _) | (None, Some(id), Some(secret)) => (id, secret),
-                _ => return refused("invalid_request", "`client_id` and `client_secret` must be given"),
+                _ => return Ok(refused("invalid_request", "`client_id` and `client_secret` must be given")),
             };
             of_key(users, &id, &secret)
         }
-        _ => return refused("unsupported_grant_type", "known are password, refresh_token and client_credentials"),
+        _ => return Ok(refused("unsupported_grant_type", "known are password, refresh_token and client_credentials")),
     };
     match given {
         Ok(tokens) => Ok(Answer::json(&tokens).with(header::PRAGMA, "no-cache")),
-        Err(problem) if problem.code == "unauthorized" => refused("invalid_grant", "this lets nobody in"),
+        Err(problem) if problem.code == "unauthorized" && grant.grant_type == "client_credentials" => {
+            let refused = refused("invalid_client", "this lets nobody in");
+            Ok(match basic {
+                Some(_) => refused.status(StatusCode::UNAUTHORIZED).with(header::WWW_AUTHENTICATE, "Basic realm=\"commedia\""),
+                None => refused,
+            })
+        }
+        Err(problem) if problem.code == "unauthorized" => Ok(refused("invalid_grant", "this lets nobody in")),
         Err(problem) => Err(problem),
     }
 }

@@ -29,8 +29,17 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Pieces of a stream that wait for a slow reader; behind them nothing is read for it.
 const PIECES: usize = 4;
 /// What is said without news.
-pub(super) const SSE_HEARTBEAT: &[u8] = b": still here\n\n";
-pub(super) const LINES_HEARTBEAT: &[u8] = b"\n";
+pub(super) const SSE: Words =
+    Words { heartbeat: b": still here\n\n", farewell: b"retry: 1000\n: the server ends: come again with the last id\n\n" };
+pub(super) const LINES: Words = Words { heartbeat: b"\n", farewell: b"\n" };
+
+/// What a stream says besides its events, which no reader takes for one.
+#[derive(Clone, Copy)]
+pub(super) struct Words {
+    heartbeat: &'static [u8],
+    /// When the server ends before the stream does.
+    farewell: &'static [u8],
+}
 
 /// Who tells the events behind a cursor, or behind the last one where there are fewer, and the seq of that one; whether there is
 /// nothing behind it any more.
@@ -61,20 +70,21 @@ pub(crate) async fn events(api: Arc<Api>, asked: Asked) -> Handled {
     match asked.prefers(&["application/json", "text/event-stream", "application/x-ndjson"]) {
         Some("text/event-stream") => {
             let feed = Feed::new(&asked.runtime, &id, after, Form::ServerSent).await?;
-            Ok(Answer::stream("text/event-stream", stream(api, asked.context, feed, SSE_HEARTBEAT)))
+            Ok(Answer::stream("text/event-stream", stream(api, asked.context, feed, SSE)))
         }
         Some("application/x-ndjson") => {
             let feed = Feed::new(&asked.runtime, &id, after, Form::Lines).await?;
-            Ok(Answer::stream("application/x-ndjson", stream(api, asked.context, feed, LINES_HEARTBEAT)))
+            Ok(Answer::stream("application/x-ndjson", stream(api, asked.context, feed, LINES)))
         }
-        _ => page(&asked.runtime, &id, after, asked.number("limit").unwrap_or(PAGE)).await,
+        _ => page(&asked, &id, after).await,
     }
 }
 
-async fn page(runtime: &Runtime, id: &RunId, after: u64, limit: u64) -> Handled {
+async fn page(asked: &Asked, id: &RunId, after: u64) -> Handled {
     let mut data: Vec<Map<String, Json>> = Vec::new();
-    let next = visit(runtime, id, after, limit, |told| data.extend(told.to_json().as_object().cloned())).await?;
-    Ok(Answer::json(&EventsPage { data, next }))
+    let limit = asked.number("limit").unwrap_or(PAGE);
+    let next = visit(&asked.runtime, id, after, limit, |told| data.extend(told.to_json().as_object().cloned())).await?;
+    Ok(Answer::json(&EventsPage { data, next }).linked(asked, next.as_ref()))
 }
 
 /// Each event of a page, expanded; what the next page comes after, where there is one.
@@ -136,7 +146,7 @@ pub(crate) async fn transcript(_: Arc<Api>, asked: Asked) -> Handled {
         }
     };
     let next = visit(&asked.runtime, &id, after, asked.number("limit").unwrap_or(PAGE), line).await?;
-    Ok(Answer::json(&TranscriptPage { data, next }))
+    Ok(Answer::json(&TranscriptPage { data, next }).linked(&asked, next.as_ref()))
 }
 
 /// Each event by its name. The seq is the id of the last one of those that share it: a reader that breaks off before gets all of
@@ -180,7 +190,7 @@ pub(super) fn stream(
     api: Arc<Api>,
     context: AuthContext,
     mut pieces: impl Pieces,
-    heartbeat: &'static [u8],
+    words: Words,
 ) -> mpsc::Receiver<Result<Bytes, Infallible>> {
     let (sender, receiver) = mpsc::channel(PIECES);
     tokio::spawn(async move {
@@ -188,7 +198,7 @@ pub(super) fn stream(
         loop {
             let piece = tokio::select! {
                 piece = tokio::time::timeout(HEARTBEAT, pieces.next()) => match piece {
-                    Err(_) => Bytes::from_static(heartbeat),
+                    Err(_) => Bytes::from_static(words.heartbeat),
                     Ok(Some(piece)) => piece,
                     Ok(None) => return,
                 },
@@ -196,7 +206,11 @@ pub(super) fn stream(
                     Ok(Some(_)) => continue,
                     _ => return,
                 },
-                () = ends(&mut closing) => return,
+                () = ends(&mut closing) => {
+                    // Whoever does not read is not waited for.
+                    drop(sender.try_send(Ok(Bytes::from_static(words.farewell))));
+                    return;
+                }
                 () = sender.closed() => return,
             };
             if sender.send(Ok(piece)).await.is_err() {

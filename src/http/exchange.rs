@@ -1,6 +1,7 @@
 //! What a handler is given, and what it answers: free of warp's types and of where they are spoken.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -14,6 +15,8 @@ use tokio::sync::mpsc;
 
 use super::gate::AuthContext;
 use super::problem::Problem;
+use super::rates::Left;
+use crate::remote::encoded;
 
 /// Room for the headers of an answer, those that all have among them.
 const HEADERS: usize = 12;
@@ -25,6 +28,8 @@ pub(crate) type Handled = Result<Answer, Problem>;
 pub(crate) struct Asked {
     /// What stands in the path's places, in their order.
     pub(crate) places: Vec<String>,
+    /// The path, as it was asked for.
+    pub(crate) path: String,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
     /// The body, as its schema wants it; `{}` where there is none.
@@ -70,6 +75,20 @@ impl Asked {
             Some(tags) if !is_as(tags) => Err(Problem::new("precondition_failed", "it is not what `If-Match` says any more")),
             _ => Ok(()),
         }
+    }
+
+    /// A page of a list, and what the next one comes after. Where nothing is said it is the whole list.
+    pub(crate) fn page<T>(&self, all: Vec<T>, name: impl Fn(&T) -> String) -> Result<(Vec<T>, Option<String>), Problem> {
+        let behind = |after: &str| {
+            let gone = || Problem::new("conflict", "there is nothing here any more that is called as `after` says: begin again");
+            all.iter().position(|one| name(one) == after).map(|at| at + 1).ok_or_else(gone)
+        };
+        let from = self.query("after").map_or(Ok(0), behind)?;
+        let limit = self.number("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        let more = all.len() - from > limit;
+        let page: Vec<T> = all.into_iter().skip(from).take(limit).collect();
+        let next = page.last().filter(|_| more).map(name);
+        Ok((page, next))
     }
 
     /// The body as its type.
@@ -153,6 +172,21 @@ impl Answer {
 
     pub(crate) fn status(self, status: StatusCode) -> Answer {
         Answer { status, ..self }
+    }
+
+    /// With how often it may still be asked.
+    pub(crate) fn limited(self, left: &Left) -> Answer {
+        let (state, policy) = left.headers();
+        self.with(HeaderName::from_static("ratelimit"), &state).with(HeaderName::from_static("ratelimit-policy"), &policy)
+    }
+
+    /// With a `Link` to the next page of what was asked, where there is one.
+    pub(crate) fn linked(self, asked: &Asked, next: Option<&impl Display>) -> Answer {
+        let Some(next) = next else { return self };
+        let said = asked.query.iter().filter(|(name, _)| name != "after");
+        let said: String = said.map(|(name, value)| format!("{name}={}&", encoded(value))).collect();
+        let link = format!("<{}?{said}after={}>; rel=\"next\"", asked.path, encoded(&next.to_string()));
+        self.with(header::LINK, &link)
     }
 
     /// With a header; a value that cannot stand in one is left out, and logged.

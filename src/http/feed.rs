@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
-use super::events::{LINES_HEARTBEAT, Pieces, SSE_HEARTBEAT, is_last, stream, teller};
+use super::events::{LINES, Pieces, SSE, is_last, stream, teller};
 use super::exchange::{Answer, Asked, Handled};
 use super::problem::Problem;
 use super::ws::frame;
@@ -254,6 +254,6 @@ pub(crate) async fn events(api: Arc<Api>, asked: Asked) -> Handled {
     let kind = kind.ok_or_else(|| Problem::header("Accept", "must take `text/event-stream` or `application/x-ndjson`"))?;
     let lines = kind == "application/x-ndjson";
     let written = Written { reader: Reader::new(&api, &asked.runtime, cursor), api: api.clone(), lines };
-    let heartbeat = if lines { LINES_HEARTBEAT } else { SSE_HEARTBEAT };
-    Ok(Answer::stream(kind, stream(api, asked.context, written, heartbeat)))
+    let words = if lines { LINES } else { SSE };
+    Ok(Answer::stream(kind, stream(api, asked.context, written, words)))
 }

@@ -49,6 +49,9 @@ fn again(kept: Kept) -> Handled {
 /// The client's key for what it asks of a route, if it brought one.
 pub(crate) fn key_of(asked: &Asked, route: &Route) -> Result<Option<Once>, Problem> {
     let Some(key) = asked.headers.get("idempotency-key") else { return Ok(None) };
+    if asked.headers.get_all("idempotency-key").iter().any(|other| other != key) {
+        return Err(Problem::header("Idempotency-Key", "is given twice, differently"));
+    }
     let fit = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= KEY_LIMIT);
     let wrong = || Problem::header("Idempotency-Key", format!("must be 1 to {KEY_LIMIT} characters of ASCII"));
     let (key, principal) = (fit.ok_or_else(wrong)?, asked.context.principal());

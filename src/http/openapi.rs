@@ -243,7 +243,7 @@ fn told_once(keyed: Keyed) -> String {
     };
     format!(
         "With the header `Idempotency-Key` (1 to 255 characters) the same request is done once within a day, however often it is asked: \
-         {again}. Another request with the same key is refused with 422."
+         {again}. Another request to this route with the same key is refused with 422."
     )
 }
 

@@ -52,7 +52,10 @@ pub(crate) async fn users(api: Arc<Api>, asked: Asked) -> Handled {
     let directory = api.gate.users()?.identity.directory();
     let workspace = asked.context.workspace.as_str();
     let members = directory.workspaces.get(workspace).into_iter().flat_map(|w| w.members.keys());
-    Ok(Answer::json(&UsersPage { data: members.filter_map(|id| user_view(&directory, workspace, id)).collect(), next: None }))
+    let all = members.filter_map(|id| user_view(&directory, workspace, id)).collect();
+    let (data, next) = asked.page(all, |user: &UserView| user.user_id.clone())?;
+    let page = UsersPage { data, next };
+    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
 }
 
 /// A new user of the asker's account, with a role in the asker's workspace.
@@ -114,14 +117,16 @@ fn workspace_tag(workspace: &Workspace) -> String {
 pub(crate) async fn workspaces(api: Arc<Api>, asked: Asked) -> Handled {
     let directory = api.gate.users()?.identity.directory();
     let context = &asked.context;
-    let data = match context.user_id() {
+    let all = match context.user_id() {
         Some(user) => directory.memberships(user).into_iter().map(|(id, w, role)| workspace_view(id, w, role)).collect(),
         None => {
             let id = context.workspace.as_str();
             directory.workspaces.get(id).map(|workspace| workspace_view(id, workspace, context.role)).into_iter().collect()
         }
     };
-    Ok(Answer::json(&WorkspacesPage { data, next: None }))
+    let (data, next) = asked.page(all, |workspace: &WorkspaceView| workspace.workspace_id.clone())?;
+    let page = WorkspacesPage { data, next };
+    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
 }
 
 /// A new workspace of the asker's account, which the asker owns.
@@ -164,7 +169,10 @@ pub(crate) async fn members(api: Arc<Api>, asked: Asked) -> Handled {
         let email = directory.users.get(id)?.email.clone();
         Some(MemberView { user_id: id.clone(), email, role: role.word() })
     };
-    Ok(Answer::json(&MembersPage { data: workspace.members.iter().filter_map(member).collect(), next: None }))
+    let all = workspace.members.iter().filter_map(member).collect();
+    let (data, next) = asked.page(all, |member: &MemberView| member.user_id.clone())?;
+    let page = MembersPage { data, next };
+    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
 }
 
 /// Somebody of the same account works here, too.
@@ -247,7 +255,10 @@ fn key_view(id: &str, key: &Key) -> KeyView {
 pub(crate) async fn keys(api: Arc<Api>, asked: Asked) -> Handled {
     let directory = api.gate.users()?.identity.directory();
     let here = directory.keys.iter().filter(|(_, key)| key.workspace == asked.context.workspace.as_str());
-    Ok(Answer::json(&KeysPage { data: here.map(|(id, key)| key_view(id, key)).collect(), next: None }))
+    let all = here.map(|(id, key)| key_view(id, key)).collect();
+    let (data, next) = asked.page(all, |key: &KeyView| key.key_id.clone())?;
+    let page = KeysPage { data, next };
+    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
 }
 
 /// A new key; its text is told now and never again.

@@ -14,6 +14,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value as Json, json};
 
 use super::exchange::Answer;
+use super::rates::Left;
 use crate::failure::Failure;
 
 /// What is wrong at one place of a request.
@@ -38,6 +39,8 @@ pub(crate) struct Problem {
     pub(crate) retry_after: Option<u64>,
     /// The methods that a path knows.
     pub(crate) allow: Option<String>,
+    /// The bound on how often somebody asks that was reached.
+    pub(crate) left: Option<Box<Left>>,
 }
 
 /// Every code with what it means: the table of docs/http.md.
@@ -71,6 +74,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after: None,
             allow: None,
+            left: None,
         }
     }
 
@@ -169,6 +173,9 @@ impl Problem {
         }
         if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             answer.headers.insert(header::ALLOW, allow);
+        }
+        if let Some(left) = &self.left {
+            answer = answer.limited(left);
         }
         answer
     }

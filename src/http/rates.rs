@@ -36,32 +36,38 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     /// What is left for the key after this; the problem where nothing is.
     fn check(&self, key: &K) -> Result<Left, Problem> {
         match self.keyed.check_key(key) {
-            Ok(left) => Ok(Left { name: self.name, rate: self.rate, remaining: left.remaining_burst_capacity() }),
+            Ok(left) => {
+                let refill = (self.rate.per / self.rate.count.max(1)).as_secs();
+                Ok(Left { name: self.name, rate: self.rate, remaining: left.remaining_burst_capacity(), refill })
+            }
             Err(until) => {
                 let wait = until.wait_time_from(DefaultClock::default().now()).as_secs_f64().ceil();
                 let Rate { count, per } = self.rate;
                 let words = format!("no more than {count} requests in {} s by {}", per.as_secs(), self.name);
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of a wait, not below 0")]
                 let wait = wait as u64;
-                Err(Problem::new("busy", words).after(wait))
+                let left = Left { name: self.name, rate: self.rate, remaining: 0, refill: wait };
+                Err(Problem { left: Some(Box::new(left)), ..Problem::new("busy", words).after(wait) })
             }
         }
     }
 }
 
 /// What somebody may still ask.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Left {
     name: &'static str,
     rate: Rate,
     remaining: u32,
+    /// Seconds until there is more.
+    refill: u64,
 }
 
 impl Left {
     /// `RateLimit` and `RateLimit-Policy`.
     pub(crate) fn headers(&self) -> (String, String) {
         let (name, Rate { count, per }) = (self.name, self.rate);
-        let refill = (per / count.max(1)).as_secs().max(1);
+        let refill = self.refill.max(1);
         (format!("\"{name}\";r={};t={refill}", self.remaining), format!("\"{name}\";q={count};w={}", per.as_secs().max(1)))
     }
 }

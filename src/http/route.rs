@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use commedia_actors::run_id::RunId;
 use commedia_domain::identity::Role;
 use commedia_domain::scenario::Schema;
+use commedia_domain::schema::Violation;
 use futures_util::{FutureExt, Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use hyper::upgrade::OnUpgrade;
@@ -21,6 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use warp::Filter;
 
 use super::Api;
+use super::auth;
 use super::exchange::{Answer, Asked, Content, Handled};
 use super::gate::{AuthContext, Bearer};
 use super::listener::Peer;
@@ -443,13 +445,7 @@ impl Api {
         let (context, left) = self.let_in(&ready.route, &envelope).await?;
         let handled = self.given_in(ready, places, envelope, context, body).await;
         Ok(match left {
-            Some(left) => {
-                let (state, policy) = left.headers();
-                let answer = handled.unwrap_or_else(|problem| problem.answer());
-                answer
-                    .with(HeaderName::from_static("ratelimit"), &state)
-                    .with(HeaderName::from_static("ratelimit-policy"), &policy)
-            }
+            Some(left) => handled.unwrap_or_else(|problem| problem.answer()).limited(&left),
             None => handled?,
         })
     }
@@ -463,10 +459,11 @@ impl Api {
         let ticket = envelope.query.split('&').find_map(|pair| pair.strip_prefix("ticket="));
         let bearer = Bearer::of(&envelope.headers, ticket.filter(|_| envelope.path.starts_with("/ws/")));
         let context = self.gate.let_in(bearer).await?;
-        if context.role < needed {
-            return Err(Problem::new("forbidden", format!("this needs the role {needed}, and you are {}", context.role)));
-        }
         let left = if self.gate.has_users() { self.rates.known(&context.principal(), &context.workspace)? } else { None };
+        if context.role < needed {
+            let what = format!("this needs the role {needed}, and you are {}", context.role);
+            return Err(Problem { left: left.map(Box::new), ..Problem::new("forbidden", what) });
+        }
         Ok((context, left))
     }
 
@@ -483,8 +480,13 @@ impl Api {
         let mut raw = None;
         let body = match &ready.body {
             Some(schema) => {
-                let bytes = whole(body, limits.body_bytes, limits.body_pause).await?;
-                read_body(&bytes, schema, &ready.route, envelope.headers.get(header::CONTENT_TYPE))?
+                let bytes = whole(body, &envelope.headers, limits.body_bytes, limits.body_pause).await?;
+                match read_body(&bytes, schema, &ready.route, envelope.headers.get(header::CONTENT_TYPE)) {
+                    Err(problem) if ready.route.form && matches!(problem.code, "invalid" | "bad_request") => {
+                        return Ok(auth::refused("invalid_request", &problem.detail));
+                    }
+                    read => read?,
+                }
             }
             None if !ready.route.raw.is_empty() => {
                 let kind = media_type(envelope.headers.get(header::CONTENT_TYPE));
@@ -493,15 +495,15 @@ impl Api {
                     return Err(Problem::new("unsupported_media_type", format!("a body here is `{known}`, not `{kind}`")));
                 };
                 let most = if *kind == "application/gzip" { limits.bundle_bytes } else { limits.body_bytes };
-                raw = Some((*kind, whole(body, most, limits.body_pause).await?));
+                raw = Some((*kind, whole(body, &envelope.headers, most, limits.body_pause).await?));
                 Json::Null
             }
             // A body that nobody wants is not waited for: the connection is closed behind the answer if it goes on.
             None => Json::Null,
         };
-        let Envelope { headers, upgrade, peer, .. } = envelope;
+        let Envelope { headers, upgrade, peer, path, .. } = envelope;
         let runtime = self.instance.within(context.workspace.clone(), context.principal());
-        let asked = Asked { places, query, headers, body, raw, upgrade, peer, context, once: None, runtime };
+        let asked = Asked { places, path, query, headers, body, raw, upgrade, peer, context, once: None, runtime };
         once::handled(self.clone(), &ready.route, asked).await
     }
 }
@@ -533,7 +535,17 @@ pub(crate) fn is_own_origin(origin: &str, host: &str, named: &[String]) -> bool 
 }
 
 /// A whole body, within bounds of size and of pauses.
-async fn whole<B: Buf>(body: impl Stream<Item = Result<B, warp::Error>>, most: usize, pause: Duration) -> Result<Bytes, Problem> {
+async fn whole<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>>,
+    headers: &HeaderMap,
+    most: usize,
+    pause: Duration,
+) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new("too_large", format!("a body here has {most} bytes at most"));
+    let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if told.is_some_and(|told| told > most) {
+        return Err(too_large());
+    }
     let mut body = std::pin::pin!(body);
     let mut bytes = BytesMut::new();
     loop {
@@ -546,7 +558,7 @@ async fn whole<B: Buf>(body: impl Stream<Item = Result<B, warp::Error>>, most: u
             Ok(Some(Err(_))) => return Err(Problem::new("bad_request", "the body broke off")),
             Ok(Some(Ok(mut piece))) => {
                 if bytes.len() + piece.remaining() > most {
-                    return Err(Problem::new("too_large", format!("a body here has {most} bytes at most")));
+                    return Err(too_large());
                 }
                 bytes.extend_from_slice(&piece.copy_to_bytes(piece.remaining()));
             }
@@ -570,8 +582,17 @@ fn read_body(bytes: &[u8], schema: &Schema, route: &Route, kind: Option<&HeaderV
         serde_json::from_slice(bytes).map_err(|e| Problem::new("bad_request", format!("the body is not JSON: {e}")))?
     };
     let faults: Vec<Fault> =
-        schema.violations(&json).into_iter().map(|v| Fault { pointer: v.pointer, message: v.message }).collect();
+        schema.violations(&json).into_iter().map(|v| Fault { message: told(&v), pointer: v.pointer }).collect();
     if faults.is_empty() { Ok(json) } else { Err(Problem::invalid(faults)) }
+}
+
+/// What is wrong, without what it is wrong with where that is a secret.
+fn told(violation: &Violation) -> String {
+    let secret = ["password", "token", "current", "new", "secret"];
+    match secret.iter().any(|word| violation.pointer.ends_with(word)) {
+        true => format!("does not meet `{}` of its schema", violation.keyword),
+        false => violation.message.clone(),
+    }
 }
 
 /// A type of content without what stands behind it.

@@ -26,7 +26,6 @@ use super::wire::{Done, NewRun, Object, Reason, Release, ReleaseTo, Replay, Reso
 use crate::causes;
 use crate::day;
 use crate::models::{self, Wanted};
-use crate::remote;
 use crate::report;
 use crate::words;
 
@@ -137,8 +136,9 @@ async fn created(asked: &Asked, id: &RunId) -> Handled {
 
 /// The seconds of `Prefer: wait=N`.
 fn prefers_wait(asked: &Asked) -> Option<u64> {
-    let wait = asked.header("prefer")?.split([',', ';']).find_map(|p| p.trim().strip_prefix("wait="))?;
-    wait.parse::<u64>().ok().map(|seconds| seconds.min(LONGEST_WAIT))
+    let preferences = asked.header("prefer")?.split([',', ';']).filter_map(|preference| preference.split_once('='));
+    let (_, wait) = preferences.map(|(name, value)| (name.trim(), value)).find(|(name, _)| name.eq_ignore_ascii_case("wait"))?;
+    wait.trim().trim_matches('"').parse::<u64>().ok().map(|seconds| seconds.min(LONGEST_WAIT))
 }
 
 pub(crate) async fn list(_: Arc<Api>, asked: Asked) -> Handled {
@@ -146,8 +146,6 @@ pub(crate) async fn list(_: Arc<Api>, asked: Asked) -> Handled {
     let after: Option<RunId> = asked.query("after").and_then(|id| id.parse().ok());
     let (status, scenario) = (asked.query("status").map(str::to_owned), asked.query("scenario").map(str::to_owned));
     let label = asked.query("label").map(str::to_owned);
-    let filters = [("status", &status), ("scenario", &scenario), ("label", &label)]
-        .map(|(name, value)| value.as_ref().map_or_else(String::new, |value| format!("&{name}={}", remote::encoded(value))));
     let wanted = move |run: &RunSummary| {
         label.as_ref().is_none_or(|label| words::has_label(&run.labels, label))
             && status.as_ref().is_none_or(|status| *status == run.status)
@@ -155,12 +153,9 @@ pub(crate) async fn list(_: Arc<Api>, asked: Asked) -> Handled {
     };
     let page = asked.runtime.runs_page(after.as_ref(), usize::try_from(limit).unwrap_or(1), wanted).await?;
     let next = page.next.map(|id| id.to_string());
-    let link = next.as_ref().map(|next| format!("</api/runs?limit={limit}{}&after={next}>; rel=\"next\"", filters.concat()));
-    let answer = Answer::json(&RunsPage { data: page.runs.into_iter().map(RunView::from).collect(), next });
-    Ok(match link {
-        Some(link) => answer.with(header::LINK, &link),
-        None => answer,
-    })
+    let data = page.runs.into_iter().map(RunView::from).collect();
+    let page = RunsPage { data, next };
+    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
 }
 
 fn tag(run: &RunSummary) -> String {

@@ -97,12 +97,14 @@ fn view(about: &str, scenario: &Scenario, version: Option<u64>) -> ScenarioView 
 
 pub(crate) async fn list(api: Arc<Api>, asked: Asked) -> Handled {
     let listed = packs::PACKS.iter().filter(|pack| pack.listed);
-    let mut data: Vec<ScenarioView> =
+    let mut all: Vec<ScenarioView> =
         listed.map(|pack| Ok(view(pack.about, &*api.packs.get(pack)?, None))).collect::<Result<_, Problem>>()?;
     for named in asked.runtime.catalogue().await? {
-        data.push(find(&api, &asked.runtime, &named.name).await?.view());
+        all.push(find(&api, &asked.runtime, &named.name).await?.view());
     }
-    Ok(Answer::json(&ScenariosPage { data, next: None }))
+    let (data, next) = asked.page(all, |scenario| scenario.name.clone())?;
+    let page = ScenariosPage { data, next };
+    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
 }
 
 fn tag(hash: &str) -> String {
@@ -182,7 +184,7 @@ pub(crate) async fn remove(_: Arc<Api>, asked: Asked) -> Handled {
 
 pub(crate) async fn versions(api: Arc<Api>, asked: Asked) -> Handled {
     let newest = find(&api, &asked.runtime, asked.place(0)).await?.view();
-    let data = if newest.source == "built_in" {
+    let all = if newest.source == "built_in" {
         vec![VersionView { version: 1, hash: newest.hash, put_at: None, put_by: "commedia".into() }]
     } else {
         let named = asked.runtime.named(&newest.name).await?;
@@ -194,7 +196,9 @@ pub(crate) async fn versions(api: Arc<Api>, asked: Asked) -> Handled {
         };
         named.versions.iter().rev().map(one).collect()
     };
-    Ok(Answer::json(&VersionsPage { data, next: None }))
+    let (data, next) = asked.page(all, |version: &VersionView| version.version.to_string())?;
+    let page = VersionsPage { data, next };
+    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
 }
 
 /// The API's document, in which runs are of one scenario.

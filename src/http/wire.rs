@@ -99,6 +99,7 @@ pub(crate) struct RunView {
     pub(crate) events: u64,
     /// Names and values by which people find it again.
     #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schemars(default)]
     pub(crate) labels: Map<String, Json>,
     /// When it was created.
     pub(crate) started_at: String,
@@ -345,7 +346,7 @@ pub(crate) struct ModelView {
 pub(crate) struct ModelsPage {
     /// The providers, in the order in which `auto` looks at them.
     pub(crate) data: Vec<ModelView>,
-    /// Always `null`: all are told at once.
+    /// What `after` asks for the next page; `null` at the end.
     pub(crate) next: Option<String>,
 }
 
@@ -365,7 +366,7 @@ pub(crate) struct ToolView {
 pub(crate) struct ToolsPage {
     /// The tools.
     pub(crate) data: Vec<ToolView>,
-    /// Always `null`: all are told at once.
+    /// What `after` asks for the next page; `null` at the end.
     pub(crate) next: Option<String>,
 }
 
@@ -443,7 +444,7 @@ pub(crate) struct VersionView {
 pub(crate) struct VersionsPage {
     /// The versions, the newest first.
     pub(crate) data: Vec<VersionView>,
-    /// Always `null`: all are told at once.
+    /// What `after` asks for the next page; `null` at the end.
     pub(crate) next: Option<String>,
 }
 
@@ -461,7 +462,7 @@ pub(crate) struct ParameterView {
 pub(crate) struct ScenariosPage {
     /// The scenarios.
     pub(crate) data: Vec<ScenarioView>,
-    /// Always `null`: all are told at once.
+    /// What `after` asks for the next page; `null` at the end.
     pub(crate) next: Option<String>,
 }
 

@@ -381,7 +381,11 @@ impl Client {
         };
         let frame: Frame = match serde_json::from_str(&text) {
             Ok(frame) => frame,
-            Err(e) => return self.refuse(&Json::Null, "bad_request", &format!("this frame cannot be read: {e}")).await,
+            Err(_) => {
+                let json: Json = serde_json::from_str(&text).unwrap_or_default();
+                let why = "a frame is an object of JSON with its `type`; `reason`, `agent`, `text` and `token` are text";
+                return self.refuse(&json["id"], "bad_request", why).await;
+            }
         };
         let (id, token) = (frame.id.clone(), frame.token.clone());
         let done = match frame.kind.as_str() {
@@ -416,6 +420,9 @@ impl Client {
 /// A command to a run; the seq that it led to.
 async fn commanded(api: &Api, runtime: &Runtime, role: Role, run: Option<&RunId>, frame: Frame) -> Result<u64, Problem> {
     let elsewhere = || Problem::new("bad_request", "a workspace's feed takes `ping` and `auth`: command a run on its own socket");
+    if matches!(&*frame.kind, "approve" | "reject" | "step" | "subscribe") {
+        return Err(Problem::new("not_built", "this version does not have it"));
+    }
     let id = run.ok_or_else(elsewhere)?;
     if frame.reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON) {
         return Err(Problem::new("bad_request", format!("a reason has at most {MAX_REASON} characters")));
@@ -432,7 +439,6 @@ async fn commanded(api: &Api, runtime: &Runtime, role: Role, run: Option<&RunId>
             (Some(agent), Some(text)) => tell(api, runtime, id, &agent, &text).await,
             _ => Err(Problem::new("bad_request", "a `message` names its `agent` and says its `text`")),
         },
-        "approve" | "reject" | "step" | "subscribe" => Err(Problem::new("not_built", "this version does not have it")),
         other => Err(Problem::new("bad_request", format!("there is no frame `{other}`"))),
     }
 }
@@ -470,7 +476,11 @@ pub(crate) fn frame(told: &Told) -> Option<Json> {
         "turn.degraded" => status("degraded"),
         "agent.failed" | "agent.restarted" => status("restarting"),
         "tool.answered" => with("tool"),
-        "handoff.made" => with("handoff"),
+        "handoff.made" => {
+            let mut handoff = with("handoff");
+            handoff["from"] = agent();
+            handoff
+        }
         "message.sent" | "input.received" => with("message"),
         "metric.sampled" => with("metric"),
         "record.put" | "record.deleted" => with("record"),

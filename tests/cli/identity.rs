@@ -198,7 +198,9 @@ fn a_session_goes_on_with_each_token_once() {
     for (body, error) in [
         ("grant_type=password&username=ann%40x.org&password=wrong", "invalid_grant"),
         ("grant_type=password&username=ann%40x.org", "invalid_request"),
-        ("grant_type=client_credentials&client_id=k&client_secret=cm_x", "invalid_grant"),
+        ("grant_type=client_credentials&client_id=k&client_secret=cm_x", "invalid_client"),
+        ("username=ann%40x.org", "invalid_request"),
+        ("grant_type=password&grant_type=password", "invalid_request"),
         ("grant_type=implicit", "unsupported_grant_type"),
     ] {
         assert_eq!(form(body, ""), (400, form(body, "").1), "{body}");

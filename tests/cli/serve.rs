@@ -179,7 +179,7 @@ fn a_run_is_started_followed_and_read_to_its_result() {
         (&json!("commedia.run/v1"), &json!(7), &json!("completed"))
     );
     let page = server.get("/api/runs?status=completed&scenario=coin-shop&limit=1");
-    let next = format!("</api/runs?limit=1&status=completed&scenario=coin-shop&after={id}>; rel=\"next\"");
+    let next = format!("</api/runs?status=completed&scenario=coin-shop&limit=1&after={id}>; rel=\"next\"");
     assert_eq!((page.json()["data"][0]["run_id"].as_str(), page.header("link")), (Some(id), Some(next.as_str())));
     assert_eq!(server.get("/api/runs?status=failed").json(), json!({"data": [], "next": null}));
 
@@ -207,6 +207,14 @@ fn a_run_is_started_followed_and_read_to_its_result() {
     assert_eq!(told, rest);
     let ids: Vec<u64> = stream.body.lines().filter_map(|l| l.strip_prefix("id: ")?.parse().ok()).collect();
     assert_eq!(ids, [61, 62, 63], "each stored event has its id once");
+
+    // The document promises no field that an answer may lack.
+    let document = server.get("/openapi.json").json();
+    let (run, list) = (server.get(&format!("/api/runs/{id}")).json(), server.get("/api/runs").json());
+    for field in document["components"]["schemas"]["RunView"]["required"].as_array().expect("fields") {
+        let field = field.as_str().expect("a name");
+        assert!(run.get(field).is_some() && list["data"][0].get(field).is_some(), "{field}: {run}");
+    }
 
     // Its state after an event, then and now.
     let state = |query: &str| server.get(&format!("/api/runs/{id}/state{query}"));
@@ -369,6 +377,33 @@ fn a_key_starts_one_run() {
     assert_eq!((pause(&[]), pause(&["idempotency-key: 2"])), (200, 409), "it stands still already");
     assert_eq!(server.ask("POST", &format!("/api/runs/{run}/resume"), &[], None).status, 200);
     assert_eq!((pause(&["idempotency-key: 2"]), pause(&["idempotency-key: 2"])), (200, 200));
+}
+
+/// A list is told whole, or page by page, where each says what the next one comes after.
+#[test]
+fn lists_are_paged() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]);
+    let id = server.begin(&json!({"scenario": "coin-shop"}));
+    server.ended(&id);
+    let events = format!("/api/runs/{id}/events");
+    let transcript = format!("/api/runs/{id}/transcript");
+    let lists = ["/api/scenarios", "/api/scenarios/coin-shop/versions", "/api/models", "/api/tools", &events, &transcript];
+    for path in lists {
+        let whole = server.get(&format!("{path}?limit=1000")).json();
+        let (mut pages, mut next) = (Vec::new(), Some(format!("{path}?limit=2")));
+        while let Some(path) = next {
+            let page = server.get(&path);
+            assert_eq!(page.status, 200, "{path}: {}", page.body);
+            let link = page.header("link").map(|link| link.trim_start_matches('<').split('>').next().unwrap_or_default());
+            assert_eq!(link.is_some(), !page.json()["next"].is_null(), "{path}");
+            next = link.map(str::to_owned);
+            pages.extend(page.json()["data"].as_array().expect("a list").iter().cloned());
+        }
+        assert_eq!((Some(&pages), &whole["next"]), (whole["data"].as_array(), &Json::Null), "{path}");
+    }
+    assert_eq!(server.get("/api/scenarios?after=nobody").status, 409);
+    assert_eq!(server.get("/api/scenarios?limit=0").status, 400);
 }
 
 /// What the dashboard and the alerts ask for is what `/metrics` tells.

@@ -8,6 +8,7 @@ use commedia_domain::run::ModelRequest;
 use commedia_domain::value::Value;
 use serde_json::Value as Json;
 
+use crate::model::veil::Veil;
 use crate::model::voice::Voice;
 use crate::model::{Answer, ModelError, ModelErrorKind, Source};
 
@@ -140,6 +141,7 @@ impl Draft {
     pub(crate) fn settle(mut self, of: &Context<'_>) -> Result<Answer, ModelError> {
         let voice = of.voice;
         self.judge(voice)?;
+        self.hide(&voice.veil());
         self.calls.retain(|call| !(call.name.is_empty() && call.id.is_empty()));
         if self.calls.len() > MAX_CALLS {
             return Err(too_many(voice));
@@ -168,6 +170,20 @@ impl Draft {
         let reasoning = (!self.reasoning.is_empty()).then(|| mark(&model, &self.reasoning));
         let source = Source { model, finish: self.finish, cached_tokens: counted.cached, reasoning, age_ms: None, instead: None };
         Ok(Answer { text, calls, usage, by: AnsweredBy::Model, source: Some(source) })
+    }
+
+    /// Takes keys out of all that is kept of it.
+    fn hide(&mut self, veil: &Veil<'_>) {
+        self.text.iter_mut().for_each(|text| veil.over(text));
+        for call in &mut self.calls {
+            veil.over(&mut call.id);
+            veil.over(&mut call.name);
+            match &mut call.input {
+                Input::Text(text) => veil.over(text),
+                Input::Json(json) => veil.over_json(json),
+            }
+        }
+        self.reasoning.iter_mut().for_each(|item| veil.over_json(item));
     }
 
     /// Whether it ended, and well.

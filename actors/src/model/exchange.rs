@@ -79,11 +79,8 @@ impl Exchange {
         if ![&b"data:"[..], b"event:", b":"].iter().any(|start| text.starts_with(start)) {
             return Ok(Came::Whole(body, sent));
         }
-        let mut tell = |piece: &str| {
-            if let Some(deltas) = deltas {
-                deltas.tell(piece);
-            }
-        };
+        let mut veil = self.voice.veil();
+        let mut tell = |piece: &str| stream::tell(deltas, &veil.piece(piece));
         let taken: Result<(), Stop> = Events::new(self.bound).take(text, |data| {
             fold.take(data, &self.voice, &mut tell)?;
             Ok(())
@@ -91,7 +88,10 @@ impl Exchange {
         match taken {
             Err(Stop(Some(error))) => Err(error),
             Err(Stop(None)) => Err(self.voice.fault(Fault::TooLong("a line of its answer", self.bound))),
-            Ok(()) => Ok(Came::Folded(fold.draft(), sent)),
+            Ok(()) => {
+                stream::told_last(deltas, &mut veil);
+                Ok(Came::Folded(fold.draft(), sent))
+            }
         }
     }
 

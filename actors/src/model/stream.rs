@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::draft::Draft;
 use crate::model::sse::{Events, Odd};
+use crate::model::veil::Veil;
 use crate::model::voice::Voice;
 use crate::model::{Deltas, ModelError};
 use crate::transport::{Arrival, Fault};
@@ -58,11 +59,8 @@ pub(crate) async fn read(
 ) -> Result<Draft, ModelError> {
     let mut events = Events::new(bound);
     let mut unknown = 0_u64;
-    let mut tell = |text: &str| {
-        if let Some(deltas) = deltas {
-            deltas.tell(text);
-        }
-    };
+    let mut veil = voice.veil();
+    let mut tell = |text: &str| tell(deltas, &veil.piece(text));
     loop {
         let chunk = match arrival.chunk().await {
             Ok(Some(chunk)) => chunk,
@@ -92,5 +90,18 @@ pub(crate) async fn read(
     if unknown > 0 {
         tracing::debug!(provider = voice.provider(), unknown, "events of an unknown kind were passed over");
     }
+    told_last(deltas, &mut veil);
     Ok(fold.draft())
+}
+
+/// Tells a piece of an answer's words, where somebody listens: an empty one would say that it begins anew.
+pub(crate) fn tell(deltas: Option<&Deltas>, piece: &str) {
+    if let Some(deltas) = deltas.filter(|_| !piece.is_empty()) {
+        deltas.tell(piece);
+    }
+}
+
+/// Tells what was held back.
+pub(crate) fn told_last(deltas: Option<&Deltas>, veil: &mut Veil<'_>) {
+    tell(deltas, &veil.rest());
 }

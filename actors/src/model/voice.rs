@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use crate::clock::WallClock;
 use crate::model::endpoint::{Endpoint, Secret};
 use crate::model::retry_after::pause;
+use crate::model::veil::Veil;
 use crate::model::{ModelError, ModelErrorKind};
 use crate::transport::{Arrival, Fault};
 
@@ -89,6 +90,11 @@ impl Voice {
             secrets: endpoint.key.iter().chain(endpoint.headers.iter().map(|(_, value)| value)).cloned().collect(),
             clock: WallClock::default(),
         }
+    }
+
+    /// What keeps keys out of an answer.
+    pub(crate) fn veil(&self) -> Veil<'_> {
+        Veil::new(self.secrets.iter().map(Secret::reveal))
     }
 
     /// The provider's name.

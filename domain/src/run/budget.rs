@@ -181,13 +181,15 @@ impl Run {
     pub fn short_of(&self, wanted: &[Wanted], day: i64) -> Amount {
         let budget = &self.state.budget;
         let limits = &self.scenario.limits;
-        let given = budget.grant.filter(|g| g.day == day).map_or(Amount::default(), |g| g.given.less(g.used));
+        let grant = budget.grant.filter(|g| g.day == day);
+        let (given, used) = grant.map_or_else(Default::default, |g| (g.given, g.used));
         let (tokens, micro_usd) = (limits.tokens.unwrap_or(u64::MAX), limits.cost_usd.map_or(u64::MAX, bound_micro_usd));
         let (spent, held) = budget.totals();
         let room = Amount { tokens, micro_usd }.less(spent).less(held);
         // What is held for a step that is asked once more is spent, and the step needs as much again.
         let wanted = wanted.iter().fold(Amount::default(), |sum, w| sum.plus(w.amount));
-        held.plus(wanted.at_most(room)).less(given)
+        // Answers may take more than was held for them, and so more than was given.
+        used.plus(held).plus(wanted.at_most(room)).less(given)
     }
 
     /// Where a step that waits for room stands among others, if it is owed.

@@ -12,7 +12,7 @@ use commedia_domain::scenario::Scenario;
 use futures_util::StreamExt;
 use serde_json::{Value as Json, json};
 
-use super::{text, told, without_null};
+use super::{text, told, with_schema, without_null};
 use crate::app::{App, interrupted};
 use crate::cli::run::{RunArgs, load};
 use crate::events::labels_json;
@@ -64,12 +64,12 @@ pub(super) async fn run(app: &App, remote: &Remote, args: &RunArgs) -> Result<Ex
         "faults": faults,
     }));
     match args.runs() {
-        None => one(app, remote, args, &scenario, &body).await,
+        None => one(app, remote, args, &body).await,
         Some(runs) => many(app, remote, &Many { args, scenario: &scenario, body, mode: args.mode(app), runs }).await,
     }
 }
 
-async fn one(app: &App, remote: &Remote, args: &RunArgs, scenario: &Scenario, body: &Json) -> Result<Exit, Failure> {
+async fn one(app: &App, remote: &Remote, args: &RunArgs, body: &Json) -> Result<Exit, Failure> {
     let started = remote.post("/api/runs", body).await?;
     let id = text(&started, "run_id").to_owned();
     if args.detach {
@@ -77,26 +77,50 @@ async fn one(app: &App, remote: &Remote, args: &RunArgs, scenario: &Scenario, bo
             .document(&json!({"schema": "commedia.run/v1", "run_id": id, "status": started["status"]}), || format!("{id}\n"));
         return Ok(Exit::Ok);
     }
-    app.console.note(&format!("run {id} is on {}; `commedia cancel {id}` ends it", remote.url()));
-    let mut cursor = 0;
-    let over = tokio::select! {
-        over = follow(remote, &id, args.mode(app), &mut cursor) => over?,
+    let mode = args.mode(app);
+    if mode != Mode::Json {
+        app.console.note(&format!("run {id} is on {}; `commedia cancel {id}` ends it", remote.url()));
+    }
+    to_its_end(app, remote, &id, mode, 0).await
+}
+
+/// Lets a run go on, and follows it.
+pub(super) async fn resume(app: &App, remote: &Remote, id: &str, mode: Mode) -> Result<Exit, Failure> {
+    let before = remote.get(&format!("/api/runs/{id}")).await?["events"].as_u64().unwrap_or_default();
+    remote.post(&format!("/api/runs/{id}/resume"), &json!({})).await?;
+    tokio::select! {
+        ended = to_its_end(app, remote, id, mode, before) => ended,
+        // It waits for its time there, and nobody needs to wait here.
+        stands = until_it_stands(remote, id) => {
+            stands?;
+            came_to(app, remote, id).await
+        }
+    }
+}
+
+/// Tells what came of a run, or how it stands.
+async fn came_to(app: &App, remote: &Remote, id: &str) -> Result<Exit, Failure> {
+    let run = remote.get(&format!("/api/runs/{id}")).await?;
+    if run["ended_at"].is_null() {
+        app.console.document(&with_schema("run", &run), || format!("run {id} is {}\n", text(&run, "status")));
+        return Ok(report::exit_of_json(&run));
+    }
+    let result = report::without_counts(remote.get(&format!("/api/runs/{id}/result")).await?);
+    app.console.document(&result, || told(&result));
+    let missed = result["thresholds"].as_array().into_iter().flatten().any(|verdict| verdict["passed"] == Json::Bool(false));
+    Ok(Exit::of_all([report::exit_of_json(&result), if missed { Exit::Missed } else { Exit::Ok }]))
+}
+
+/// Follows a run from behind an event, and tells what came of it.
+async fn to_its_end(app: &App, remote: &Remote, id: &str, mode: Mode, mut cursor: u64) -> Result<Exit, Failure> {
+    tokio::select! {
+        over = follow(remote, id, mode, &mut cursor) => drop(over?),
         () = interrupted() => {
             app.console.note(&format!("it goes on there; follow it:\n  commedia tail {id} --server {}", remote.url()));
             return Ok(Exit::Interrupted);
         }
     };
-    if !over {
-        let run = remote.get(&format!("/api/runs/{id}")).await?;
-        app.console.document(&run, || format!("run {id} is {}\n", text(&run, "status")));
-        return Ok(outcome_of(remote, scenario, run)?.exit());
-    }
-    let result = remote.get(&format!("/api/runs/{id}/result")).await?;
-    let outcome = outcome_of(remote, scenario, result.clone())?;
-    let result = report::without_counts(result);
-    app.console.document(&result, || told(&result));
-    let missed = result["thresholds"].as_array().into_iter().flatten().any(|verdict| verdict["passed"] == Json::Bool(false));
-    Ok(Exit::of_all([outcome.exit(), if missed { Exit::Missed } else { Exit::Ok }]))
+    came_to(app, remote, id).await
 }
 
 /// What a server tells of a run.

@@ -196,7 +196,7 @@ pub(crate) struct UserView {
 pub(crate) struct UsersPage {
     /// The users.
     pub(crate) data: Vec<UserView>,
-    /// Always `null`: all are told at once.
+    /// What `after` asks for the next page; `null` at the end.
     pub(crate) next: Option<String>,
 }
 
@@ -233,7 +233,7 @@ pub(crate) struct WorkspaceView {
 pub(crate) struct WorkspacesPage {
     /// The workspaces, the oldest first.
     pub(crate) data: Vec<WorkspaceView>,
-    /// Always `null`: all are told at once.
+    /// What `after` asks for the next page; `null` at the end.
     pub(crate) next: Option<String>,
 }
 
@@ -275,7 +275,7 @@ pub(crate) struct MemberView {
 pub(crate) struct MembersPage {
     /// The members.
     pub(crate) data: Vec<MemberView>,
-    /// Always `null`: all are told at once.
+    /// What `after` asks for the next page; `null` at the end.
     pub(crate) next: Option<String>,
 }
 
@@ -347,6 +347,6 @@ pub(crate) struct KeyView {
 pub(crate) struct KeysPage {
     /// The keys.
     pub(crate) data: Vec<KeyView>,
-    /// Always `null`: all are told at once.
+    /// What `after` asks for the next page; `null` at the end.
     pub(crate) next: Option<String>,
 }
