@@ -143,6 +143,11 @@ fn refusals() -> Vec<Row> {
             let told = format!("Incorrect API key provided: {PLANTED} ({}…{}).", &PLANTED[..9], &PLANTED[PLANTED.len() - 6..]);
             vec![Deed::Write(plain(401, &[], &error(heard, "e", "invalid_api_key", &told).to_string()))]
         }),
+        said(
+            "the key in an answer",
+            Expect::Answer(|answer| answer.text.as_deref() == Some("Your key is [key].")),
+            Said::words(format!("Your key is {PLANTED}.")),
+        ),
         row("a page of many words", Fails(Overloaded, "(502): <html>"), |_| {
             let page = format!("<html>\r\n\u{7}{PLANTED}{}</html>", "x ".repeat(90_000));
             vec![Deed::Write(plain(502, &[("content-type", "text/html")], &page))]
@@ -408,7 +413,7 @@ async fn whatever_an_endpoint_does_ends_as_it_should() {
             let shown = format!("{ended:?}");
             let message = ended.err().map(|e| e.to_string()).unwrap_or_default();
             for piece in [PLANTED, &PLANTED[..9], &PLANTED[PLANTED.len() - 6..]] {
-                if shown.contains(piece) {
+                if shown.contains(piece) || told.contains(piece) {
                     writeln!(faults, "{place}: the key is told: {shown}").expect("room");
                 }
             }
