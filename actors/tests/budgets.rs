@@ -182,6 +182,20 @@ async fn a_run_paused_for_the_day_goes_on_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_whose_answers_take_more_than_was_held_goes_on_with_the_day_s_budget() {
+    let hands = hands();
+    let model = Scripted::new(&[]);
+    let limits = DayLimits { tokens: Some(1_500), micro_usd: None };
+    let runtime = Runtime::open(daily(&model, limits, hands)).await.expect("opens");
+    // Some 60 are held for a call, and a slice of the day is 30: the run is given what it is short of, again and again.
+    let text = chorus("", "", 6).replace("max_output_tokens: 1000", "max_output_tokens: 50");
+    let played = play(&runtime, &compile(&text)).await;
+    assert_eq!((played.status(), model.asked()), ("completed", 6), "{}", cause(&played.run));
+    verified(&runtime, &played, &model).await;
+    runtime.shutdown().await.expect("closes");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_takes_no_more_of_the_day_than_its_own_budget_has_room_for() {
     let hands = hands();
     let model = Scripted::late(Duration::from_millis(10));
