@@ -577,7 +577,7 @@ fn read_body(bytes: &[u8], schema: &Schema, route: &Route, kind: Option<&HeaderV
         return Err(Problem::new("unsupported_media_type", format!("a body here is `{wanted}`, not `{kind}`")));
     }
     let json: Json = if route.form {
-        form(bytes).ok_or_else(|| Problem::new("bad_request", "the form cannot be read, or names something twice"))?
+        form(bytes).ok_or_else(|| Problem::new("bad_request", "the form cannot be read"))?
     } else {
         serde_json::from_slice(bytes).map_err(|e| Problem::new("bad_request", format!("the body is not JSON: {e}")))?
     };
@@ -601,14 +601,15 @@ fn media_type(kind: Option<&HeaderValue>) -> String {
     kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// A form as an object of texts.
+/// A form as an object of texts; what is named twice is a list of them, which no schema wants of a field that it knows.
 fn form(bytes: &[u8]) -> Option<Json> {
     let mut fields = serde_json::Map::new();
     for pair in std::str::from_utf8(bytes).ok()?.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let before = fields.insert(decoded(name, true)?, decoded(value, true)?.into());
-        if before.is_some() {
-            return None;
+        let (name, value) = (decoded(name, true)?, Json::from(decoded(value, true)?));
+        match fields.get_mut(&name) {
+            Some(before) => *before = Json::Array(vec![before.take(), value]),
+            None => drop(fields.insert(name, value)),
         }
     }
     Some(fields.into())

@@ -201,6 +201,7 @@ fn a_session_goes_on_with_each_token_once() {
         ("grant_type=client_credentials&client_id=k&client_secret=cm_x", "invalid_client"),
         ("username=ann%40x.org", "invalid_request"),
         ("grant_type=password&grant_type=password", "invalid_request"),
+        ("grant_type=password&other=1&other=2&other=3&username=a&password=b", "invalid_grant"),
         ("grant_type=implicit", "unsupported_grant_type"),
     ] {
         assert_eq!(form(body, ""), (400, form(body, "").1), "{body}");
