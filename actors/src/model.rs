@@ -40,6 +40,11 @@ use commedia_domain::value::Value;
 pub trait Model: Send + Sync {
     /// One answer. Pieces of it are told as they come where somebody listens; the answer holds everything all the same.
     async fn answer(&self, request: &ModelRequest, deltas: Option<&Deltas>) -> Result<Answer, ModelError>;
+
+    /// The endpoints that failed so often that they are not asked just now, by name.
+    fn left_alone(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
 }
 
 /// One endpoint of a provider, in one of its interfaces: a request to its wire format and the answer back, once. No retries,

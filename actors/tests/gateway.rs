@@ -325,6 +325,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_tried_by_one() {
     for _ in 0..5 {
         assert_eq!(ask().await, Err(Transport));
     }
+    assert_eq!(gateway.left_alone(), ["openai".into()]);
     let began = Instant::now();
     for _ in 0..100 {
         assert_eq!(ask().await, Err(Open));
@@ -335,6 +336,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_tried_by_one() {
     provider.is_down.store(false, Ordering::SeqCst);
     sleep(Duration::from_secs(5)).await;
     assert_eq!((ask().await, ask().await, provider.times()), (Ok(()), Ok(()), 8));
+    assert!(gateway.left_alone().is_empty());
     // Whoever has nobody to answer instead waits for it, within its attempts.
     provider.is_down.store(true, Ordering::SeqCst);
     for _ in 0..5 {

@@ -32,6 +32,9 @@ pub(crate) async fn ready(api: Arc<Api>, _: Asked) -> Handled {
         "backlog".into(),
         json!({"ok": !backlog.is_full, "waiting_for_a_place": backlog.queued, "live_runs": backlog.live}),
     );
+    // A run can begin without them, and its agents' fallbacks answer.
+    let left_alone = api.model.left_alone();
+    checks.insert("models".into(), json!({"ok": left_alone.is_empty(), "left_alone": left_alone}));
     checks.insert("server".into(), json!({"ok": !closing, "ends": closing}));
     let well = writable && !backlog.is_full && !closing;
     let answer = health(well, checks);

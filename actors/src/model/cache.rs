@@ -87,4 +87,8 @@ impl Model for Cache {
         }
         Ok(answer)
     }
+
+    fn left_alone(&self) -> Vec<Arc<str>> {
+        self.inner.left_alone()
+    }
 }

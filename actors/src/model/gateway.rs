@@ -232,6 +232,14 @@ impl Model for Gateway {
         }
         Err(failed.unwrap_or_else(|| ModelError::refused("no model is bound to this agent")))
     }
+
+    fn left_alone(&self) -> Vec<Arc<str>> {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let left_alone = routes.endpoints.iter().filter(|(_, endpoint)| endpoint.is_left_alone());
+        let mut names: Vec<Arc<str>> = left_alone.map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
 }
 
 /// Who may answer, in order. What an alias says holds for its own target, and for whatever `auto` found.

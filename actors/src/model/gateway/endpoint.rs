@@ -119,6 +119,11 @@ fn is_its_own(kind: ModelErrorKind) -> bool {
 }
 
 impl Endpoint {
+    /// Whether nobody is let through to it just now.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).refuses(Instant::now()).is_some()
+    }
+
     pub(super) fn new(name: Arc<str>, limits: EndpointLimits) -> Endpoint {
         Endpoint {
             name,
