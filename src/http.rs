@@ -172,7 +172,7 @@ pub(crate) fn table() -> Vec<Route> {
         get("/api/runs", "list_runs", to!(runs::list)).about("runs", "Runs, newest first").query(IN_RUNS).gives::<RunsPage>(200, "A page"),
         post("/api/runs", "create_run", to!(runs::create)).keyed(Keyed::ByItself).about("runs", "Start a run; it is durable when this answers").takes::<NewRun>(runs::example)
             .content(201, "The run", vec![("application/json", Some(|g| g.subschema_for::<RunView>()))], &["Location", "Preference-Applied"])
-            .fails(&["not_found", "conflict", "busy", "not_built"]),
+            .fails(&["not_found", "conflict", "busy", "not_built", "uncompiled"]),
         get("/api/runs/{run_id}", "get_run", to!(runs::one)).about("runs", "A run as lists have it")
             .content(200, "The run", vec![("application/json", Some(|g| g.subschema_for::<RunView>()))], &["ETag"])
             .content(304, "It is as it was", vec![], &["ETag"]).fails(&["not_found"]),

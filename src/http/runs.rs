@@ -125,7 +125,7 @@ async fn faults_for(api: &Api, scenario: &Arc<Scenario>, list: Vec<Map<String, J
             },
             message: [Some(found.message), found.help].into_iter().flatten().collect::<Vec<_>>().join("; "),
         };
-        Problem::invalid(errors.map(fault).collect())
+        Problem::uncompiled(errors.map(fault).collect())
     })
 }
 

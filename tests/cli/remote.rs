@@ -206,12 +206,12 @@ fn faults_are_injected_on_a_server_as_here() {
     let answer = server.ask("POST", "/api/runs", &[], Some(&body));
     let told = answer.json();
     let pointers: Vec<&str> = told["errors"].as_array().expect("errors").iter().map(|e| text(&e["pointer"])).collect();
-    assert_eq!((answer.status, pointers), (422, vec!["/faults/1"; 2]), "{told}");
+    assert_eq!((answer.status, pointers), (409, vec!["/faults/1"; 2]), "{told}");
     for (error, words) in [("x".repeat(201), "at most 200 characters"), ("${env:HOME}".into(), "a secret cannot be used here")] {
         let body = json!({"scenario": "fault-drill", "faults": [{"tool": {"name": "set_pace", "error": error, "p": 0.5}}]});
         let answer = server.ask("POST", "/api/runs", &[], Some(&body));
         let told = answer.json();
-        assert_eq!((answer.status, text(&told["errors"][0]["pointer"])), (422, "/faults/0"), "{told}");
+        assert_eq!((answer.status, text(&told["errors"][0]["pointer"])), (409, "/faults/0"), "{told}");
         assert!(told.to_string().contains(words), "{told}");
     }
     assert_eq!(on(&home, &server, &["ls", "--output", "jsonl"]).exits(0).lines().len(), 7);
