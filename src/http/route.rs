@@ -606,7 +606,9 @@ fn form(bytes: &[u8]) -> Option<Json> {
     let mut fields = serde_json::Map::new();
     for pair in std::str::from_utf8(bytes).ok()?.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (decoded(name, true)?, Json::from(decoded(value, true)?));
+        // What is no text stands as it came: no field that is known has it.
+        let text = |part: &str| decoded(part, true).unwrap_or_else(|| part.to_owned());
+        let (name, value) = (text(name), Json::from(text(value)));
         match fields.get_mut(&name) {
             Some(before) => *before = Json::Array(vec![before.take(), value]),
             None => drop(fields.insert(name, value)),
