@@ -9,6 +9,7 @@ use commedia_actors::once::Once;
 use commedia_actors::runtime::Runtime;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
@@ -77,8 +78,13 @@ impl Asked {
         }
     }
 
-    /// A page of a list, and what the next one comes after. Where nothing is said it is the whole list.
-    pub(crate) fn page<T>(&self, all: Vec<T>, name: impl Fn(&T) -> String) -> Result<(Vec<T>, Option<String>), Problem> {
+    /// A page of a list, with what the next one comes after. Where nothing is said it is the whole list.
+    pub(crate) fn listed<T, P: Serialize>(
+        &self,
+        all: Vec<T>,
+        name: impl Fn(&T) -> String,
+        page: impl FnOnce(Vec<T>, Option<String>) -> P,
+    ) -> Handled {
         let behind = |after: &str| {
             let gone = || Problem::new("conflict", "there is nothing here any more that is called as `after` says: begin again");
             all.iter().position(|one| name(one) == after).map(|at| at + 1).ok_or_else(gone)
@@ -86,9 +92,9 @@ impl Asked {
         let from = self.query("after").map_or(Ok(0), behind)?;
         let limit = self.number("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let more = all.len() - from > limit;
-        let page: Vec<T> = all.into_iter().skip(from).take(limit).collect();
-        let next = page.last().filter(|_| more).map(name);
-        Ok((page, next))
+        let data: Vec<T> = all.into_iter().skip(from).take(limit).collect();
+        let next = data.last().filter(|_| more).map(name);
+        Ok(Answer::json(&page(data, next.clone())).linked(self, next.as_ref()))
     }
 
     /// The body as its type.

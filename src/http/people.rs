@@ -53,9 +53,7 @@ pub(crate) async fn users(api: Arc<Api>, asked: Asked) -> Handled {
     let workspace = asked.context.workspace.as_str();
     let members = directory.workspaces.get(workspace).into_iter().flat_map(|w| w.members.keys());
     let all = members.filter_map(|id| user_view(&directory, workspace, id)).collect();
-    let (data, next) = asked.page(all, |user: &UserView| user.user_id.clone())?;
-    let page = UsersPage { data, next };
-    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
+    asked.listed(all, |user: &UserView| user.user_id.clone(), |data, next| UsersPage { data, next })
 }
 
 /// A new user of the asker's account, with a role in the asker's workspace.
@@ -124,9 +122,7 @@ pub(crate) async fn workspaces(api: Arc<Api>, asked: Asked) -> Handled {
             directory.workspaces.get(id).map(|workspace| workspace_view(id, workspace, context.role)).into_iter().collect()
         }
     };
-    let (data, next) = asked.page(all, |workspace: &WorkspaceView| workspace.workspace_id.clone())?;
-    let page = WorkspacesPage { data, next };
-    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
+    asked.listed(all, |workspace: &WorkspaceView| workspace.workspace_id.clone(), |data, next| WorkspacesPage { data, next })
 }
 
 /// A new workspace of the asker's account, which the asker owns.
@@ -170,9 +166,7 @@ pub(crate) async fn members(api: Arc<Api>, asked: Asked) -> Handled {
         Some(MemberView { user_id: id.clone(), email, role: role.word() })
     };
     let all = workspace.members.iter().filter_map(member).collect();
-    let (data, next) = asked.page(all, |member: &MemberView| member.user_id.clone())?;
-    let page = MembersPage { data, next };
-    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
+    asked.listed(all, |member: &MemberView| member.user_id.clone(), |data, next| MembersPage { data, next })
 }
 
 /// Somebody of the same account works here, too.
@@ -256,9 +250,7 @@ pub(crate) async fn keys(api: Arc<Api>, asked: Asked) -> Handled {
     let directory = api.gate.users()?.identity.directory();
     let here = directory.keys.iter().filter(|(_, key)| key.workspace == asked.context.workspace.as_str());
     let all = here.map(|(id, key)| key_view(id, key)).collect();
-    let (data, next) = asked.page(all, |key: &KeyView| key.key_id.clone())?;
-    let page = KeysPage { data, next };
-    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
+    asked.listed(all, |key: &KeyView| key.key_id.clone(), |data, next| KeysPage { data, next })
 }
 
 /// A new key; its text is told now and never again.

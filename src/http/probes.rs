@@ -50,18 +50,14 @@ pub(crate) async fn models(api: Arc<Api>, asked: Asked) -> Handled {
     let known: Vec<&str> = api.settings.models.configured().collect();
     let view = |p: &ProviderSettings| ModelView { provider: p.name, configured: known.contains(&p.name), model: p.model.clone() };
     let all = api.settings.models.providers.iter().map(view).collect();
-    let (data, next) = asked.page(all, |model: &ModelView| model.provider.to_owned())?;
-    let page = ModelsPage { data, next };
-    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
+    asked.listed(all, |model: &ModelView| model.provider.to_owned(), |data, next| ModelsPage { data, next })
 }
 
 /// Tools that come with the program.
 pub(crate) async fn tools(_: Arc<Api>, asked: Asked) -> Handled {
     let schema = |text: &str| serde_json::from_str(text).unwrap_or(Json::Null);
     let view = |tool: &BuiltinDoc| ToolView { name: tool.name.into(), about: tool.description.into(), input: schema(tool.input) };
-    let (data, next) = asked.page(BUILTINS.iter().map(view).collect(), |tool: &ToolView| tool.name.clone())?;
-    let page = ToolsPage { data, next };
-    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
+    asked.listed(BUILTINS.iter().map(view).collect(), |tool: &ToolView| tool.name.clone(), |data, next| ToolsPage { data, next })
 }
 
 /// What the process is made of, and how much of it is in use.

@@ -52,7 +52,11 @@ pub(crate) const CODES: &[(&str, u16, &str)] = &[
     ("method_not_allowed", 405, "The path knows other methods; `Allow` lists them."),
     ("timeout", 408, "The request's body did not come on."),
     ("conflict", 409, "What is asked does not fit how things stand, such as the end of a run."),
-    ("uncompiled", 409, "The document is no scenario that can be run, beyond what a schema says; `errors` says where."),
+    (
+        "uncompiled",
+        409,
+        "The document is no scenario that can be run, or the faults are none, beyond what a schema says; `errors` says where.",
+    ),
     ("precondition_failed", 412, "It is not what `If-Match` says any more."),
     ("too_large", 413, "The body is larger than the route takes."),
     ("unsupported_media_type", 415, "The body is of a type that the route does not take."),

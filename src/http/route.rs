@@ -588,8 +588,8 @@ fn read_body(bytes: &[u8], schema: &Schema, route: &Route, kind: Option<&HeaderV
 
 /// What is wrong, without what it is wrong with where that is a secret.
 fn told(violation: &Violation) -> String {
-    let secret = ["password", "token", "current", "new", "secret"];
-    match secret.iter().any(|word| violation.pointer.ends_with(word)) {
+    let field = violation.pointer.rsplit('/').next().unwrap_or_default();
+    match ["password", "current", "new", "token", "refresh_token", "client_secret"].contains(&field) {
         true => format!("does not meet `{}` of its schema", violation.keyword),
         false => violation.message.clone(),
     }

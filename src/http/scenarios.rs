@@ -102,9 +102,7 @@ pub(crate) async fn list(api: Arc<Api>, asked: Asked) -> Handled {
     for named in asked.runtime.catalogue().await? {
         all.push(find(&api, &asked.runtime, &named.name).await?.view());
     }
-    let (data, next) = asked.page(all, |scenario| scenario.name.clone())?;
-    let page = ScenariosPage { data, next };
-    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
+    asked.listed(all, |scenario| scenario.name.clone(), |data, next| ScenariosPage { data, next })
 }
 
 fn tag(hash: &str) -> String {
@@ -196,9 +194,7 @@ pub(crate) async fn versions(api: Arc<Api>, asked: Asked) -> Handled {
         };
         named.versions.iter().rev().map(one).collect()
     };
-    let (data, next) = asked.page(all, |version: &VersionView| version.version.to_string())?;
-    let page = VersionsPage { data, next };
-    Ok(Answer::json(&page).linked(&asked, page.next.as_ref()))
+    asked.listed(all, |version: &VersionView| version.version.to_string(), |data, next| VersionsPage { data, next })
 }
 
 /// The API's document, in which runs are of one scenario.

@@ -119,11 +119,6 @@ fn is_its_own(kind: ModelErrorKind) -> bool {
 }
 
 impl Endpoint {
-    /// Whether nobody is let through to it just now.
-    pub(super) fn is_left_alone(&self) -> bool {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).refuses(Instant::now()).is_some()
-    }
-
     pub(super) fn new(name: Arc<str>, limits: EndpointLimits) -> Endpoint {
         Endpoint {
             name,
@@ -134,6 +129,11 @@ impl Endpoint {
             tokens: limits.tokens_per_minute.map(Rate::per_minute),
             breaker: Mutex::new(Breaker::new(limits.breaker)),
         }
+    }
+
+    /// Whether nobody is let through to it just now.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).refuses(Instant::now()).is_some()
     }
 
     /// One attempt, once there is a place for it. All of it ends by the deadline.
